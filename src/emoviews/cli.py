@@ -1,0 +1,646 @@
+"""The command line: one thin function a command. The function is also the Python API; its signature is the command line.
+
+Exit codes: 0 done, 1 failed, 2 wrong use. What a user did wrong is one message, never a traceback.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import yaml
+from cyclopts import App, CycloptsError, Parameter
+from cyclopts.config import Yaml
+from cyclopts.exceptions import CoercionError
+from rich.console import Console
+from rich.table import Table
+
+from emoviews import __version__
+from emoviews.configs import FineTuningConfig, LabelBudget, PretrainingConfig, Validation
+from emoviews.errors import EmoViewsError, UsageError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from emoviews.engine import Workspace
+    from emoviews.views import ViewRequest
+
+app = App(
+    name="emoviews",
+    version=__version__,
+    help="Recognise emotion in speech from a few labelled recordings.",
+    help_format="plaintext",
+)
+_out = Console(highlight=False, soft_wrap=True)
+_note = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def _split_commas(kind: Any, tokens: Sequence[Any]) -> tuple[Any, ...]:
+    """`a,b c` → (a, b, c); numbers where the parameter holds numbers."""
+    number = float if "float" in str(kind) else str
+    parts = [part.strip() for token in tokens for part in token.value.split(",") if part.strip()]
+    try:
+        return tuple(number(part) for part in parts)
+    except ValueError as error:
+        raise CoercionError(msg=f"expected numbers separated by commas: {error}.", token=tokens[0]) from error
+
+
+def _split_views(kind: Any, tokens: Sequence[Any]) -> tuple[str, ...]:
+    from emoviews.views import split_view_list
+
+    return tuple(part for token in tokens for part in split_view_list(token.value))
+
+
+Names = Annotated[tuple[str, ...], Parameter(converter=_split_commas, negative=(), n_tokens=1)]
+Numbers = Annotated[tuple[float, ...], Parameter(converter=_split_commas, negative=(), n_tokens=1)]
+Views = Annotated[tuple[str, ...], Parameter(converter=_split_views, negative=(), n_tokens=1)]
+LabelMap = Annotated[dict[str, str] | None, Parameter(negative=())]
+Preset = Literal["default", "paper-text", "paper-table"]
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Options:
+    """What the commands that train have in common.
+
+    Attributes:
+        store: folder of the extracted views; the user's cache folder if not given.
+        labels: emotions to learn, separated by commas; other labels are dropped (their recordings still serve pre-training).
+        label_map: rename or merge emotions, e.g. --label-map.excited happiness; an empty target drops the label.
+        folds: merge the groups into so many folds; by default each group is one.
+        fold: run these folds only (names of test groups).
+        preset: architecture and inputs; paper-text and paper-table follow the paper's two descriptions.
+        scaling: zscore by the fold's training part, or none.
+        seed: from which all random choices derive.
+        device: cpu, cuda, ….
+        workers: processes; all cores by default.
+        allow_speaker_overlap: go on although a speaker is on both sides of a split.
+    """
+
+    store: Path | None = None
+    labels: Names = ()
+    label_map: LabelMap = None
+    folds: int | None = None
+    fold: Names = ()
+    preset: Preset = "default"
+    scaling: Literal["zscore", "none"] = "zscore"
+    seed: int = 0
+    device: str = "cpu"
+    workers: int | None = None
+    allow_speaker_overlap: Annotated[bool, Parameter(negative=())] = False
+
+
+@app.command
+def corpus(name: str, root: Path, *, out: Path, preset: str | None = None) -> Path:
+    """Parse a published corpus (or a folder of recordings) into an utterance table.
+
+    Args:
+        name: one of `emoviews list corpora`; `folder` takes one sub-folder a class, `table` checks a table.
+        root: the corpus' folder; for `synthetic`, where its recordings are written.
+        out: the table to write: .csv, .tsv or .parquet.
+        preset: a selection the corpus defines, e.g. iemocap-4.
+    """
+    from emoviews.corpora import CORPORA
+    from emoviews.table import write_table
+
+    parser = CORPORA.load(name)
+    parsed = parser.parse(root.absolute(), preset)
+    write_table(parsed.table, out)
+    _out.print(f"{parser.title}: {len(parsed.table)} utterances written to {out}")
+    _print_counts(parsed.table)
+    for warning in parsed.warnings:
+        _warn(warning)
+    _out.print(f"Licence:  {parser.licence}")
+    _out.print(f"Citation: {parser.citation}")
+    return out
+
+
+@app.command
+def check(table: Path, *, store: Path | None = None, workers: int | None = None) -> bool:
+    """Check a table and its recordings: counts, durations, unusable or duplicate audio, leakage between groups.
+
+    Args:
+        table: the utterance table.
+        store: where what is found is remembered; the user's cache folder if not given.
+        workers: processes; all cores by default.
+    """
+    import numpy as np
+
+    from emoviews.extraction import extract as run_extraction
+    from emoviews.extraction import locate
+    from emoviews.splits import leakage_audit
+    from emoviews.table import read_table
+
+    frame, folder = read_table(table), _store(store)
+    _out.print(f"{table}: {len(frame)} utterances")
+    _print_counts(frame)
+    report = run_extraction(frame, folder, [], workers=workers, warn=_warn)
+    sources = locate(frame, folder)
+    usable = np.array([not s.error for s in sources])
+    seconds = np.array([s.duration_seconds for s in sources])[usable]
+    if len(seconds):
+        low, middle, high = np.quantile(seconds, [0, 0.5, 1])
+        _out.print(
+            f"Durations: {low:.2f} to {high:.2f} s, median {middle:.2f} s, together {seconds.sum() / 3600:.2f} h"
+        )
+    for failure in report.failures:
+        _warn(f"{failure.id}: {failure.error}")
+    keys: dict[str, list[str]] = {}
+    for name, source in zip(frame["id"], sources, strict=True):
+        if source.key:
+            keys.setdefault(source.key, []).append(name)
+    duplicates = [names for names in keys.values() if len(names) > 1]
+    for names in duplicates[:10]:
+        _warn(f"the same recording: {', '.join(names)}")
+    if len(duplicates) > 10:
+        _warn(f"… and {len(duplicates) - 10} more recordings that occur more than once")
+    parts = {f"group {group}": np.flatnonzero(frame["group"] == group) for group in sorted(set(frame["group"]) - {""})}
+    leaks = leakage_audit(parts, frame, [s.key for s in sources]) if len(parts) > 1 else []
+    for leak in leaks:
+        (_warn if leak.severity == "error" else _say)(str(leak))
+    if len(parts) < 3:
+        _warn(f"{len(parts)} group(s): training, validating and testing on different speakers needs at least 3.")
+    healthy = usable.all() and not duplicates and not any(leak.severity == "error" for leak in leaks)
+    _out.print("No problem found." if healthy else "There are problems; see above.")
+    if not healthy:
+        raise SystemExit(1)
+    return True
+
+
+@app.command
+def extract(
+    table: Path,
+    *,
+    store: Path | None = None,
+    views: Views = ("mel_spectrogram", "egemaps"),
+    preset: Preset = "default",
+    workers: int | None = None,
+    strict: Annotated[bool, Parameter(negative=())] = False,
+) -> Path:
+    """Compute views of every recording and keep them in a store. What is there already is not computed again.
+
+    Args:
+        table: the utterance table.
+        store: folder of the extracted views; the user's cache folder if not given.
+        views: names separated by commas, with parameters in parentheses: mel_spectrogram,wav2vec2(model=FOLDER).
+        preset: view parameters; paper-text and paper-table zero-pad to 15 s as the paper does.
+        workers: processes; all cores by default.
+        strict: stop at the first recording that can't be used.
+    """
+    from emoviews.extraction import extract as run_extraction
+    from emoviews.progress import readable_seconds
+    from emoviews.table import read_table
+
+    requests = _requests(views, preset)
+    folder = _store(store)
+    report = run_extraction(read_table(table), folder, requests, workers=workers, strict=strict, warn=_warn)
+    rate = report.wall_seconds / report.audio_seconds if report.audio_seconds else 0.0
+    _out.print(
+        f"{report.n_computed} recordings computed ({report.audio_seconds:.0f} s of audio in "
+        f"{readable_seconds(report.wall_seconds)}, {rate:.4f} s a second), {report.n_present} were there, "
+        f"{len(report.failures)} can't be used. Store: {folder}"
+    )
+    for failure in report.failures[:10]:
+        _warn(f"{failure.id}: {failure.error}")
+    if report.failures:
+        _warn(f"All {len(report.failures)} that can't be used are listed in {folder / 'failed.csv'}")
+        if len(report.failures) == report.n_utterances:
+            raise EmoViewsError("None of the recordings can be used.")
+    return folder
+
+
+@app.command
+def pretrain(
+    table: Path,
+    *,
+    out: Path,
+    views: Views = ("mel_spectrogram", "egemaps"),
+    training: PretrainingConfig = PretrainingConfig(),  # noqa: B008 (frozen)
+    options: Options = Options(),
+) -> list[Path]:
+    """Align the views' encoders on unlabelled recordings: one checkpoint a fold, in OUT/FOLD, its test group left out.
+
+    Args:
+        table: the utterance table; labels are not used.
+        out: folder of the checkpoints.
+        views: at least two, as given to `emoviews extract`.
+        training: the optimisation.
+        options: what the commands that train have in common.
+    """
+    from emoviews.experiments import plan_for
+
+    workspace = _workspace(table, out, views, options, "pretrain", training=training)
+    plan = plan_for(workspace, table.stem, preset=options.preset, pretraining=training, seed=options.seed)
+    jobs = plan.pretrainings()
+    chosen = {fold: jobs[fold] for fold in _folds(workspace, options.fold)}
+    folders = {job.id: out / fold for fold, job in chosen.items()}
+    workspace.config = dataclasses.replace(workspace.config, checkpoints=folders)
+    results = _run(workspace, "pretrain", list(chosen.values()), options.workers)
+    summary = results.set_index("fold")
+    for fold, job in chosen.items():
+        row = summary.loc[[fold]].iloc[0]
+        _out.print(f"{fold}: {row['epochs_run']:.0f} epochs, best {row['best_epoch']:.0f}, in {folders[job.id]}")
+    return list(folders.values())
+
+
+@app.command
+def finetune(
+    table: Path,
+    *,
+    view: str,
+    out: Path = Path("emoviews-run"),
+    init: Path | None = None,
+    frozen: Annotated[bool, Parameter(negative=())] = False,
+    label_fraction: float | None = None,
+    labels_per_class: int | None = None,
+    validation: Validation = "full",
+    repeats: int = 1,
+    training: FineTuningConfig = FineTuningConfig(),  # noqa: B008 (frozen)
+    options: Options = Options(),
+) -> Path:
+    """Train a classifier on one view with few labels, and test it on speakers it has never heard.
+
+    Args:
+        table: the utterance table.
+        view: the view to classify from.
+        out: the run folder; results.sqlite, results.csv and results.parquet are kept there.
+        init: folder that `emoviews pretrain` wrote; without it the encoder starts from random weights.
+        frozen: train the classification head only.
+        label_fraction: share of each class's training labels to use, e.g. 0.05.
+        labels_per_class: number of labels a class to use, instead of a share.
+        validation: full (the whole validation group's labels, as in the paper), budget (out of the same few labels) or none.
+        repeats: label subsets to draw.
+        training: the optimisation.
+        options: what the commands that train have in common.
+    """
+    from emoviews.experiments import plan_for
+    from emoviews.jobs import RANDOM, FineTuningJob
+    from emoviews.results import Results
+    from emoviews.seeds import derive_seed
+
+    budget = LabelBudget(label_fraction, labels_per_class)
+    if repeats < 1:
+        raise UsageError(f"repeats must be 1 or more; got {repeats}.")
+    workspace = _workspace(table, out, (view,), options, "finetune", training=training)
+    _require_labels(workspace)
+    folds = _folds(workspace, options.fold)
+    inits = dict.fromkeys(folds, RANDOM)
+    if init is not None:
+        inits, folders = _checkpoints(init, folds)
+        workspace.config = dataclasses.replace(workspace.config, checkpoints=folders)
+    plan = plan_for(workspace, table.stem, preset=options.preset, seed=options.seed)
+    label = next(iter(workspace.specs))
+    jobs = [
+        FineTuningJob(
+            *plan.common(fold, derive_seed(options.seed, "classifier", fold, repeat)),
+            (label, workspace.specs[label].fingerprint),
+            training,
+            start,
+            frozen,
+            budget,
+            validation,
+            repeat,
+        )
+        for fold, start in inits.items()
+        for repeat in range(repeats)
+    ]
+    rows = _run(workspace, "finetune", jobs, options.workers)
+    rows = rows[rows["job_id"].isin({job.id for job in jobs})]
+    with Results(out) as results:
+        _print_scores(rows, results, workspace)
+    return out
+
+
+@app.command
+def reproduce(
+    table: Path,
+    *,
+    out: Path,
+    views: Views = ("mel_spectrogram", "egemaps"),
+    experiments: Names = ("sparse", "representations"),
+    fractions: Numbers = (0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0),
+    repeats: int = 10,
+    validation: Validation = "full",
+    dry_run: Annotated[bool, Parameter(negative=())] = False,
+    pretraining: PretrainingConfig = PretrainingConfig(),  # noqa: B008 (frozen)
+    finetuning: FineTuningConfig = FineTuningConfig(),  # noqa: B008 (frozen)
+    options: Options = Options(),
+) -> Path:
+    """Run the paper's experiments and write OUT/report.html. Finished jobs are never run again.
+
+    Args:
+        table: the utterance table.
+        out: the run folder.
+        views: at least two, as given to `emoviews extract`.
+        experiments: names separated by commas.
+        fractions: shares of each class's training labels, separated by commas.
+        repeats: label subsets for each share and fold.
+        validation: full (the whole validation group's labels, as in the paper), budget (out of the same few labels) or none.
+        dry_run: print the jobs and stop.
+        pretraining: how encoders are aligned.
+        finetuning: how classifiers are trained.
+        options: what the commands that train have in common.
+    """
+    from emoviews.experiments import EXPERIMENTS, plan_for
+    from emoviews.report import write_report
+
+    for fraction in fractions:
+        LabelBudget(fraction)
+    chosen = {name: EXPERIMENTS.load(name) for name in experiments}
+    workspace = _workspace(table, out, views, options, "reproduce", pretraining=pretraining, finetuning=finetuning)
+    _require_labels(workspace)
+    plan = plan_for(
+        workspace,
+        table.stem,
+        preset=options.preset,
+        pretraining=pretraining,
+        finetuning=finetuning,
+        validation=validation,
+        fractions=fractions,
+        repeats=repeats,
+        seed=options.seed,
+    )
+    plan = dataclasses.replace(plan, folds={f: plan.folds[f] for f in _folds(workspace, options.fold)})
+    jobs = {name: experiment.jobs(plan) for name, experiment in chosen.items()}
+    for name, listed in jobs.items():
+        kinds = {kind: sum(job.kind == kind for job in listed) for kind in dict.fromkeys(job.kind for job in listed)}
+        _out.print(f"{name}: {len(listed)} jobs ({', '.join(f'{n} {kind}' for kind, n in kinds.items())})")
+    if dry_run:
+        return out
+    for name, listed in jobs.items():
+        _run(workspace, name, listed, options.workers)
+    page: Path = write_report(out)
+    _out.print(f"Report: {page}")
+    return page
+
+
+@app.command
+def demo(*, out: Path = Path("emoviews-demo"), workers: int | None = None) -> Path:
+    """The whole main job on a built-in synthetic corpus: recordings, views, pre-training, few labels, one page of results.
+
+    Args:
+        out: folder for everything it makes.
+        workers: processes; all cores by default.
+    """
+    table, store = out / "table.csv", out / "store"
+    corpus("synthetic", out / "recordings", out=table)
+    views = ("mel_spectrogram", "egemaps") if _has_opensmile() else ("mel_spectrogram", "mfcc")
+    if "egemaps" not in views:
+        _warn(
+            "opensmile is not installed: mfcc is used in place of egemaps. For egemaps: pip install 'emoviews[egemaps]'"
+        )
+    extract(table, store=store, views=views, workers=workers)
+    return reproduce(
+        table,
+        out=out / "run",
+        views=views,
+        fractions=(0.05, 0.2, 1.0),
+        repeats=2,
+        pretraining=PretrainingConfig(epochs=40, patience=10),
+        finetuning=FineTuningConfig(epochs=40, patience=10),
+        options=Options(store=store, folds=5, workers=workers),
+    )
+
+
+@app.command(name="list")
+def list_(what: Literal["views", "corpora", "encoders", "losses", "experiments"]) -> list[str]:
+    """List the registered views, corpora, encoders, losses or experiments.
+
+    Args:
+        what: which.
+    """
+    from importlib import import_module
+
+    from emoviews.registry import Registry
+
+    package = import_module(f"emoviews.{what}")
+    registry = next(value for value in vars(package).values() if isinstance(value, Registry))
+    names = registry.names()
+    for name in names:
+        _out.print(f"{name:20}{_summary(registry, name)}")
+    return names
+
+
+@app.meta.default
+def _launch(
+    *tokens: Annotated[str, Parameter(show=False, allow_leading_hyphen=True)], config: Path | None = None
+) -> Any:
+    """EmoViews.
+
+    Args:
+        config: a YAML file with values for the command's options, as the effective configuration is printed.
+    """
+    app.config = () if config is None else (Yaml(config, must_exist=True, use_commands_as_keys=False),)
+    return app(tokens, exit_on_error=False, print_error=True, error_console=_note, result_action="return_value")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and leave with its exit code."""
+    try:
+        app.meta(arguments, exit_on_error=False, print_error=True, error_console=_note, result_action="return_value")
+    except CycloptsError:
+        raise SystemExit(2) from None
+    except EmoViewsError as error:
+        _note.print(f"Error: {error}", style="red", markup=False)
+        raise SystemExit(error.exit_code) from None
+    except KeyboardInterrupt:
+        _note.print("Stopped. What was finished is kept; run the same command again to go on.")
+        raise SystemExit(130) from None
+    except BrokenPipeError:
+        raise SystemExit(1) from None
+
+
+_store_said = False
+
+
+def _store(store: Path | None) -> Path:
+    """The store's folder; the default is said once."""
+    global _store_said
+    if store is not None:
+        return store
+    import platformdirs
+
+    folder = Path(platformdirs.user_cache_dir("emoviews")) / "store"
+    if not _store_said:
+        _say(f"Store: {folder} (name another with --store)")
+        _store_said = True
+    return folder
+
+
+def _requests(views: Sequence[str], preset: str) -> tuple[ViewRequest, ...]:
+    from emoviews.presets import get_preset
+    from emoviews.views import ViewRequest
+
+    found = tuple(ViewRequest.parse(text, get_preset(preset).views) for text in views)
+    if not found:
+        raise UsageError("Name at least one view; see: emoviews list views")
+    labels = [request.label for request in found]
+    if twice := sorted({label for label in labels if labels.count(label) > 1}):
+        raise UsageError(f"The view {twice[0]} is named twice.")
+    return found
+
+
+def _workspace(
+    table: Path, out: Path, views: Sequence[str], options: Options, command: str, **configs: Any
+) -> Workspace:
+    """Open the table, its folds and its views, and say what is about to run."""
+    from emoviews.engine import Workspace, WorkspaceConfig
+    from emoviews.table import apply_label_map, keep_labels, read_table
+
+    frame = apply_label_map(read_table(table), options.label_map or {})
+    if options.labels:
+        frame = keep_labels(frame, options.labels)
+    config = WorkspaceConfig(
+        table=frame,
+        corpus=table.stem,
+        store=_store(options.store),
+        views=_requests(views, options.preset),
+        folder=out,
+        n_folds=options.folds,
+        scaling=options.scaling,
+        device=options.device,
+        allow_speaker_overlap=options.allow_speaker_overlap,
+    )
+    workspace = Workspace(config)
+    effective: dict[str, Any] = {name: dataclasses.asdict(value) for name, value in configs.items()}
+    effective |= {k: v for k, v in dataclasses.asdict(options).items() if v not in (None, (), False)}
+    plain = {k: str(v) if isinstance(v, Path) else list(v) if isinstance(v, tuple) else v for k, v in effective.items()}
+    _say(f"# {command} {table} with views {', '.join(views)}; effective configuration:")
+    _say(yaml.safe_dump(plain, sort_keys=False, default_flow_style=None).rstrip())
+    for warning in workspace.warnings:
+        _warn(warning)
+    leaks = {(leak.column, leak.count) for found in workspace.leaks.values() for leak in found}
+    shown = next((leak for found in workspace.leaks.values() for leak in found), None)
+    if shown is not None:
+        _warn(f"{shown} ({len(leaks)} kinds of overlap over all folds; see the report)")
+    return workspace
+
+
+def _folds(workspace: Workspace, chosen: Sequence[str]) -> list[str]:
+    if unknown := [name for name in chosen if name not in workspace.folds]:
+        raise UsageError(f"There is no fold {unknown[0]!r}. Folds: {', '.join(workspace.folds)}.")
+    return list(chosen) or list(workspace.folds)
+
+
+def _require_labels(workspace: Workspace) -> None:
+    if len(workspace.labels) < 2:
+        have = ", ".join(workspace.labels) or "none"
+        raise UsageError(f"Learning needs utterances of at least 2 emotions; the table's labels: {have}.")
+
+
+def _run(workspace: Workspace, name: str, jobs: Sequence[Any], workers: int | None) -> pd.DataFrame:
+    """Run jobs against the run folder's results; the tidy rows, or an error if any job failed."""
+    from emoviews.checkpoints import versions
+    from emoviews.executors import run_planned
+    from emoviews.results import Results
+
+    with Results(workspace.config.folder) as results:
+        results.plan(name, jobs)
+        results.add_utterances(workspace.table, list(workspace.durations))
+        results.describe(
+            corpus=workspace.config.corpus,
+            table=workspace.table_hash,
+            n_utterances=len(workspace.table),
+            labels=list(workspace.labels),
+            folds={fold: workspace.hashes[fold] for fold in workspace.folds},
+            test_groups={
+                fold: sorted(set(workspace.table["group"].iloc[part.test])) for fold, part in workspace.folds.items()
+            },
+            views={label: dataclasses.asdict(spec) for label, spec in workspace.specs.items()},
+            licences={label: spec.licence for label, spec in workspace.specs.items() if spec.licence},
+            warnings=workspace.warnings,
+            leaks={fold: [str(leak) for leak in leaks] for fold, leaks in workspace.leaks.items()},
+            versions=versions(),
+        )
+        failed = run_planned(jobs, workspace, results, workers=workers, what=name)
+        results.export()
+        if failed:
+            raise EmoViewsError(
+                f"{len(failed)} of {len(jobs)} jobs failed; the others are saved in {results.path}. First: {failed[0].error}"
+            )
+        return results.tidy(name)
+
+
+def _checkpoints(init: Path, folds: Sequence[str]) -> tuple[dict[str, str], dict[str, Path]]:
+    """Fold → pre-training job, and job → folder, of what `emoviews pretrain` left."""
+    from emoviews.checkpoints import load_checkpoint
+    from emoviews.errors import CheckpointError
+
+    inits, folders = {}, {}
+    for folder in sorted(
+        path.parent for path in [init / "emoviews.json", *init.glob("*/emoviews.json")] if path.is_file()
+    ):
+        made = load_checkpoint(folder).made
+        fold = made["job"]["fold"]
+        if fold in folds:
+            inits[fold], folders[made["job_id"]] = made["job_id"], folder
+    if not inits:
+        raise CheckpointError(
+            f"{init} holds no checkpoint for the folds {', '.join(folds)}. Make them with: emoviews pretrain TABLE --out {init}"
+        )
+    if missing := [fold for fold in folds if fold not in inits]:
+        _warn(f"{init} has no checkpoint for {', '.join(missing)}; only {', '.join(inits)} is tested.")
+    return inits, folders
+
+
+def _print_scores(rows: pd.DataFrame, results: Any, workspace: Workspace) -> None:
+    from emoviews.experiments.sparse import pooled_interval
+
+    test = rows[rows["split"] == "test"]
+    shown = Table("fold", "test n", "labels", "UAR", "WA", "macro F1", "epochs", box=None, pad_edge=False)
+    for fold, group in test.groupby("fold"):
+        cells = [group["n"].iloc[0], group["n_labels"].mean(), *(group[c].mean() for c in ("uar", "wa", "macro_f1"))]
+        shown.add_row(
+            str(fold),
+            f"{cells[0]:.0f}",
+            f"{cells[1]:.0f}",
+            *(f"{c:.3f}" for c in cells[2:]),
+            f"{group['epochs_run'].mean():.0f}",
+        )
+    _out.print(shown)
+    predictions = results.frame("SELECT job_id, id, y_true, y_pred FROM predictions")
+    by_job = {str(job): found for job, found in predictions.groupby("job_id")}
+    interval = pooled_interval(test, by_job, results.speakers())
+    _out.print(
+        f"mean UAR {test['uar'].mean():.3f} over {test['fold'].nunique()} folds and {test['repeat'].nunique()} repeats; pooled "
+        f"{interval.estimate:.3f}, 95 % interval {interval.low:.3f} to {interval.high:.3f} (bootstrap over speakers); "
+        f"chance {1 / len(workspace.labels):.3f}"
+    )
+    _out.print(f"Saved in {results.path.parent}")
+
+
+def _print_counts(table: pd.DataFrame) -> None:
+    for column, noun in (("emotion", "emotion"), ("group", "group"), ("speaker", "speaker"), ("split", "split")):
+        counts = table[column].value_counts(sort=False)
+        if set(counts.index) == {""}:
+            continue
+        if column == "speaker" and (table["speaker"] == table["group"]).all():
+            continue
+        named = sorted(counts.items(), key=lambda item: str(item[0]))
+        shown = ", ".join(f"{name or '(none)'} {count}" for name, count in named[:20])
+        more = f", … ({len(named)} in all)" if len(named) > 20 else ""
+        _out.print(f"  by {noun}: {shown}{more}")
+
+
+def _summary(registry: Any, name: str) -> str:
+    """First line of what a member says of itself."""
+    member = registry.load(name)
+    title = getattr(member, "title", "")
+    return str(title) or (member.__doc__ or "").strip().split("\n")[0]
+
+
+def _has_opensmile() -> bool:
+    from importlib.util import find_spec
+
+    return find_spec("opensmile") is not None
+
+
+def _say(message: str) -> None:
+    _note.print(message, markup=False)
+
+
+def _warn(message: str) -> None:
+    _note.print(f"Warning: {message}", style="yellow", markup=False)

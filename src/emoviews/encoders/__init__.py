@@ -1,0 +1,62 @@
+"""View-level encoders, one file each: a `ViewBatch` of one view → `(batch, dim)`.
+
+To add one, put one file here that defines a subclass of `Encoder` and `ENCODER = ThatClass`; the file name is its name. No
+BatchNorm inside encoders: training many models at once, distributed training and cached-gradient training would no longer
+equal the plain one. Nothing pads before an encoder does.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from torch import Tensor, nn
+
+from emoviews.errors import UsageError
+from emoviews.registry import Registry
+from emoviews.types import FEATURES, FRAMES, LAYERS, ViewBatch, ViewSpec
+
+ENCODERS = Registry("emoviews.encoders", "ENCODER", "encoder")
+
+DEFAULT_ENCODER = {
+    (LAYERS, FRAMES, FEATURES): "layer_mix",
+    (FRAMES, FEATURES): "temporal_cnn",
+    (FEATURES,): "mlp",
+}
+"""The encoder used for a view of these axes unless another is named."""
+
+
+class Encoder(nn.Module):
+    """A view-level encoder.
+
+    Attributes:
+        name: the registered name (= the file name).
+        axes: the view axes it takes.
+        dim: size of its output.
+    """
+
+    name: ClassVar[str]
+    axes: ClassVar[tuple[str, ...]]
+    dim: int
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        """`shape`: the view's declared shape (0 for `frames`); keyword parameters follow in subclasses."""
+        super().__init__()
+        self.shape = shape
+
+    def forward(self, batch: ViewBatch) -> Tensor:
+        """`ViewBatch` → `(batch, dim)`."""
+        raise NotImplementedError
+
+
+def make_encoder(spec: ViewSpec, name: str | None = None, **parameters: Any) -> Encoder:
+    """Construct an encoder for a view: `name`, or the default for its axes.
+
+    Initial weights come from torch's global generator; seed it (`torch.manual_seed`) for repeatable ones.
+
+    Raises:
+        UsageError: no such encoder, or one for other axes.
+    """
+    encoder: type[Encoder] = ENCODERS.load(name or DEFAULT_ENCODER[spec.axes])
+    if encoder.axes != spec.axes:
+        raise UsageError(f"Encoder {encoder.name!r} takes axes {encoder.axes}; view {spec.name!r} has {spec.axes}.")
+    return encoder(spec.shape, **parameters)

@@ -1,0 +1,554 @@
+"""How jobs are run: a function of the jobs and a workspace, nothing else. Which jobs there are is decided elsewhere.
+
+    run_jobs(jobs, workspace) → one JobResult a job
+
+The workspace holds what jobs share: the table, its folds, the extracted views, the pre-trained checkpoints. It is described
+by a small picklable `WorkspaceConfig`, from which any process can open it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from emoviews import metrics, splits
+from emoviews.batching import Scaler, ViewData
+from emoviews.checkpoints import Checkpoint, ViewCheckpoint, load_checkpoint, save_checkpoint
+from emoviews.configs import LabelBudget
+from emoviews.encoders import DEFAULT_ENCODER, Encoder, make_encoder
+from emoviews.errors import CheckpointError, EmoViewsError, StoreError, TableError, UsageError
+from emoviews.extraction import locate
+from emoviews.finetuning import embed, finetune, predict_probabilities
+from emoviews.heads import Classifier, ProjectionHead
+from emoviews.jobs import RANDOM, BaselineJob, FineTuningJob, Job, JobResult, Predictions, PretrainingJob, ProbeJob
+from emoviews.presets import get_preset
+from emoviews.pretraining import ViewModel, pretrain
+from emoviews.seeds import derive_seed, torch_seed
+from emoviews.store import Source, ViewStore
+from emoviews.table import table_hash
+from emoviews.types import ViewSpec
+from emoviews.views import ViewRequest
+
+CHECKPOINTS = "checkpoints"
+BASELINE_REGULARISATION = (0.001, 0.01, 0.1, 1.0, 10.0)
+"""Values of C that a baseline's validation chooses from; without validation the middle one is used."""
+
+
+@dataclass(frozen=True)
+class WorkspaceConfig:
+    """From which any process opens the same workspace.
+
+    Attributes:
+        table: the utterance table, labels already mapped.
+        corpus: its name, for people.
+        store: root folder of the extracted views.
+        views: which views, by label.
+        folder: the run folder; checkpoints go below it.
+        n_folds: groups are merged into this many; None keeps every group a fold of its own.
+        scaling: `zscore` (statistics of the fold's training part) or `none`.
+        device: `cpu`, `cuda`, ….
+        checkpoints: pre-training job → folder, for checkpoints that do not lie below the run folder.
+        allow_speaker_overlap: turn a speaker on both sides of a split from an error into a warning.
+    """
+
+    table: pd.DataFrame
+    corpus: str
+    store: Path
+    views: tuple[ViewRequest, ...]
+    folder: Path
+    n_folds: int | None = None
+    scaling: Literal["zscore", "none"] = "zscore"
+    device: str = "cpu"
+    checkpoints: Mapping[str, Path] | None = None
+    allow_speaker_overlap: bool = False
+
+
+class Workspace:
+    """What jobs share. Opening it checks that the store has the views and that no fold leaks."""
+
+    def __init__(self, config: WorkspaceConfig) -> None:
+        """Open.
+
+        Raises:
+            StoreError: utterances have not been extracted; the message gives the command.
+            UsageError: too few groups for folds.
+            LeakageError: training and test data share a speaker, a group or a recording.
+        """
+        self.config = config
+        self.warnings: list[str] = []
+        self.specs = {request.label: request.make().spec for request in config.views}
+        self._stores = {label: ViewStore(config.store, spec) for label, spec in self.specs.items()}
+        self.table, self.sources = self._present(config.table)
+        self.table_hash = table_hash(self.table)
+        self._data: dict[str, ViewData] = {}
+        self._scalers: dict[tuple[str, str], Scaler | None] = {}
+        labels = sorted(set(self.table["emotion"]) - {""})
+        self.labels: tuple[str, ...] = tuple(labels)
+        numbers = {label: number for number, label in enumerate(labels)}
+        self.targets: NDArray[np.int64] = np.array([numbers.get(e, -1) for e in self.table["emotion"]], dtype=np.int64)
+        self.folds = {fold.name: fold for fold in self._make_folds()}
+        self.hashes = {name: splits.split_hash(fold, list(self.table["id"])) for name, fold in self.folds.items()}
+        self.leaks = {name: self._audit(fold) for name, fold in self.folds.items()}
+
+    def _present(self, table: pd.DataFrame) -> tuple[pd.DataFrame, list[Source]]:
+        """The rows that every view has; rows whose extraction failed are left out and said to be."""
+        sources = locate(table, self.config.store)
+        stores = list(self._stores.items())
+        lacking = {label: [s for s in sources if s.key and not s.error and s.key not in view] for label, view in stores}
+        for label, missing in lacking.items():
+            if missing:
+                raise StoreError(
+                    f"{len(missing)} of {len(table)} utterances have no {label} in {self.config.store} (first: "
+                    f"{missing[0].path}). Run: emoviews extract TABLE --store {self.config.store} --views {label}"
+                )
+        usable = np.array([bool(s.key) and all(s.key in view for _, view in stores) for s in sources], dtype=bool)
+        if not usable.any():
+            first = next((s.error for s in sources if s.error), "the table is empty")
+            raise StoreError(f"No utterance of the table can be used: {first}")
+        if not usable.all():
+            self.warnings.append(
+                f"{(~usable).sum()} of {len(table)} utterances could not be extracted and are left out "
+                f"(first: {next(s.error for s, u in zip(sources, usable, strict=True) if not u)})"
+            )
+        kept = [source for source, good in zip(sources, usable, strict=True) if good]
+        return table[usable].reset_index(drop=True), kept
+
+    def _make_folds(self) -> list[splits.Fold]:
+        groups = list(self.table["group"])
+        if self.config.n_folds is not None:
+            groups = splits.merge_groups(groups, self.config.n_folds)
+        return splits.leave_one_group_out(groups)
+
+    def _audit(self, fold: splits.Fold) -> list[splits.Leak]:
+        hashes = [source.key for source in self.sources]
+        overlap = self.config.allow_speaker_overlap
+        found = splits.leakage_audit(fold.parts, self.table, hashes, allow_speaker_overlap=overlap)
+        return splits.require_no_leakage(found)
+
+    @cached_property
+    def durations(self) -> NDArray[np.float64]:
+        """Seconds of each utterance, `(n,)`."""
+        return np.array([source.duration_seconds for source in self.sources])
+
+    def data(self, label: str) -> ViewData:
+        """A view of all utterances, read once."""
+        if label not in self._data:
+            self._data[label] = ViewData(self._stores[label], [source.key for source in self.sources])
+        return self._data[label]
+
+    def scaler(self, label: str, fold: splits.Fold) -> Scaler | None:
+        """z-scores from the fold's training part, labelled or not; computed once."""
+        key = (label, fold.name)
+        if key not in self._scalers:
+            fitted = self.data(label).fit_scaler(fold.train) if self.config.scaling == "zscore" else None
+            self._scalers[key] = fitted
+        return self._scalers[key]
+
+    def checkpoint(self, job_id: str) -> Checkpoint:
+        """What the pre-training job left.
+
+        Raises:
+            CheckpointError: it left nothing.
+        """
+        return load_checkpoint(self.checkpoint_folder(job_id))
+
+    def checkpoint_folder(self, job_id: str) -> Path:
+        """Where a pre-training job leaves its encoders."""
+        return (self.config.checkpoints or {}).get(job_id, self.config.folder / CHECKPOINTS / job_id)
+
+    def fold_of(self, job: Job) -> splits.Fold:
+        """The job's fold, refused unless table and split are the job's.
+
+        Raises:
+            UsageError: the job was made for another table or split.
+        """
+        if job.table != self.table_hash or self.hashes.get(job.fold) != job.split:
+            raise UsageError(
+                f"The job is for table {job.table}, fold {job.fold} with split {job.split}; here the table is "
+                f"{self.table_hash} and that fold's split {self.hashes.get(job.fold, 'does not exist')}."
+            )
+        return self.folds[job.fold]
+
+
+def run_jobs(
+    jobs: Sequence[Job], workspace: Workspace, on_epoch: Callable[[Job, dict[str, float]], None] = lambda job, row: None
+) -> Iterator[JobResult]:
+    """Run jobs in this process, in order. A job that fails is recorded with its error; the others go on."""
+    for job in jobs:
+        started = time.perf_counter()
+        try:
+            result = _RUNNERS[type(job)](job, workspace, lambda row, job=job: on_epoch(job, row))
+        except EmoViewsError as error:
+            result = JobResult(job, 0.0, workspace.config.device, error=str(error))
+        yield replace(result, seconds=time.perf_counter() - started)
+
+
+def fresh_encoder(spec: ViewSpec, preset_name: str, seed: int) -> Encoder:
+    """A randomly initialised encoder for a view; equal seeds give equal weights."""
+    name = DEFAULT_ENCODER[spec.axes]
+    with torch_seed(derive_seed(seed, "encoder", spec.name)):
+        return make_encoder(spec, name, **get_preset(preset_name).encoders.get(name, {}))
+
+
+def restored_encoder(view: ViewCheckpoint) -> Encoder:
+    """The encoder of a checkpoint.
+
+    Raises:
+        CheckpointError: the weights do not fit the encoder that the checkpoint names.
+    """
+    name, parameters = view.encoder
+    encoder = make_encoder(view.spec, name, **parameters)
+    try:
+        encoder.load_state_dict(dict(view.tensors))
+    except RuntimeError as error:
+        raise CheckpointError(f"The checkpoint's weights do not fit its encoder {name!r}: {error}") from error
+    return encoder
+
+
+def budget_indices(
+    workspace: Workspace, fold: splits.Fold, budget: LabelBudget, validation: str, seed: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Utterances whose labels a training may use, and those that validate it.
+
+    The seed alone decides the subset, so that all methods of a repeat use the same labels.
+
+    Raises:
+        TableError: the training or the test part lacks a class altogether.
+    """
+    targets = workspace.targets
+    labelled = np.asarray(fold.train)[targets[np.asarray(fold.train)] >= 0]
+    for part, indices in (("training", labelled), ("test", np.asarray(fold.test))):
+        if absent := sorted(set(range(len(workspace.labels))) - set(targets[indices].tolist())):
+            names = ", ".join(workspace.labels[i] for i in absent)
+            if part == "training":
+                raise TableError(
+                    f"Fold {fold.name}: no training utterance is labelled {names}; merge or drop that label."
+                )
+            workspace.warnings.append(f"Fold {fold.name}: no test utterance is labelled {names}.")
+    emotions = list(workspace.table["emotion"])
+    chosen = splits.select_budget(
+        [emotions[i] for i in labelled], fraction=budget.fraction, per_class=budget.per_class, seed=seed
+    )
+    train = labelled[chosen]
+    if validation == "budget":
+        inner_train, inner_validation = splits.validation_from_budget([emotions[i] for i in train], seed=seed)
+        return train[inner_train], train[inner_validation]
+    if validation == "none":
+        return train, np.array([], dtype=np.int64)
+    other = np.asarray(fold.validation, dtype=np.int64)
+    return train, other[targets[other] >= 0]
+
+
+def _run_pretraining(
+    job: PretrainingJob, workspace: Workspace, on_epoch: Callable[[dict[str, float]], None]
+) -> JobResult:
+    fold = workspace.fold_of(job)
+    preset = get_preset(job.preset)
+    labels = [label for label, _ in job.views]
+    _check_fingerprints(workspace, job.views)
+    train, validation = (_of_kind(workspace, part, job.data) for part in (fold.train, fold.validation))
+    models, encoders = {}, {}
+    for label in labels:
+        spec = workspace.specs[label]
+        encoder = fresh_encoder(spec, job.preset, job.seed)
+        with torch_seed(derive_seed(job.seed, "projection head", spec.name)):
+            head = ProjectionHead(encoder.dim, **preset.projection)
+        models[label] = ViewModel(encoder, head, workspace.scaler(label, fold))
+        encoders[label] = (DEFAULT_ENCODER[spec.axes], dict(preset.encoders.get(DEFAULT_ENCODER[spec.axes], {})))
+    data = {label: workspace.data(label) for label in labels}
+    before = _retrieval(models, data, fold.test, workspace.config.device)
+    history = pretrain(
+        data,
+        models,
+        train,
+        validation,
+        job.config,
+        seed=job.seed,
+        device=workspace.config.device,
+        state=workspace.checkpoint_folder(job.id).with_suffix(".unfinished"),
+        state_of=job.id,
+        on_epoch=on_epoch,
+    )
+    views = {
+        label: ViewCheckpoint(workspace.specs[label], encoders[label], model.encoder.state_dict(), model.scaler)
+        for label, model in models.items()
+    }
+    made = {
+        "job_id": job.id,
+        "job": job.description,
+        "best_epoch": history.best_epoch,
+        "test_group_left_out": list(np.unique(workspace.table["group"].to_numpy()[np.asarray(fold.test)])),
+        "n_train": len(train),
+        "n_validation": len(validation),
+    }
+    save_checkpoint(workspace.checkpoint_folder(job.id), Checkpoint(views, made))
+    after = _retrieval(models, data, fold.test, workspace.config.device)
+    best = history.curves[history.best_epoch - 1]
+    rows = [("train", "epochs_run", float(history.epochs_run)), ("train", "best_epoch", float(history.best_epoch))]
+    rows += [("train", "n", float(len(train))), ("train", "loss", best["train_loss"])]
+    if "validation_loss" in best:
+        rows.append(("validation", "loss", best["validation_loss"]))
+    rows += [("test", f"retrieval_random {pair}", value) for pair, value in before.items()]
+    rows += [("test", f"retrieval {pair}", value) for pair, value in after.items()]
+    rows.append(("test", "retrieval_chance", 1.0 / len(fold.test)))
+    return JobResult(job, 0.0, workspace.config.device, metrics=tuple(rows), curves=_curve_rows(history.curves))
+
+
+def _run_finetuning(
+    job: FineTuningJob, workspace: Workspace, on_epoch: Callable[[dict[str, float]], None]
+) -> JobResult:
+    fold = workspace.fold_of(job)
+    _check_fingerprints(workspace, (job.view,))
+    label, device = job.view[0], workspace.config.device
+    train, validation = budget_indices(workspace, fold, job.budget, job.validation, _subset_seed(job))
+    encoder, scaler = _initial_encoder(job.init, job.view, job.preset, job.seed, workspace, fold)
+    with torch_seed(derive_seed(job.seed, "classifier", label)):
+        classifier = Classifier(encoder.dim, len(workspace.labels), hidden=get_preset(job.preset).classifier_hidden)
+    history = finetune(
+        workspace.data(label),
+        workspace.targets,
+        encoder,
+        classifier,
+        train,
+        validation,
+        job.config,
+        scaler=scaler,
+        frozen=job.frozen,
+        seed=job.seed,
+        device=device,
+    )
+
+    def probabilities(indices: NDArray[np.int64]) -> NDArray[np.float32]:
+        return predict_probabilities(workspace.data(label), encoder, classifier, indices, scaler=scaler, device=device)
+
+    rows = [("train", "epochs_run", float(len(history.curves))), ("train", "best_epoch", float(history.best_epoch))]
+    return _classified(job, workspace, fold, train, validation, probabilities, rows, _curve_rows(history.curves))
+
+
+def _run_baseline(job: BaselineJob, workspace: Workspace, on_epoch: Callable[[dict[str, float]], None]) -> JobResult:
+    fold = workspace.fold_of(job)
+    _check_fingerprints(workspace, (job.view,))
+    train, validation = budget_indices(workspace, fold, job.budget, job.validation, _subset_seed(job))
+    features = workspace_features(workspace, job.view[0], fold)
+    targets = workspace.targets
+    strengths = BASELINE_REGULARISATION
+    middle = strengths[len(strengths) // 2]
+    fitted = {c: _fit_linear(job.method, features[train], targets[train], c, job.seed) for c in strengths}
+    chosen = middle
+    if len(validation):
+        reached = {
+            c: metrics.uar(targets[validation], model.predict(features[validation])) for c, model in fitted.items()
+        }
+        # The best on validation; among equals the one nearest the middle.
+        chosen = max(strengths, key=lambda c: (reached[c], -abs(np.log(c / middle))))
+    model = fitted[chosen]
+
+    def probabilities(indices: NDArray[np.int64]) -> NDArray[np.float32]:
+        # A class without a training label keeps probability 0; an SVM gives its normalised scores, not probabilities.
+        if job.method == "logistic_regression":
+            given = model.predict_proba(features[indices])
+        else:
+            scores = np.atleast_2d(model.decision_function(features[indices]).T).T
+            scores = np.hstack([-scores, scores]) if scores.shape[1] == 1 else scores
+            given = np.exp(scores - scores.max(axis=1, keepdims=True))
+            given /= given.sum(axis=1, keepdims=True)
+        full = np.zeros((len(indices), len(workspace.labels)), dtype=np.float32)
+        full[:, model.classes_] = given
+        return full
+
+    rows = [("train", "regularisation", float(chosen))]
+    return _classified(job, workspace, fold, train, validation, probabilities, rows, ())
+
+
+def _run_probe(job: ProbeJob, workspace: Workspace, on_epoch: Callable[[dict[str, float]], None]) -> JobResult:
+    """Linear probes on an encoder's embeddings.
+
+    Emotion and sentence: trained on the training part, tested on the test group's unseen speakers. Duration: ridge
+    regression of log seconds, the same way. Speaker: which of the validation and test speakers, all unseen in pre-training;
+    trained on half of their sentences and tested on the other half, both ways.
+    """
+    from sklearn.linear_model import LogisticRegression, Ridge
+
+    fold = workspace.fold_of(job)
+    _check_fingerprints(workspace, (job.view,))
+    label = job.view[0]
+    encoder, scaler = _initial_encoder(job.init, job.view, job.preset, job.seed, workspace, fold)
+    embedded = embed(workspace.data(label), encoder, scaler=scaler, device=workspace.config.device).cpu().numpy()
+    train, test = np.asarray(fold.train), np.asarray(fold.test)
+    center, spread = embedded[train].mean(axis=0), embedded[train].std(axis=0)
+    embedded = (embedded - center) / np.where(spread > 1e-6, spread, 1.0)
+    rows: list[tuple[str, str, float]] = []
+
+    def accuracy(known: NDArray[np.int64], asked: NDArray[np.int64], names: NDArray[Any]) -> float:
+        probe = LogisticRegression(C=0.1, max_iter=1000).fit(embedded[known], names[known])
+        return float((probe.predict(embedded[asked]) == names[asked]).mean())
+
+    targets = workspace.targets
+    known, asked = train[targets[train] >= 0], test[targets[test] >= 0]
+    if len(set(targets[known])) > 1 and len(asked):
+        probe = LogisticRegression(C=0.1, max_iter=1000).fit(embedded[known], targets[known])
+        rows.append(("test", "probe_emotion_uar", metrics.uar(targets[asked], probe.predict(embedded[asked]))))
+        rows.append(("test", "probe_emotion_chance", 1.0 / len(workspace.labels)))
+    text = workspace.table["text"].to_numpy()
+    shared = test[np.isin(text[test], text[train]) & (text[test] != "")]
+    if len(shared) and len(set(text[shared])) > 1:
+        rows.append(("test", "probe_sentence_accuracy", accuracy(train[text[train] != ""], shared, text)))
+        rows.append(("test", "probe_sentence_chance", 1.0 / len(set(text[train]))))
+    seconds = np.log(np.maximum(workspace.durations, 0.05))
+    fitted = Ridge(alpha=10.0).fit(embedded[train], seconds[train])
+    residual = seconds[test] - fitted.predict(embedded[test])
+    variance = float(seconds[test].var())
+    if variance > 0:
+        rows.append(("test", "probe_duration_r2", 1.0 - float((residual**2).mean()) / variance))
+    unseen = np.concatenate([np.asarray(fold.validation), test])
+    speakers = workspace.table["speaker"].to_numpy()
+    unseen = unseen[speakers[unseen] != ""]
+    names = sorted(set(speakers[unseen]))
+    if len(names) > 1:
+        # Halves by sentence where sentences are known, so that the probe can't lean on what was said.
+        sentences = np.array(
+            [derive_seed("half", t or i) % 2 for t, i in zip(text, workspace.table["id"], strict=True)]
+        )
+        half = unseen[sentences[unseen] == 0], unseen[sentences[unseen] == 1]
+        if all(set(speakers[h]) == set(names) for h in half):
+            both = [accuracy(half[0], half[1], speakers), accuracy(half[1], half[0], speakers)]
+            rows.append(("test", "probe_speaker_accuracy", float(np.mean(both))))
+            rows.append(("test", "probe_speaker_chance", 1.0 / len(names)))
+    return JobResult(job, 0.0, workspace.config.device, metrics=tuple(rows))
+
+
+_RUNNERS: Mapping[type[Job], Callable[..., JobResult]] = {
+    PretrainingJob: _run_pretraining,
+    FineTuningJob: _run_finetuning,
+    BaselineJob: _run_baseline,
+    ProbeJob: _run_probe,
+}
+
+
+def workspace_features(workspace: Workspace, label: str, fold: splits.Fold) -> NDArray[np.float64]:
+    """A view's features averaged over frames (and layers), z-scored by the fold's training part: `(n, features)`."""
+    data = workspace.data(label)
+    rows = []
+    for index in range(len(data)):
+        values = data.batch([index]).values.numpy()
+        rows.append(values.reshape(-1, values.shape[-1]).mean(axis=0))
+    features = np.stack(rows).astype(np.float64)
+    center, spread = features[np.asarray(fold.train)].mean(axis=0), features[np.asarray(fold.train)].std(axis=0)
+    scaled: NDArray[np.float64] = (features - center) / np.where(spread > 1e-12, spread, 1.0)
+    return scaled
+
+
+def _fit_linear(method: str, features: NDArray[np.float64], targets: NDArray[np.int64], c: float, seed: int) -> Any:
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.svm import LinearSVC
+
+    if method == "logistic_regression":
+        return LogisticRegression(C=c, max_iter=2000, class_weight="balanced").fit(features, targets)
+    return LinearSVC(C=c, max_iter=20_000, class_weight="balanced", random_state=seed % 2**31).fit(features, targets)
+
+
+def _classified(
+    job: FineTuningJob | BaselineJob,
+    workspace: Workspace,
+    fold: splits.Fold,
+    train: NDArray[np.int64],
+    validation: NDArray[np.int64],
+    probabilities: Callable[[NDArray[np.int64]], NDArray[np.float32]],
+    rows: list[tuple[str, str, float]],
+    curves: tuple[tuple[int, str, float], ...],
+) -> JobResult:
+    """Test a classifier: metrics on validation and test, predictions on test."""
+    targets = workspace.targets
+    test = np.asarray(fold.test, dtype=np.int64)
+    test = test[targets[test] >= 0]
+    if len(test) == 0:
+        raise TableError(f"Fold {fold.name}: no test utterance has a label.")
+    rows = [*rows, ("train", "n_labels", float(len(train) + (len(validation) if job.validation == "budget" else 0)))]
+    found = None
+    for split, indices in (("validation", validation), ("test", test)):
+        if not len(indices):
+            continue
+        given = probabilities(indices)
+        names = np.array(workspace.labels, dtype=object)
+        y_true, y_pred = names[targets[indices]], names[given.argmax(axis=1)]
+        rows += [(split, name, value) for name, value in metrics.evaluate(y_true, y_pred, workspace.labels).items()]
+        if split == "test":
+            ids = workspace.table["id"].to_numpy()[indices]
+            found = Predictions(tuple(ids), tuple(y_true), tuple(y_pred), workspace.labels, given)
+    return JobResult(job, 0.0, workspace.config.device, metrics=tuple(rows), curves=curves, predictions=found)
+
+
+def _initial_encoder(
+    init: str, view: tuple[str, str], preset: str, seed: int, workspace: Workspace, fold: splits.Fold
+) -> tuple[Encoder, Scaler | None]:
+    """A fresh encoder with the fold's scaler, or a pre-trained one with the scaler it was trained with.
+
+    Raises:
+        CheckpointError: the checkpoint is of another view, extraction or split, or saw the test group.
+    """
+    label, fingerprint = view
+    if init == RANDOM:
+        return fresh_encoder(workspace.specs[label], preset, seed), workspace.scaler(label, fold)
+    checkpoint = workspace.checkpoint(init)
+    made_for = checkpoint.made.get("job", {}).get("split")
+    if made_for != workspace.hashes[fold.name]:
+        raise CheckpointError(
+            f"The checkpoint was pre-trained on split {made_for}, this fold's is {workspace.hashes[fold.name]}: its training "
+            "data may hold this fold's test recordings. Pre-train on the same table and folds."
+        )
+    found = checkpoint.view(label, fingerprint)
+    return restored_encoder(found), found.scaler
+
+
+def _retrieval(
+    models: Mapping[str, ViewModel], data: Mapping[str, ViewData], test: Sequence[int] | NDArray[np.int64], device: str
+) -> dict[str, float]:
+    """How often an unseen utterance's nearest projection in another view is its own: top-1 accuracy a pair of views."""
+    index = np.asarray(test, dtype=np.int64)
+    projected = {}
+    for label, model in models.items():
+        embedded = embed(data[label], model.encoder, scaler=model.scaler, device=device, indices=index)
+        model.head.to(device).eval()
+        with torch.inference_mode():
+            projected[label] = nn.functional.normalize(model.head(embedded[torch.from_numpy(index)]), dim=1)
+    found = {}
+    for a in models:
+        for b in models:
+            if a != b:
+                nearest = (projected[a] @ projected[b].T).argmax(dim=1).cpu()
+                found[f"{a} to {b}"] = float((nearest == torch.arange(len(index))).float().mean())
+    return found
+
+
+def _of_kind(workspace: Workspace, indices: Sequence[int] | NDArray[np.int64], data: str) -> NDArray[np.int64]:
+    index = np.asarray(indices, dtype=np.int64)
+    if data == "all":
+        return index
+    labelled = workspace.targets[index] >= 0
+    return index[labelled if data == "target" else ~labelled]
+
+
+def _check_fingerprints(workspace: Workspace, views: Sequence[tuple[str, str]]) -> None:
+    for label, fingerprint in views:
+        have = workspace.specs[label].fingerprint if label in workspace.specs else "not there"
+        if have != fingerprint:
+            raise StoreError(f"The job needs {label} with fingerprint {fingerprint}; this run's is {have}.")
+
+
+def _subset_seed(job: FineTuningJob | BaselineJob) -> int:
+    """Which labels are drawn depends on fold and repeat alone, so that methods are compared on the same ones."""
+    return derive_seed("labels", job.fold, job.repeat)
+
+
+def _curve_rows(curves: Sequence[Mapping[str, float]]) -> tuple[tuple[int, str, float], ...]:
+    return tuple((epoch + 1, name, value) for epoch, row in enumerate(curves) for name, value in row.items())

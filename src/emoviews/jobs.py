@@ -1,0 +1,168 @@
+"""A job: a pure, hashable description of one training and its test. Nothing here trains.
+
+A job names everything its numbers depend on: corpus and table, the views' fingerprints, the fold and the hash of its split,
+the configuration and the seeds. Its id is a hash of that description; equal descriptions are one job, whichever experiment
+asks for it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import Any, ClassVar, Literal
+
+from emoviews.configs import FineTuningConfig, LabelBudget, PretrainingConfig, Validation
+
+RANDOM = "random"
+"""The `init` of an encoder that was not pre-trained; otherwise `init` is the id of the pre-training job."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """What all jobs have in common.
+
+    Attributes:
+        corpus: a name for people.
+        table: `table.table_hash` of the utterance table.
+        fold: name of the test group.
+        split: `splits.split_hash` of the fold.
+        preset: name of the architecture's preset.
+        seed: of everything random in it.
+    """
+
+    kind: ClassVar[str]
+
+    corpus: str
+    table: str
+    fold: str
+    split: str
+    preset: str
+    seed: int
+
+    @property
+    def description(self) -> dict[str, Any]:
+        """Everything that determines the job, as JSON values."""
+        return {"kind": self.kind, **asdict(self)}
+
+    @cached_property
+    def id(self) -> str:
+        """Sixteen hexadecimal digits over the description."""
+        text = json.dumps(self.description, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class PretrainingJob(Job):
+    """Align the encoders of several views on a fold's training part, its validation group deciding when to stop.
+
+    Attributes:
+        views: (label, fingerprint) of each view.
+        data: which utterances: `all`, those with a target emotion, or those without (`out_of_distribution`).
+        config: the optimisation.
+    """
+
+    kind: ClassVar[str] = "pretraining"
+
+    views: tuple[tuple[str, str], ...]
+    config: PretrainingConfig
+    data: Literal["all", "target", "out_of_distribution"] = "all"
+
+
+@dataclass(frozen=True)
+class FineTuningJob(Job):
+    """Train a classifier on one view with a label budget, test it on the fold's test group.
+
+    Attributes:
+        view: (label, fingerprint).
+        init: `random`, or the id of the pre-training job whose encoder is used.
+        budget: the labels.
+        validation: `full` (the whole validation group, labelled, as in the paper), `budget` (taken out of the same labels) or
+            `none` (all epochs are trained).
+        frozen: only the head is trained.
+        config: the optimisation.
+        repeat: number of the label subset.
+    """
+
+    kind: ClassVar[str] = "finetuning"
+
+    view: tuple[str, str]
+    config: FineTuningConfig
+    init: str = RANDOM
+    frozen: bool = False
+    budget: LabelBudget = LabelBudget()
+    validation: Validation = "full"
+    repeat: int = 0
+
+
+@dataclass(frozen=True)
+class BaselineJob(Job):
+    """A simple classifier on a view's standardised features (averaged over frames, where the view has them).
+
+    Its one hyper-parameter, the regularisation, is chosen on the same validation data that stops the neural trainings.
+    """
+
+    kind: ClassVar[str] = "baseline"
+
+    view: tuple[str, str]
+    method: Literal["logistic_regression", "linear_svm"]
+    budget: LabelBudget = LabelBudget()
+    validation: Validation = "full"
+    repeat: int = 0
+
+
+@dataclass(frozen=True)
+class ProbeJob(Job):
+    """What an encoder's embeddings know: linear probes for emotion, speaker, sentence and duration.
+
+    Attributes:
+        view: (label, fingerprint).
+        init: `random`, or the id of a pre-training job.
+    """
+
+    kind: ClassVar[str] = "probe"
+
+    view: tuple[str, str]
+    init: str = RANDOM
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """A classifier's answers on the test group.
+
+    Attributes:
+        ids: utterance ids, `(n,)`.
+        y_true, y_pred: labels, `(n,)`.
+        labels: order of the classes.
+        probabilities: `(n, classes)`.
+    """
+
+    ids: tuple[str, ...]
+    y_true: tuple[str, ...]
+    y_pred: tuple[str, ...]
+    labels: tuple[str, ...]
+    probabilities: Any
+
+
+@dataclass(frozen=True)
+class JobResult:
+    """What came of a job.
+
+    Attributes:
+        job: the description.
+        seconds: it took.
+        device: it ran on.
+        error: why it failed, empty if it did not.
+        metrics: (split, name, value); the split is `train`, `validation` or `test`.
+        curves: (epoch counted from 1, name, value).
+        predictions: of classifiers, on the test group.
+    """
+
+    job: Job
+    seconds: float
+    device: str
+    error: str = ""
+    metrics: tuple[tuple[str, str, float], ...] = ()
+    curves: tuple[tuple[int, str, float], ...] = ()
+    predictions: Predictions | None = None

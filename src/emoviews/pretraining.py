@@ -1,0 +1,225 @@
+"""Unlabelled views → aligned encoders: Pairwise-CL (the paper, sections 2.1 and 3.3).
+
+One encoder and one projection head a view; the loss pulls the projections of one utterance's views together. Adam at 1e-3,
+batches of 128 (the last incomplete one dropped: the loss depends on the batch's size), at most 100 epochs, stopped after 30
+without a lower validation loss; the weights of the best epoch are kept. Validation batches are the same in every epoch.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from emoviews.batching import Indices, Scaler, ViewData, prefetched, shuffled_batches
+from emoviews.checkpoints import load_tensors, save_tensors
+from emoviews.configs import PretrainingConfig
+from emoviews.encoders import Encoder
+from emoviews.errors import CheckpointError, TrainingError, UsageError
+from emoviews.losses import make_loss
+from emoviews.seeds import derive_seed, torch_seed
+from emoviews.types import ViewBatch
+
+
+@dataclass(frozen=True)
+class ViewModel:
+    """What is trained for one view, and the z-scores its input gets.
+
+    The two modules are changed in place by `pretrain`.
+    """
+
+    encoder: Encoder
+    head: nn.Module
+    scaler: Scaler | None
+
+
+@dataclass
+class PretrainingHistory:
+    """What happened: a row of numbers an epoch (`train_loss`, `validation_loss`, one loss a pair of views)."""
+
+    curves: list[dict[str, float]] = field(default_factory=list)
+    best_epoch: int = 0
+
+    @property
+    def epochs_run(self) -> int:
+        return len(self.curves)
+
+
+def pretrain(
+    data: Mapping[str, ViewData],
+    models: Mapping[str, ViewModel],
+    train: Indices,
+    validation: Indices,
+    config: PretrainingConfig,
+    *,
+    seed: int,
+    device: str = "cpu",
+    state: Path | None = None,
+    state_of: str = "",
+    on_epoch: Callable[[dict[str, float]], None] = lambda row: None,
+) -> PretrainingHistory:
+    """Align the encoders of the views; on return they (and their heads) hold the weights of the best epoch.
+
+    Args:
+        data: view → its utterances, all views in the same order.
+        models: view → encoder, projection head and scaler.
+        train: indices of the utterances to train on; never any of a test group.
+        validation: indices that decide when to stop; empty to train `epochs` epochs and keep the last.
+        config: the optimisation.
+        seed: decides batch orders and dropout; initial weights are the caller's.
+        device: of the training.
+        state: folder in which each epoch's state is kept, so that a killed training goes on where it stopped, bit for bit; it
+            is emptied at the end. None keeps no state.
+        state_of: what the state belongs to (e.g. the split's hash); a state of something else is refused.
+        on_epoch: is told each epoch's row of numbers.
+
+    Raises:
+        UsageError: fewer than two views, or fewer than two utterances to train on.
+        TrainingError: the loss stopped being a number.
+        CheckpointError: `state` belongs to another training.
+    """
+    views = list(data)
+    if len(views) < 2:
+        raise UsageError(
+            f"Pre-training aligns views with each other and needs at least 2; got {', '.join(views) or 'none'}."
+        )
+    if len(train) < 2:
+        raise UsageError(f"Pre-training needs at least 2 utterances; got {len(train)}.")
+    loss = make_loss(config.loss, **_loss_parameters(config)).to(device)
+    modules = nn.ModuleList([nn.ModuleList([models[v].encoder, models[v].head]) for v in views]).to(device)
+    optimizer = torch.optim.Adam(modules.parameters(), lr=config.learning_rate, fused=True)
+    history, bad_epochs = PretrainingHistory(), 0
+    best_loss, best = math.inf, snapshot(modules)
+    # Of one size and composition in every epoch, since the loss depends on both.
+    fixed = shuffled_batches(
+        validation, config.batch_size, np.random.default_rng(derive_seed("validation")), drop_last=True
+    )
+    made_by = f"{state_of} {seed} {asdict(config)}"
+    if state is not None and state.exists():
+        best_loss, bad_epochs, best = _restore(state, made_by, modules, optimizer, history)
+    scalers = {v: models[v].scaler for v in views}
+
+    def read(indices: Indices) -> dict[str, ViewBatch]:
+        return {v: data[v].batch(indices, scalers[v]) for v in views}
+
+    def forward(batch: dict[str, ViewBatch]) -> tuple[Tensor, dict[str, Tensor]]:
+        projected = {v: models[v].head(models[v].encoder(batch[v].to(device))) for v in views}
+        result: tuple[Tensor, dict[str, Tensor]] = loss(projected)
+        return result
+
+    for epoch in range(history.epochs_run, config.epochs):
+        if bad_epochs >= config.patience:
+            break
+        batches = shuffled_batches(
+            train, config.batch_size, np.random.default_rng(derive_seed(seed, "batches", epoch)), drop_last=True
+        )
+        row: dict[str, float] = {}
+        modules.train()
+        with torch_seed(derive_seed(seed, "dropout", epoch)):
+            for batch in prefetched(map(read, batches)):
+                value, parts = forward(batch)
+                optimizer.zero_grad(set_to_none=True)
+                value.backward()  # type: ignore[no-untyped-call]
+                optimizer.step()
+                _add(row, "train_loss", value.item() / len(batches))
+                for name, part in parts.items():
+                    _add(row, f"train_loss {name}", float(part) / len(batches))
+        modules.eval()
+        with torch.inference_mode():
+            for batch in prefetched(map(read, fixed)):
+                value, parts = forward(batch)
+                _add(row, "validation_loss", value.item() / len(fixed))
+                for name, part in parts.items():
+                    _add(row, f"validation_loss {name}", float(part) / len(fixed))
+        watched = row.get("validation_loss", row["train_loss"])
+        if not math.isfinite(watched) or not math.isfinite(row["train_loss"]):
+            raise TrainingError(
+                f"The pre-training loss is {watched} in epoch {epoch + 1}. Try a lower learning rate (now "
+                f"{config.learning_rate:g}) or a higher temperature (now {config.temperature:g})."
+            )
+        history.curves.append(row)
+        if not fixed or watched < best_loss:  # without validation, the last epoch is kept
+            best_loss, bad_epochs, history.best_epoch = watched, 0, epoch + 1
+            best = snapshot(modules)
+        else:
+            bad_epochs += 1
+        if state is not None:
+            _save(state, made_by, modules, optimizer, history, best_loss, bad_epochs, best)
+        on_epoch(row)
+    modules.load_state_dict(best)
+    modules.eval()
+    if state is not None:
+        for file in state.glob("*"):
+            file.unlink()
+        state.rmdir()
+    return history
+
+
+def _loss_parameters(config: PretrainingConfig) -> dict[str, Any]:
+    if config.loss == "pairwise_nt_xent":
+        return {"temperature": config.temperature, "negatives": config.negatives}
+    return {}
+
+
+def _add(row: dict[str, float], name: str, value: float) -> None:
+    row[name] = row.get(name, 0.0) + value
+
+
+def snapshot(module: nn.Module) -> dict[str, Tensor]:
+    """A copy of a module's state, which later steps do not change."""
+    return {name: tensor.detach().clone() for name, tensor in module.state_dict().items()}
+
+
+def _save(
+    folder: Path,
+    made_by: str,
+    modules: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    history: PretrainingHistory,
+    best_loss: float,
+    bad_epochs: int,
+    best: Mapping[str, Tensor],
+) -> None:
+    """Everything the next epoch depends on, in one file, so that a kill never leaves half of it."""
+    tensors = {f"now/{name}": tensor for name, tensor in modules.state_dict().items()}
+    tensors |= {f"best/{name}": tensor for name, tensor in best.items()}
+    for number, slots in optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer/{number}/{name}": tensor for name, tensor in slots.items()}
+    notes = {
+        "made_by": made_by,
+        "curves": history.curves,
+        "best_epoch": history.best_epoch,
+        "best_loss": best_loss,
+        "bad_epochs": bad_epochs,
+    }
+    save_tensors(folder / "state.safetensors", tensors, notes)
+
+
+def _restore(
+    folder: Path, made_by: str, modules: nn.Module, optimizer: torch.optim.Optimizer, history: PretrainingHistory
+) -> tuple[float, int, dict[str, Tensor]]:
+    path = folder / "state.safetensors"
+    if not path.exists():
+        return math.inf, 0, snapshot(modules)
+    tensors, notes = load_tensors(path)
+    if notes["made_by"] != made_by:
+        raise CheckpointError(
+            f"{folder} holds the unfinished state of another training ({notes['made_by']}; this one is {made_by}). "
+            "Delete that folder, or name another --out."
+        )
+    modules.load_state_dict({name[4:]: t for name, t in tensors.items() if name.startswith("now/")})
+    slots: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        if name.startswith("optimizer/"):
+            _, number, slot = name.split("/")
+            slots.setdefault(int(number), {})[slot] = tensor
+    optimizer.load_state_dict({**optimizer.state_dict(), "state": slots})
+    history.curves, history.best_epoch = notes["curves"], notes["best_epoch"]
+    best = {name[5:]: t for name, t in tensors.items() if name.startswith("best/")}
+    return notes["best_loss"], notes["bad_epochs"], best

@@ -1,0 +1,82 @@
+"""Progress of long work: a bar with rate and time left on a terminal, plain lines elsewhere. Both go to standard error."""
+
+from __future__ import annotations
+
+import sys
+import time
+from types import TracebackType
+from typing import Final
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as Bar
+
+LINE_EVERY_SECONDS: Final = 10.0
+
+
+class Progress:
+    """Count units of work done; use as a context manager.
+
+    >>> with Progress(3, "extract", "utterances") as progress:
+    ...     for _ in range(3):
+    ...         progress.advance()
+    """
+
+    def __init__(self, total: int, what: str, unit: str) -> None:
+        self.total, self.what, self.unit = total, what, unit
+        self.done = 0
+        self._started = self._last_line = time.monotonic()
+        console = Console(stderr=True)
+        self._bar: Bar | None = None
+        if console.is_terminal and total:
+            self._bar = Bar(
+                TextColumn("{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TextColumn("{task.fields[rate]}"),
+                TimeElapsedColumn(),
+                console=console,
+                transient=False,
+            )
+            self._task = self._bar.add_task(what, total=total, rate="")
+
+    def __enter__(self) -> Progress:
+        if self._bar is not None:
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def advance(self, n: int = 1) -> None:
+        """`n` more units are done."""
+        self.done += n
+        now = time.monotonic()
+        if self._bar is not None:
+            self._bar.update(self._task, completed=self.done, rate=self._rate(now))
+        elif now - self._last_line >= LINE_EVERY_SECONDS:
+            self._last_line = now
+            print(f"{self.what}: {self.done}/{self.total} {self.unit}, {self._rate(now)}", file=sys.stderr, flush=True)
+
+    def _rate(self, now: float) -> str:
+        rate = self.done / max(now - self._started, 1e-9)
+        left = (self.total - self.done) / rate if rate else 0.0
+        return f"{rate:.1f}/s, {readable_seconds(left)} left"
+
+
+def readable_seconds(seconds: float) -> str:
+    """A duration for people.
+
+    >>> readable_seconds(7.4), readable_seconds(125), readable_seconds(7300)
+    ('7 s', '2 min 5 s', '2 h 2 min')
+    """
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s"
+    return f"{minutes // 60} h {minutes % 60} min"

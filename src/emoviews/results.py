@@ -1,0 +1,261 @@
+"""The results database: one SQLite file a run folder, one writer (the driver), one transaction a batch of jobs.
+
+    jobs(job_id, description, status, error, seconds, device, versions)     description is the whole job, as JSON
+    metrics(job_id, split, name, value)
+    curves(job_id, epoch, name, value)
+    predictions(job_id, id, y_true, y_pred, probabilities)                  probabilities by label, as JSON
+    plans(experiment, job_id)                                               which experiment asked for which job
+    utterances(id, speaker, group, emotion, gender, duration_seconds)       who said what is predicted, for intervals
+    run(name, value)                                                        what was run, as JSON, for the report
+
+The tidy table is a view of these, exported as Parquet and CSV. A finished job is never run again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import pandas as pd
+
+from emoviews.checkpoints import versions
+from emoviews.errors import EmoViewsError
+from emoviews.jobs import RANDOM, Job, JobResult
+
+FILE: Final = "results.sqlite"
+SCHEMA_VERSION: Final = 1
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS jobs (job_id TEXT PRIMARY KEY, description TEXT NOT NULL, status TEXT NOT NULL,
+    error TEXT NOT NULL, seconds REAL NOT NULL, device TEXT NOT NULL, versions TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS metrics (job_id TEXT NOT NULL, split TEXT NOT NULL, name TEXT NOT NULL, value REAL,
+    PRIMARY KEY (job_id, split, name)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS curves (job_id TEXT NOT NULL, epoch INTEGER NOT NULL, name TEXT NOT NULL, value REAL,
+    PRIMARY KEY (job_id, epoch, name)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS predictions (job_id TEXT NOT NULL, id TEXT NOT NULL, y_true TEXT NOT NULL, y_pred TEXT NOT NULL,
+    probabilities TEXT NOT NULL, PRIMARY KEY (job_id, id)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS utterances (id TEXT PRIMARY KEY, speaker TEXT NOT NULL, "group" TEXT NOT NULL,
+    emotion TEXT NOT NULL, gender TEXT NOT NULL, duration_seconds REAL NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS run (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS plans (experiment TEXT NOT NULL, job_id TEXT NOT NULL, PRIMARY KEY (experiment, job_id))
+    WITHOUT ROWID;
+"""
+
+TIDY_COLUMNS: Final = (
+    "experiment",
+    "kind",
+    "method",
+    "corpus",
+    "view",
+    "init",
+    "frozen",
+    "temperature",
+    "pretraining_data",
+    "validation",
+    "label_fraction",
+    "labels_per_class",
+    "n_labels",
+    "fold",
+    "repeat",
+    "seed",
+    "split",
+    "n",
+    "uar",
+    "wa",
+    "macro_f1",
+    "split_hash",
+    "preset",
+    "epochs_run",
+    "best_epoch",
+    "job_id",
+)
+
+
+class Results:
+    """A run folder's database. Open it, use it, close it; or use it as a context manager."""
+
+    def __init__(self, folder: Path) -> None:
+        """Open, creating what is missing.
+
+        Raises:
+            EmoViewsError: the file is not a results database, of another version, or can't be written.
+        """
+        self.path = folder / FILE
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._connection = sqlite3.connect(self.path, isolation_level=None)
+            found = self._connection.execute("PRAGMA user_version").fetchone()[0]
+            if found not in (0, SCHEMA_VERSION):
+                raise EmoViewsError(
+                    f"{self.path} has schema version {found}; this version of EmoViews uses {SCHEMA_VERSION}. Name another "
+                    "folder."
+                )
+            self._connection.executescript(_SCHEMA)
+            self._connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        except (sqlite3.Error, OSError) as error:
+            raise EmoViewsError(f"{self.path} can't be used as a results database: {error}.") from error
+
+    def __enter__(self) -> Results:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._connection.close()
+
+    def plan(self, experiment: str, jobs: Iterable[Job]) -> None:
+        """Note which jobs an experiment consists of."""
+        with self._transaction() as connection:
+            rows = [(experiment, job.id) for job in jobs]
+            connection.executemany("INSERT OR IGNORE INTO plans VALUES (?, ?)", rows)
+
+    def describe(self, **values: Any) -> None:
+        """Note what was run: JSON values by name."""
+        with self._transaction() as connection:
+            rows = [(name, json.dumps(value)) for name, value in values.items()]
+            connection.executemany("INSERT OR REPLACE INTO run VALUES (?, ?)", rows)
+
+    def description(self) -> dict[str, Any]:
+        """What `describe` noted."""
+        return {name: json.loads(value) for name, value in self._connection.execute("SELECT name, value FROM run")}
+
+    def add_utterances(self, table: pd.DataFrame, durations: Sequence[float]) -> None:
+        """Note who speaks in each utterance (`durations` in seconds, in the table's order)."""
+        columns = ["id", "speaker", "group", "emotion", "gender"]
+        rows = [(*r, float(d)) for r, d in zip(table[columns].itertuples(index=False), durations, strict=True)]
+        with self._transaction() as connection:
+            connection.executemany("INSERT OR REPLACE INTO utterances VALUES (?, ?, ?, ?, ?, ?)", rows)
+
+    def speakers(self) -> dict[str, str]:
+        """Utterance id → speaker; an utterance without one is a speaker of its own."""
+        return {i: s or i for i, s in self._connection.execute("SELECT id, speaker FROM utterances")}
+
+    def finished(self) -> set[str]:
+        """Ids of the jobs that are done and never run again."""
+        return {row[0] for row in self._connection.execute("SELECT job_id FROM jobs WHERE status = 'done'")}
+
+    def add(self, results: Iterable[JobResult]) -> None:
+        """Write what came of a batch of jobs, all or nothing."""
+        made_with = json.dumps(versions())
+        with self._transaction() as connection:
+            for result in results:
+                job = result.job.id
+                for name in ("jobs", "metrics", "curves", "predictions"):
+                    connection.execute(f"DELETE FROM {name} WHERE job_id = ?", (job,))
+                status = "failed" if result.error else "done"
+                description = json.dumps(result.job.description, sort_keys=True)
+                row = (job, description, status, result.error, result.seconds, result.device, made_with)
+                connection.execute("INSERT INTO jobs VALUES (?, ?, ?, ?, ?, ?, ?)", row)
+                connection.executemany("INSERT INTO metrics VALUES (?, ?, ?, ?)", [(job, *m) for m in result.metrics])
+                connection.executemany("INSERT INTO curves VALUES (?, ?, ?, ?)", [(job, *c) for c in result.curves])
+                connection.executemany("INSERT INTO predictions VALUES (?, ?, ?, ?, ?)", _prediction_rows(result))
+
+    def frame(self, query: str, parameters: tuple[Any, ...] = ()) -> pd.DataFrame:
+        """The answer to an SQL query."""
+        return pd.read_sql_query(query, self._connection, params=parameters)
+
+    def tidy(self, experiment: str | None = None) -> pd.DataFrame:
+        """One row a job and split with `TIDY_COLUMNS`; all experiments, or one.
+
+        A pre-training's `temperature` and `pretraining_data` stand in the rows of the classifiers that start from it.
+        """
+        jobs = self.frame("SELECT job_id, description FROM jobs WHERE status = 'done'")
+        described = {i: json.loads(d) for i, d in zip(jobs["job_id"], jobs["description"], strict=True)}
+        plans = self.frame("SELECT experiment, job_id FROM plans")
+        metrics = self.frame("SELECT * FROM metrics")
+        if metrics.empty:
+            return pd.DataFrame(columns=list(TIDY_COLUMNS))
+        wide = metrics.pivot_table(
+            index=["job_id", "split"], columns="name", values="value", dropna=False
+        ).reset_index()
+        wide = wide.dropna(axis=0, how="all", subset=[c for c in wide.columns if c not in ("job_id", "split")])
+        wide = wide[wide["job_id"].isin(described)]
+        described_frame = pd.DataFrame([_tidy_row(i, d, described) for i, d in described.items()])
+        wide = wide.merge(described_frame, on="job_id")
+        # What a job used up (labels, epochs) is stored once with its training part and belongs to each of its rows.
+        for column in ("n_labels", "epochs_run", "best_epoch"):
+            if column in wide.columns:
+                wide[column] = wide.groupby("job_id")[column].transform("first")
+        wide = wide[wide["split"] != "train"] if "uar" in wide.columns else wide
+        wide = wide.merge(plans, on="job_id", how="left")
+        wide["experiment"] = wide["experiment"].fillna("")
+        if experiment is not None:
+            wide = wide[wide["experiment"] == experiment]
+        wide = wide.reindex(columns=[*TIDY_COLUMNS, *sorted(set(wide.columns) - set(TIDY_COLUMNS))])
+        order = ["experiment", "kind", "method", "view", "init", "frozen", "label_fraction", "fold", "repeat", "split"]
+        return wide.sort_values(order, kind="stable", ignore_index=True)
+
+    def export(self) -> tuple[Path, Path]:
+        """Write the tidy table as `results.parquet` and `results.csv` beside the database."""
+        tidy = self.tidy()
+        parquet, csv = self.path.with_name("results.parquet"), self.path.with_name("results.csv")
+        for path in (parquet, csv):
+            temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+            if path is parquet:
+                tidy.to_parquet(temporary, index=False)
+            else:
+                tidy.to_csv(temporary, index=False)
+            os.replace(temporary, path)
+        return parquet, csv
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        try:
+            self._connection.execute("BEGIN IMMEDIATE")
+            yield self._connection
+            self._connection.execute("COMMIT")
+        except sqlite3.Error as error:
+            self._rollback()
+            raise EmoViewsError(f"{self.path} can't be written: {error}. What was saved before is kept.") from error
+        except BaseException:
+            self._rollback()
+            raise
+
+    def _rollback(self) -> None:
+        if self._connection.in_transaction:
+            self._connection.execute("ROLLBACK")
+
+
+def _prediction_rows(result: JobResult) -> list[tuple[str, str, str, str, str]]:
+    found = result.predictions
+    if found is None:
+        return []
+    rows = zip(found.ids, found.y_true, found.y_pred, found.probabilities, strict=True)
+    return [
+        (result.job.id, i, t, p, json.dumps({c: round(float(v), 7) for c, v in zip(found.labels, q, strict=True)}))
+        for i, t, p, q in rows
+    ]
+
+
+def _tidy_row(job_id: str, job: dict[str, Any], all_jobs: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """The descriptive columns of one job."""
+    init = job.get("init")
+    pretraining = job if job["kind"] == "pretraining" else all_jobs.get(init or "", {})
+    budget = job.get("budget") or {}
+    view = job["view"][0] if "view" in job else "+".join(label for label, _ in job["views"])
+    return {
+        "job_id": job_id,
+        "kind": job["kind"],
+        "method": job.get("method", {"finetuning": "finetuning", "pretraining": "pretraining"}.get(job["kind"], "")),
+        "corpus": job["corpus"],
+        "view": view,
+        "init": None if init is None else (RANDOM if init == RANDOM else "pretrained"),
+        "frozen": job.get("frozen"),
+        "temperature": pretraining.get("config", {}).get("temperature"),
+        "pretraining_data": pretraining.get("data"),
+        "validation": job.get("validation"),
+        "label_fraction": 1.0 if budget == {"fraction": None, "per_class": None} else budget.get("fraction"),
+        "labels_per_class": budget.get("per_class"),
+        "fold": job["fold"],
+        "repeat": job.get("repeat"),
+        "seed": job["seed"],
+        "split_hash": job["split"],
+        "preset": job["preset"],
+    }

@@ -1,0 +1,358 @@
+"""Extracted views on disk: content-addressed, unpadded, memory-mapped, resumable.
+
+    STORE/
+      sources/<writer>.jsonl            which file, size, time and segment holds which audio (a cache; may be deleted)
+      <view>-<fingerprint>/
+        spec.json                       everything that determined the arrays, and the store's format version
+        <writer>-<number>.safetensors   a shard: one tensor an utterance, its name the hash of the audio
+
+An utterance is keyed by a hash of its decoded samples, so a corpus that moved, or a recording that two tables share, is not
+extracted twice. A shard is written under a temporary name and renamed, so it appears whole or not at all; it describes itself
+(ids, shapes, a checksum an utterance), and the index is nothing but the shards' headers. Writers never touch each other's
+files, so several processes may fill one store, also on a network folder.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import errno
+import json
+import math
+import os
+import shutil
+import struct
+import time
+import uuid
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import safetensors.numpy
+from numpy.typing import NDArray
+
+from emoviews.errors import StoreError
+from emoviews.types import FRAMES, ViewSpec
+
+FORMAT: Final = 1
+"""Version of the layout above; a store of another version is refused."""
+
+_DTYPES: Final = {"F16": np.dtype("<f2"), "F32": np.dtype("<f4")}
+_FLOAT16_MAXIMUM: Final = float(np.finfo(np.float16).max)
+
+
+def to_storage(values: NDArray[np.float32], spec: ViewSpec) -> NDArray[Any]:
+    """The array as it is kept: float16 or float32, as the view's specification says.
+
+    Raises:
+        StoreError: a value does not fit float16 (more than 65 504 in magnitude).
+    """
+    if spec.dtype == "float16" and (largest := float(np.abs(values).max(initial=0.0))) > _FLOAT16_MAXIMUM:
+        raise StoreError(
+            f"The view {spec.name!r} has a value of {largest:.4g}, which overflows the float16 it is stored in "
+            f"(at most {_FLOAT16_MAXIMUM:g})."
+        )
+    return np.ascontiguousarray(values, dtype=spec.dtype)
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """Where an utterance lies: shard number, first byte, shape, checksum."""
+
+    shard: int
+    start: int
+    shape: tuple[int, ...]
+    checksum: int
+
+
+class ViewStore:
+    """One view's folder of a store: `key → array`, read through memory maps.
+
+    >>> import tempfile
+    >>> spec = ViewSpec("demo", 1, {}, ("features",), (3,), "float32", None)
+    >>> folder = tempfile.TemporaryDirectory()
+    >>> view = ViewStore(Path(folder.name), spec)
+    >>> view.add({"a": np.arange(3, dtype=np.float32)})
+    >>> view["a"]
+    array([0., 1., 2.], dtype=float32)
+    >>> folder.cleanup()
+    """
+
+    def __init__(self, root: Path, spec: ViewSpec) -> None:
+        """Open (nothing is created until something is added).
+
+        Raises:
+            StoreError: the folder was written in another format version, or a shard is damaged.
+        """
+        self.spec = spec
+        self.folder = root / f"{spec.name}-{spec.fingerprint}"
+        self._writer = f"{os.getpid():x}{uuid.uuid4().hex[:8]}"
+        self._written = 0
+        self._shards: list[Path] = []
+        self._known: set[str] = set()
+        self._maps: dict[int, NDArray[np.uint8]] = {}
+        self._entries: dict[str, _Entry] = {}
+        self._checked: set[str] = set()
+        self._check_format()
+        self.refresh()
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._entries
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._entries)
+
+    def refresh(self) -> None:
+        """Take in shards that this or another process has added since.
+
+        Raises:
+            StoreError: a shard is damaged; the message names it.
+        """
+        with contextlib.suppress(FileNotFoundError):
+            names = {entry.name for entry in os.scandir(self.folder) if entry.name.endswith(".safetensors")}
+            for name in sorted(names - self._known):
+                self._index(self.folder / name)
+                self._known.add(name)
+
+    def __getitem__(self, key: str) -> NDArray[Any]:
+        """The utterance's array, a read-only view of the map, its checksum compared at the first touch.
+
+        Raises:
+            KeyError: the store lacks the utterance.
+            StoreError: its bytes are not what was written.
+        """
+        entry = self._entries[key]
+        dtype = np.dtype(self.spec.dtype)
+        raw = self._map(entry.shard)[entry.start : entry.start + math.prod(entry.shape) * dtype.itemsize]
+        if key not in self._checked:
+            if zlib.crc32(raw.data) != entry.checksum:
+                raise self._damaged(self._shards[entry.shard], f"the bytes of {key} do not match their checksum")
+            self._checked.add(key)
+        return raw.view(dtype).reshape(entry.shape)
+
+    def lengths(self, keys: Sequence[str]) -> NDArray[np.int64]:
+        """Frames of each utterance, `(len(keys),)`; 1 for a view without frames. Nothing but the index is read."""
+        if FRAMES not in self.spec.axes:
+            return np.ones(len(keys), dtype=np.int64)
+        axis = self.spec.axes.index(FRAMES)
+        return np.array([self._entries[key].shape[axis] for key in keys], dtype=np.int64)
+
+    def add(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Write one shard with these utterances (arrays as `to_storage` gives them); those already there are left out.
+
+        Raises:
+            StoreError: the disk is full or the folder can't be written. Nothing is left half-written.
+        """
+        new = {key: array for key, array in arrays.items() if key not in self._entries}
+        if not new:
+            return
+        checksums = {key: zlib.crc32(np.ascontiguousarray(array).data.cast("B")) for key, array in new.items()}
+        metadata = {"format": str(FORMAT), "fingerprint": self.spec.fingerprint, "crc32": json.dumps(checksums)}
+        blob = safetensors.numpy.save(new, metadata)
+        path = self.folder / f"{self._writer}-{self._written:06d}.safetensors"
+        try:
+            self._write_spec()
+            write_atomically(path, blob)
+        except OSError as error:
+            raise write_failed(path, error, len(blob)) from error
+        self._written += 1
+        self._index(path)
+        self._known.add(path.name)
+
+    def verify(self) -> list[str]:
+        """Compare every utterance with its checksum; one sentence for each that is damaged, empty if all is well."""
+        problems = []
+        for key in self._entries:
+            self._checked.discard(key)
+            try:
+                self[key]
+            except StoreError as error:
+                problems.append(str(error))
+        return problems
+
+    def _check_format(self) -> None:
+        path = self.folder / "spec.json"
+        if not path.exists():
+            return
+        try:
+            found = json.loads(path.read_text())["format"]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise StoreError(
+                f"{path} can't be read ({error}). Delete the folder {self.folder} and extract again."
+            ) from error
+        if found != FORMAT:
+            raise StoreError(
+                f"{self.folder} has store format {found}; this version of EmoViews reads and writes format {FORMAT}. "
+                "Use the version that wrote it, or extract into another folder."
+            )
+
+    def _write_spec(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        path = self.folder / "spec.json"
+        if not path.exists():
+            write_atomically(path, json.dumps({"format": FORMAT, **dataclasses.asdict(self.spec)}, indent=1).encode())
+
+    def _index(self, path: Path) -> None:
+        """Read a shard's header and check its size, before anything maps it."""
+        try:
+            with path.open("rb") as file:
+                size = os.fstat(file.fileno()).st_size
+                (header_bytes,) = struct.unpack("<Q", file.read(8))
+                if header_bytes > size - 8:
+                    raise ValueError("its header is cut off")
+                header = json.loads(file.read(header_bytes))
+            metadata = header.pop("__metadata__")
+            checksums = json.loads(metadata["crc32"])
+            if metadata["fingerprint"] != self.spec.fingerprint:
+                raise ValueError(f"it belongs to fingerprint {metadata['fingerprint']}, not {self.spec.fingerprint}")
+            end = max(item["data_offsets"][1] for item in header.values())
+            if size != 8 + header_bytes + end:
+                raise ValueError(f"it has {size} bytes, its header says {8 + header_bytes + end}")
+            for item in header.values():
+                if _DTYPES.get(item["dtype"]) != np.dtype(self.spec.dtype):
+                    raise ValueError(f"its tensors are {item['dtype']}, expected {self.spec.dtype}")
+        except (OSError, ValueError, KeyError, struct.error) as error:
+            raise self._damaged(path, str(error)) from error
+        shard = len(self._shards)
+        self._shards.append(path)
+        for key, item in header.items():
+            start = 8 + header_bytes + item["data_offsets"][0]
+            self._entries.setdefault(key, _Entry(shard, start, tuple(item["shape"]), checksums[key]))
+
+    def _map(self, shard: int) -> NDArray[np.uint8]:
+        if shard not in self._maps:
+            try:
+                self._maps[shard] = np.memmap(self._shards[shard], dtype=np.uint8, mode="r")
+            except (OSError, ValueError) as error:
+                raise self._damaged(self._shards[shard], str(error)) from error
+        return self._maps[shard]
+
+    def _damaged(self, path: Path, why: str) -> StoreError:
+        return StoreError(
+            f"The shard {path} is damaged: {why}. Delete that file and run `emoviews extract` again; only its utterances "
+            "are computed anew."
+        )
+
+
+@dataclass(frozen=True)
+class Source:
+    """One stretch of one file, as the cache of sources knows it.
+
+    Attributes:
+        path, size, mtime_ns: the file as it was.
+        start_seconds, end_seconds, channel: the segment; NaN where the table names none.
+        key: hash of its decoded samples, empty if it could not be decoded.
+        duration_seconds: of the decoded segment.
+        error: why it could not be used, empty if it could.
+    """
+
+    path: str
+    size: int
+    mtime_ns: int
+    start_seconds: float
+    end_seconds: float
+    channel: float
+    key: str = ""
+    duration_seconds: float = 0.0
+    error: str = ""
+
+    @property
+    def identity(self) -> tuple[object, ...]:
+        """What must agree for the cached key to hold (NaN, which equals nothing, becomes None)."""
+        numbers = (self.start_seconds, self.end_seconds, self.channel)
+        return (self.path, self.size, self.mtime_ns, *(None if math.isnan(n) else n for n in numbers))
+
+
+class Sources:
+    """The cache `file, size, time, segment → hash of the audio`: lets a table be found in the store without decoding it.
+
+    Each writer appends to a file of its own; a line cut short by a kill is passed over.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.folder = root / "sources"
+        self._known: dict[tuple[object, ...], Source] = {}
+        self._pending: list[Source] = []
+        self._own = self.folder / f"{os.getpid():x}{uuid.uuid4().hex[:8]}.jsonl"
+        self._read: dict[str, int] = {}
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Take in what other processes have added since."""
+        with contextlib.suppress(FileNotFoundError):
+            for entry in sorted(os.scandir(self.folder), key=lambda e: e.name):
+                size = entry.stat().st_size
+                if not entry.name.endswith(".jsonl") or self._read.get(entry.name) == size:
+                    continue
+                with open(entry.path, encoding="utf-8") as file:
+                    for line in file:
+                        with contextlib.suppress(ValueError, TypeError):
+                            source = Source(**json.loads(line))
+                            self._known[source.identity] = source
+                self._read[entry.name] = size
+
+    def find(self, source: Source) -> Source | None:
+        """The cached entry of the same file, size, time and segment, if there is one."""
+        return self._known.get(source.identity)
+
+    def add(self, source: Source) -> None:
+        """Remember a source; on disk after `flush`."""
+        self._known[source.identity] = source
+        self._pending.append(source)
+
+    def flush(self) -> None:
+        """Append what is pending to this writer's file.
+
+        Raises:
+            StoreError: the disk is full or the folder can't be written.
+        """
+        if not self._pending:
+            return
+        text = "".join(json.dumps(dataclasses.asdict(source)) + "\n" for source in self._pending)
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with self._own.open("a", encoding="utf-8") as file:
+                file.write(text)
+        except OSError as error:
+            raise write_failed(self._own, error, len(text)) from error
+        self._pending.clear()
+
+
+def write_atomically(path: Path, blob: bytes) -> None:
+    """Write a file that appears whole or not at all, and is on the disk when this returns."""
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(blob)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def write_failed(path: Path, error: OSError, size: int) -> StoreError:
+    """The message for a failed write: a full disk is the usual reason, and says how much was wanted."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        folder = next(p for p in path.parents if p.exists())
+        free = shutil.disk_usage(folder).free
+        return StoreError(
+            f"No space left for {path}: {size / 1e6:.1f} MB wanted, {free / 1e6:.1f} MB free. What was written before is "
+            "kept; make room and run the same command again, it goes on from there."
+        )
+    return StoreError(f"{path} can't be written: {error.strerror or error}.")
+
+
+def remove_leftovers(folder: Path, older_than_seconds: float = 86_400.0) -> None:
+    """Delete temporary files that a killed writer left behind more than a day ago."""
+    for path in folder.glob(".*.tmp"):
+        with contextlib.suppress(OSError):
+            if time.time() - path.stat().st_mtime > older_than_seconds:
+                path.unlink()

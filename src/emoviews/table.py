@@ -1,0 +1,262 @@
+"""The utterance table: one row an utterance, and the only way recordings and labels enter.
+
+On disk CSV, TSV or Parquet; in Python a pandas DataFrame. Everything is read as text, so that the label `None` and the
+speaker `001` survive; only times and channels become numbers. Paths in a file are relative to the table's folder (or
+absolute), in memory they are absolute.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import os
+import tempfile
+import warnings
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Final, Literal
+
+import numpy as np
+import pandas as pd
+
+from emoviews.errors import TableError
+
+COLUMNS: Final = (
+    "id",
+    "path",
+    "start_seconds",
+    "end_seconds",
+    "channel",
+    "speaker",
+    "group",
+    "split",
+    "emotion",
+    "text",
+    "language",
+    "gender",
+)
+"""The columns with a meaning, in the order they are written. Further columns are kept."""
+
+_NUMBERS: Final = ("start_seconds", "end_seconds", "channel")
+_SPLITS: Final = ("train", "val", "test")
+
+
+def make_table(rows: Iterable[Mapping[str, object]] | pd.DataFrame, folder: str | Path = ".") -> pd.DataFrame:
+    """Turn rows into a checked utterance table.
+
+    Args:
+        rows: mappings or a DataFrame with at least `path`; missing columns are filled with their defaults.
+        folder: what relative paths are relative to.
+
+    Returns:
+        All of `COLUMNS`, then further columns. Text columns are `str` with `""` for missing; `start_seconds`,
+        `end_seconds` and `channel` (counted from 0) are float64 with NaN for missing. `path` is absolute, `id` unique,
+        `group` defaults to `speaker`.
+
+    Raises:
+        TableError: no `path`, an empty path, two rows with one id, a time or channel that is no number, an end before its
+            start, a split that is none of train, val and test. Rows are counted as in a spreadsheet: the header is row 1.
+
+    >>> table = make_table([{"path": "/a/one.wav", "emotion": "None", "speaker": "001"}])
+    >>> table.loc[0, ["id", "group", "emotion"]].tolist()
+    ['one', '001', 'None']
+    """
+    given = rows if isinstance(rows, pd.DataFrame) else pd.DataFrame(list(rows))
+    if "path" not in given.columns:
+        have = ", ".join(map(str, given.columns)) or "none"
+        raise TableError(f"The table has no column 'path' (its columns: {have}). Name the column of the files 'path'.")
+    table = pd.DataFrame(index=pd.RangeIndex(len(given)))
+    for column in (*COLUMNS, *(c for c in given.columns if c not in COLUMNS)):
+        if column in _NUMBERS:
+            table[column] = _numbers(given, column)
+        else:
+            table[column] = _text(given, column)
+    if len(empty := np.flatnonzero(table["path"] == "")):
+        raise TableError(f"Row {empty[0] + 2} of the table has an empty 'path'.")
+    base = Path(folder).absolute()
+    table["path"] = _strings(os.path.normpath(os.path.join(base, path)) for path in table["path"])
+    _check_times(table)
+    if "id" not in given.columns:
+        table["id"] = _strings(_default_ids(table))
+    elif (table["id"] == "").any():
+        raise TableError(
+            f"Row {np.flatnonzero(table['id'] == '')[0] + 2} has an empty 'id'; fill it or drop the column."
+        )
+    if (twice := table["id"].duplicated(keep=False)).any():
+        first = table["id"][twice].iloc[0]
+        where = ", ".join(str(i + 2) for i in np.flatnonzero(table["id"] == first)[:5])
+        raise TableError(f"The id {first!r} stands in more than one row (rows {where}); every utterance needs its own.")
+    table["group"] = table["group"].where(table["group"] != "", table["speaker"])
+    wrong = ~table["split"].isin(("", *_SPLITS))
+    if wrong.any():
+        row = np.flatnonzero(wrong)[0]
+        raise TableError(
+            f"Row {row + 2}: 'split' is {table['split'].iloc[row]!r}; expected one of {', '.join(_SPLITS)}, or empty."
+        )
+    return table
+
+
+def read_table(path: str | Path) -> pd.DataFrame:
+    """Read an utterance table from CSV, TSV or Parquet; see `make_table` for what comes back and what is refused.
+
+    Raises:
+        TableError: the file is missing, not readable as a table, or breaks the contract.
+    """
+    path = Path(path)
+    if not path.is_file():
+        kind = "is a folder" if path.is_dir() else "does not exist"
+        raise TableError(f"The table {path} {kind}. To make one from a folder: emoviews corpus folder ROOT --out TABLE")
+    try:
+        if path.suffix.lower() in (".parquet", ".pq"):
+            frame = pd.read_parquet(path)
+        else:
+            separator = "\t" if path.suffix.lower() in (".tsv", ".tab") else ","
+            # Without index_col=False, rows with one field more than the header lose their first field to the index.
+            with warnings.catch_warnings():
+                warnings.simplefilter("error", pd.errors.ParserWarning)
+                frame = pd.read_csv(
+                    path, sep=separator, dtype=str, keep_default_na=False, encoding="utf-8-sig", index_col=False
+                )
+    except pd.errors.ParserWarning as error:
+        raise TableError(
+            f"{path}: rows have more fields than the header has columns. Name every column, drop separators at the ends of "
+            "lines, and quote fields that hold the separator."
+        ) from error
+    except (OSError, ValueError) as error:  # pandas' and pyarrow's parser errors are ValueErrors
+        raise TableError(f"{path} can't be read as a table: {error}") from error
+    try:
+        return make_table(frame, path.parent)
+    except TableError as error:
+        raise TableError(f"{path}: {error}") from error
+
+
+def write_table(table: pd.DataFrame, path: str | Path) -> None:
+    """Write an utterance table; the suffix decides the format. The file appears whole or not at all.
+
+    Paths below the table's folder are written relative to it, so that the folder can be moved. Columns without any value are
+    left out (`path` and `id` always stand).
+    """
+    path = Path(path)
+    folder = path.absolute().parent
+    folder.mkdir(parents=True, exist_ok=True)
+    out = table.copy()
+    out["path"] = [_relative(p, folder) for p in table["path"]]
+    for column in _NUMBERS:
+        out[column] = ["" if np.isnan(v) else f"{v:.10g}" for v in table[column].astype(float)]
+    out = out[[c for c in out.columns if c in ("id", "path") or (out[c] != "").any()]]
+    handle, temporary = tempfile.mkstemp(dir=folder, prefix=f".{path.name}.")
+    os.close(handle)
+    try:
+        if path.suffix.lower() in (".parquet", ".pq"):
+            out.to_parquet(temporary, index=False)
+        else:
+            separator = "\t" if path.suffix.lower() in (".tsv", ".tab") else ","
+            # A lone carriage return ends a line for pandas' reader and is not quoted by Python's writer.
+            returns = any("\r" in str(value) for column in out for value in out[column])
+            quoting: Literal[0, 1] = csv.QUOTE_ALL if returns else csv.QUOTE_MINIMAL
+            out.to_csv(temporary, sep=separator, index=False, encoding="utf-8", quoting=quoting)
+        umask = os.umask(0)
+        os.umask(umask)
+        os.chmod(temporary, 0o666 & ~umask)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def apply_label_map(table: pd.DataFrame, label_map: Mapping[str, str]) -> pd.DataFrame:
+    """Rename and merge emotions without touching the table on disk; an empty target drops the label, not the row.
+
+    Rows whose label is dropped stay, unlabelled: they still serve pre-training.
+
+    Raises:
+        TableError: a label in the map occurs nowhere in the table.
+
+    >>> table = make_table([{"path": "a.wav", "emotion": "excited"}, {"path": "b.wav", "emotion": "other"}])
+    >>> apply_label_map(table, {"excited": "happy", "other": ""})["emotion"].tolist()
+    ['happy', '']
+    """
+    known = sorted(set(table["emotion"]) - {""})
+    if unknown := [label for label in label_map if label not in known]:
+        raise TableError(f"The label map names {unknown[0]!r}, which no row has. Labels: {', '.join(known) or 'none'}.")
+    return table.assign(emotion=_strings(label_map.get(label, label) for label in table["emotion"]))
+
+
+def keep_labels(table: pd.DataFrame, labels: Iterable[str]) -> pd.DataFrame:
+    """Drop every label not in `labels` (not its row: it still serves pre-training).
+
+    Raises:
+        TableError: one of `labels` occurs nowhere in the table.
+    """
+    keep = set(labels)
+    known = set(table["emotion"]) - {""}
+    if missing := sorted(keep - known):
+        raise TableError(f"No row has the emotion {missing[0]!r}. Labels: {', '.join(sorted(known)) or 'none'}.")
+    return table.assign(emotion=table["emotion"].where(table["emotion"].isin(keep), ""))
+
+
+def table_hash(table: pd.DataFrame) -> str:
+    """Twelve hexadecimal digits over what a training depends on: ids, labels, speakers, groups and splits, in order."""
+    columns = ["id", "emotion", "speaker", "group", "split"]
+    digest = hashlib.sha256()
+    for row in table[columns].itertuples(index=False):
+        digest.update("\x1f".join(row).encode() + b"\x1e")
+    return digest.hexdigest()[:12]
+
+
+def _text(given: pd.DataFrame, column: str) -> pd.Series[str]:
+    if column not in given.columns:
+        return _strings("" for _ in range(len(given)))
+    values = given[column].astype(object).where(given[column].notna(), "").tolist()
+    return _strings(str(value).strip() for value in values)
+
+
+def _strings(values: Iterable[str]) -> pd.Series[str]:
+    """A text column, of Python strings whatever pandas' version prefers."""
+    return pd.Series(list(values), dtype=object)
+
+
+def _numbers(given: pd.DataFrame, column: str) -> pd.Series[float]:
+    text = _text(given, column)
+    numbers = np.full(len(text), np.nan)
+    for row, value in enumerate(text):
+        if value == "":
+            continue
+        try:
+            numbers[row] = float(value)
+        except ValueError:
+            numbers[row] = np.inf
+        if not np.isfinite(numbers[row]) or numbers[row] < 0 or (column == "channel" and numbers[row] % 1):
+            kind = "a channel number (0, 1, …)" if column == "channel" else "a time in seconds (0 or more)"
+            raise TableError(f"Row {row + 2}: {column!r} is {value!r}; expected {kind}.")
+    return pd.Series(numbers)
+
+
+def _check_times(table: pd.DataFrame) -> None:
+    start = table["start_seconds"].fillna(0.0)
+    if (wrong := table["end_seconds"] <= start).any():
+        row = np.flatnonzero(wrong)[0]
+        raise TableError(
+            f"Row {row + 2}: 'end_seconds' ({table['end_seconds'].iloc[row]:g}) is not after 'start_seconds' "
+            f"({start.iloc[row]:g})."
+        )
+
+
+def _default_ids(table: pd.DataFrame) -> list[str]:
+    """File name without suffix; with the folders that tell equal names apart, then segment and channel, where needed."""
+    paths = [Path(p) for p in table["path"]]
+    ids = [p.stem for p in paths]
+    distinct: dict[str, set[Path]] = {}
+    for stem, p in zip(ids, paths, strict=True):
+        distinct.setdefault(stem, set()).add(p)
+    if any(len(files) > 1 for files in distinct.values()):
+        common = Path(os.path.commonpath([p.parent for p in paths]))
+        ids = [p.relative_to(common).as_posix() for p in paths]
+    starts, channels = table["start_seconds"], table["channel"]
+    ids = [i if np.isnan(s) else f"{i}@{s:.10g}" for i, s in zip(ids, starts, strict=True)]
+    return [i if np.isnan(c) else f"{i}#{c:.0f}" for i, c in zip(ids, channels, strict=True)]
+
+
+def _relative(path: str, folder: Path) -> str:
+    absolute = Path(path)
+    return absolute.relative_to(folder).as_posix() if absolute.is_relative_to(folder) else absolute.as_posix()

@@ -1,0 +1,226 @@
+"""Views: representations of an utterance, one file each.
+
+A view maps audio, `(samples,)` float32 at 16 000 Hz, to an array with declared axes. To add one, put one file here that
+defines a frozen dataclass of parameters, a subclass of `View`, and `VIEW = ThatClass`; the file name is the view's name.
+"""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import typing
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from emoviews.audio import PREPARATION
+from emoviews.errors import UsageError
+from emoviews.registry import Registry
+from emoviews.types import FRAMES, ViewSpec
+
+VIEWS = Registry("emoviews.views", "VIEW", "view")
+
+
+@dataclasses.dataclass(frozen=True)
+class NoParameters:
+    """For views that have none."""
+
+
+class View(ABC):
+    """One representation of speech.
+
+    A subclass sets the class attributes, fills in `shape` (and `feature_names`, `weights`, `licence` where they apply) and
+    implements `compute`. Constructing a view does all the expensive preparation; calling it is cheap and has no memory.
+
+    Attributes:
+        name: the registered name (= the file name).
+        version: integer, raised only when the output changes for the same parameters.
+        Parameters: the frozen dataclass of parameters; every field has a default, `__post_init__` checks the values.
+        axes: one of `types.VIEW_AXES`.
+        frame_rate: frames a second, None without frames.
+        feature_names: along `features`; may be empty for learnt features.
+        weights: pins pre-trained weights, empty for none.
+        licence: restriction on the use of the output, empty for none.
+    """
+
+    name: ClassVar[str]
+    version: ClassVar[int]
+    axes: ClassVar[tuple[str, ...]]
+    Parameters: ClassVar[type[Any]] = NoParameters
+
+    frame_rate: float | None = None
+    feature_names: tuple[str, ...] = ()
+    weights: str = ""
+    licence: str = ""
+
+    def __init__(self, parameters: Any = None) -> None:
+        self.parameters = self.Parameters() if parameters is None else parameters
+
+    @property
+    @abstractmethod
+    def shape(self) -> tuple[int, ...]:
+        """Size of each axis, 0 for `frames`."""
+
+    @abstractmethod
+    def compute(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
+        """`(samples,)` float32 at 16 000 Hz, finite, at least 0.1 s long → float32 array with the declared axes."""
+
+    def __call__(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Compute the view and check that its shape and values are what the view declares.
+
+        Raises:
+            UsageError: the input is not one-dimensional.
+            ValueError: the view broke its own declaration.
+        """
+        if samples.ndim != 1:
+            raise UsageError(f"A view takes (samples,), got an array of shape {samples.shape}.")
+        values = self.compute(np.ascontiguousarray(samples, dtype=np.float32))
+        expected = self.shape
+        fits = values.ndim == len(expected) and all(e in (0, g) for e, g in zip(expected, values.shape, strict=True))
+        if not fits or values.size == 0:
+            raise ValueError(f"View {self.name!r} gave shape {values.shape}, declared {expected} (0: any length).")
+        if not np.isfinite(values).all():
+            raise ValueError(f"View {self.name!r} gave values that are not finite.")
+        return values
+
+    @property
+    def spec(self) -> ViewSpec:
+        """What determines this view's output."""
+        return ViewSpec(
+            name=self.name,
+            version=self.version,
+            parameters=dataclasses.asdict(self.parameters),
+            axes=self.axes,
+            shape=self.shape,
+            dtype="float16" if FRAMES in self.axes else "float32",
+            frame_rate=self.frame_rate,
+            feature_names=self.feature_names,
+            weights=self.weights,
+            preparation=PREPARATION,
+            licence=self.licence,
+        )
+
+
+def split_view_list(text: str) -> list[str]:
+    """Split a comma-separated list of views at the commas outside brackets and quotes.
+
+    >>> split_view_list("mel_spectrogram(bands=40, maximum_seconds=10), egemaps")
+    ['mel_spectrogram(bands=40, maximum_seconds=10)', 'egemaps']
+    """
+    parts, depth, quote = [""], 0, ""
+    for character in text:
+        if quote:
+            quote = "" if character == quote else quote
+        elif character in "\"'":
+            quote = character
+        else:
+            depth += (character in "([{") - (character in ")]}")
+        if character == "," and depth == 0 and not quote:
+            parts.append("")
+        else:
+            parts[-1] += character
+    return [part.strip() for part in parts if part.strip()]
+
+
+def parse_view(text: str) -> tuple[str, dict[str, Any]]:
+    """Read a view as it is written on the command line: `name` or `name(parameter=value, ...)`.
+
+    Values are Python literals; anything else is taken as text, so paths and hub names need no quotes.
+
+    >>> parse_view("mel_spectrogram(bands=40)")
+    ('mel_spectrogram', {'bands': 40})
+    >>> parse_view("speech_model(model=microsoft/wavlm-base)")
+    ('speech_model', {'model': 'microsoft/wavlm-base'})
+    """
+    name, bracket, rest = text.strip().partition("(")
+    if bracket and not rest.endswith(")"):
+        raise UsageError(f"Can't read the view {text!r}: expected name(parameter=value, ...).")
+    parameters: dict[str, Any] = {}
+    for item in split_view_list(rest[:-1]):
+        key, equals, value = item.partition("=")
+        if not equals:
+            raise UsageError(f"Can't read {item!r} in the view {text!r}: expected parameter=value.")
+        if key.strip() in parameters:
+            raise UsageError(f"The view {text!r} gives {key.strip()} twice.")
+        try:
+            parameters[key.strip()] = ast.literal_eval(value.strip())
+        except (ValueError, SyntaxError):
+            parameters[key.strip()] = value.strip()
+    return name.strip(), parameters
+
+
+@dataclasses.dataclass(frozen=True)
+class ViewRequest:
+    """A view as somebody asked for it.
+
+    Attributes:
+        name: the registered name.
+        parameters: those that differ from the view's defaults.
+        label: what it is called in tables, files and messages.
+    """
+
+    name: str
+    parameters: Mapping[str, Any]
+    label: str
+
+    @classmethod
+    def parse(cls, text: str, defaults: Mapping[str, Mapping[str, Any]] = MappingProxyType({})) -> ViewRequest:
+        """Read `name(parameter=value, ...)`; the label is what was written, tidied.
+
+        Args:
+            text: see `parse_view`.
+            defaults: view name → parameters that hold unless the text says otherwise (a preset's).
+
+        >>> ViewRequest.parse("mfcc( coefficients=13 )").label
+        'mfcc(coefficients=13)'
+        """
+        name, parameters = parse_view(text)
+        inside = ", ".join(f"{key}={value}" for key, value in sorted(parameters.items()))
+        label = f"{name}({inside})" if inside else name
+        return cls(name, {**defaults.get(name, {}), **parameters}, label)
+
+    def make(self) -> View:
+        """Construct the view; see `make_view`."""
+        return make_view(self.name, self.parameters)
+
+
+def make_view(name: str, parameters: Mapping[str, Any] | None = None) -> View:
+    """Construct the view called `name` with `parameters` over its defaults.
+
+    Raises:
+        UsageError: no such view or parameter, or a value that the view refuses.
+        MissingExtraError: the view needs a package that is not installed.
+    """
+    view: type[View] = VIEWS.load(name)
+    known = {f.name for f in dataclasses.fields(view.Parameters)}
+    if unknown := set(parameters or {}) - known:
+        have = ", ".join(sorted(known)) or "none"
+        raise UsageError(f"View {name!r} has no parameter {', '.join(sorted(unknown))}. Its parameters: {have}.")
+    hints = typing.get_type_hints(view.Parameters)
+    for key, value in (parameters or {}).items():
+        if not _fits(value, hints[key]):
+            raise UsageError(f"View {name!r}: {key}={value!r} is not of type {hints[key]}.")
+    try:
+        return view(view.Parameters(**(parameters or {})))
+    except ValueError as error:
+        raise UsageError(f"View {name!r}: {error}") from error
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """Whether a value read from text is of a field's type; an int is also a float."""
+    origin = typing.get_origin(hint)
+    if origin is typing.Literal:
+        return value in typing.get_args(hint)
+    if origin in (typing.Union, type(int | str)):
+        return any(_fits(value, part) for part in typing.get_args(hint))
+    if origin is tuple:
+        return isinstance(value, tuple | list)
+    if hint is float:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    if hint is bool or hint is int:
+        return type(value) is hint
+    return isinstance(value, hint)

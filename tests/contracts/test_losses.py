@@ -1,0 +1,85 @@
+"""Every registered loss keeps the contract of `emoviews.losses`."""
+
+import pytest
+import torch
+from torch import nn
+
+from emoviews.errors import UsageError
+from emoviews.losses import LOSSES, make_loss
+
+BATCH, DIM = 16, 8
+VIEWS = ("mel_spectrogram", "egemaps", "wav2vec2")
+
+EVERY = pytest.mark.parametrize("name", LOSSES.names())
+
+
+def projections(noise, seed=0):
+    """What the views agree on plus `noise` of their own."""
+    generator = torch.Generator().manual_seed(seed)
+    shared = torch.randn(BATCH, DIM, generator=generator)
+    return {view: (shared + noise * torch.randn(BATCH, DIM, generator=generator)).requires_grad_() for view in VIEWS}
+
+
+LABELS = torch.arange(BATCH) % 4
+
+
+@EVERY
+def test_gives_a_finite_scalar_with_named_parts(name):
+    loss = make_loss(name)
+    assert isinstance(loss, nn.Module)
+    value, parts = loss(projections(1), labels=LABELS)
+    assert value.shape == ()
+    assert value.isfinite()
+    assert value.requires_grad
+    assert parts
+    for key, part in parts.items():
+        assert isinstance(key, str)
+        assert part.shape == ()
+        assert part.isfinite()
+        assert not part.requires_grad
+
+
+@EVERY
+def test_labels_may_be_absent(name):
+    assert make_loss(name)(projections(1))[0].isfinite()
+    assert make_loss(name)(projections(1), labels=torch.full((BATCH,), -1))[0].isfinite()
+
+
+@EVERY
+def test_gradient_reaches_every_view(name):
+    batch = projections(1)
+    make_loss(name)(batch, labels=LABELS)[0].backward()
+    for view, vectors in batch.items():
+        assert vectors.grad is not None, view
+        assert vectors.grad.isfinite().all()
+        assert vectors.grad.abs().max() > 0, view
+
+
+@EVERY
+def test_order_of_the_batch_does_not_matter(name):
+    loss, batch = make_loss(name), projections(1)
+    order = torch.randperm(BATCH, generator=torch.Generator().manual_seed(0))
+    shuffled = {view: vectors[order] for view, vectors in batch.items()}
+    torch.testing.assert_close(loss(shuffled, labels=LABELS[order])[0], loss(batch, labels=LABELS)[0])
+
+
+@EVERY
+def test_views_that_agree_cost_less(name):
+    loss = make_loss(name)
+    assert loss(projections(0.1), labels=LABELS)[0] < loss(projections(100.0), labels=LABELS)[0]
+
+
+@EVERY
+def test_missing_views_are_never_read(name):
+    loss, batch = make_loss(name), projections(1)
+    present = {view: torch.arange(BATCH) % 5 != i for i, view in enumerate(VIEWS)}
+    clean, _ = loss(batch, labels=LABELS, present=present)
+    spoilt = {view: torch.where(present[view].unsqueeze(1), v, torch.nan) for view, v in batch.items()}
+    value, _ = loss(spoilt, labels=LABELS, present=present)
+    assert value.isfinite()
+    torch.testing.assert_close(value, clean)
+
+
+def test_refuses_an_unknown_loss():
+    with pytest.raises(UsageError, match=r"no loss called 'pairwise_ntxent'. Did you mean 'pairwise_nt_xent'"):
+        make_loss("pairwise_ntxent")

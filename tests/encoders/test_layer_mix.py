@@ -1,0 +1,139 @@
+"""The layer mix against multiply-and-sum, its derivatives, and the encoder against Conv1d as the paper describes it."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch.func import functional_call, grad, stack_module_state, vmap
+
+from emoviews.encoders.layer_mix import LayerMix, mix_layers
+from emoviews.errors import UsageError
+from emoviews.types import ViewBatch
+
+
+def plain_mix(weights, values):
+    return (weights[:, None, None] * values).sum(0)
+
+
+def random(*shape, seed=0, dtype=torch.float64):
+    return torch.randn(*shape, dtype=dtype, generator=torch.Generator().manual_seed(seed))
+
+
+def test_parameter_count_is_the_papers():
+    assert sum(p.numel() for p in LayerMix((13, 0, 768)).parameters()) == 114_957
+
+
+@pytest.mark.parametrize("frames", [1, 63, 64, 65, 200])  # around the block of 64
+def test_mix_equals_multiply_and_sum(frames):
+    weights, values = random(5).requires_grad_(), random(5, frames, 3, seed=1).requires_grad_()
+    target = random(frames, 3, seed=2)
+    mixed, plain = mix_layers(weights, values), plain_mix(weights, values)
+    torch.testing.assert_close(mixed, plain, rtol=0, atol=1e-12)
+    got, want = (torch.autograd.grad((out * target).sum(), (weights, values)) for out in (mixed, plain))
+    for a, b in zip(got, want, strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=1e-12)
+
+
+def test_mix_of_a_strided_view_equals_multiply_and_sum():
+    weights, values = random(4), random(3, 70, 4, seed=1).permute(2, 1, 0)
+    torch.testing.assert_close(mix_layers(weights, values), plain_mix(weights, values), rtol=0, atol=1e-12)
+
+
+def test_gradients_of_any_order():
+    inputs = (random(3).requires_grad_(), random(3, 4, 2, seed=1).requires_grad_())
+    assert torch.autograd.gradcheck(mix_layers, inputs)
+    assert torch.autograd.gradgradcheck(mix_layers, inputs)
+
+
+def test_values_without_gradient_get_none():
+    weights, values = random(3).requires_grad_(), random(3, 4, 2, seed=1)
+    mix_layers(weights, values).sum().backward()
+    torch.testing.assert_close(weights.grad, values.sum((1, 2)))
+    assert values.grad is None
+
+
+def test_narrow_values_are_widened_not_the_weights_narrowed():
+    weights, values = random(5, dtype=torch.float32).requires_grad_(), random(5, 130, 3, seed=1).half()
+    mixed, plain = mix_layers(weights, values), plain_mix(weights, values.float())
+    assert mixed.dtype == torch.float32
+    torch.testing.assert_close(mixed, plain)
+    got, want = (torch.autograd.grad(out.square().sum(), weights)[0] for out in (mixed, plain))
+    torch.testing.assert_close(got, want, rtol=1e-5, atol=1e-4)
+
+
+def test_gradient_in_float32_is_accurate_over_many_frames():
+    weights, values = torch.zeros(2, requires_grad=True), torch.rand(2, 20_000, 32)
+    mix_layers(weights, values).sum().backward()
+    torch.testing.assert_close(weights.grad.double(), values.double().sum((1, 2)), rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_mapped_over_models_equals_a_loop(shared):
+    weights = random(4, 3)
+    values = random(3, 70, 2, seed=1) if shared else random(4, 3, 70, 2, seed=1)
+
+    def score(w, x):
+        return mix_layers(w, x).tanh().sum()
+
+    in_dims = (0, None if shared else 0)
+    each = [values] * 4 if shared else values
+    torch.testing.assert_close(
+        vmap(mix_layers, in_dims)(weights, values),
+        torch.stack([plain_mix(w, x) for w, x in zip(weights, each, strict=True)]),
+    )
+    gradients = vmap(grad(score, argnums=(0, 1)), in_dims)(weights, values)
+    for i, (w, x) in enumerate(zip(weights, each, strict=True)):
+        plain = grad(lambda w, x: plain_mix(w, x).tanh().sum(), argnums=(0, 1))(w, x)
+        for got, want in zip(gradients, plain, strict=True):
+            torch.testing.assert_close(got[i], want, rtol=0, atol=1e-12)
+
+
+def test_mapped_over_values_of_one_model_equals_a_loop():
+    weights, values = random(3), random(4, 3, 5, 2, seed=1)
+    want = torch.stack([plain_mix(weights, x) for x in values])
+    torch.testing.assert_close(vmap(mix_layers, (None, 0))(weights, values), want)
+    torch.testing.assert_close(vmap(mix_layers, (None, 1))(weights, values.movedim(0, 1)), want)
+
+
+def test_several_encoders_at_once_equal_one_by_one():
+    encoders = [LayerMix((3, 0, 5), hidden=4, dim=2, dropout=0).double() for _ in range(3)]
+    parameters, buffers = stack_module_state(encoders)
+    values, offsets = random(3, 9, 5), torch.tensor([0, 1, 4, 9])
+
+    def score(p, b):
+        return functional_call(encoders[0], (p, b), (ViewBatch(values, offsets),)).square().sum()
+
+    gradients = vmap(grad(score))(parameters, buffers)
+    for i, encoder in enumerate(encoders):
+        encoder(ViewBatch(values, offsets)).square().sum().backward()
+        for name, parameter in encoder.named_parameters():
+            torch.testing.assert_close(gradients[name][i], parameter.grad, rtol=0, atol=1e-12)
+
+
+def test_encoder_equals_the_papers_description():
+    """Padded batch, broadcast weights, Conv1d with a kernel of 1, mean over the true frames."""
+    encoder = LayerMix((3, 0, 5), hidden=6, dim=4).double().eval()
+    with torch.no_grad():
+        encoder.layer_weights.copy_(torch.tensor([1.0, 2.0, 0.5]))
+    utterances = [random(3, n, 5, seed=n) for n in (4, 9, 1)]
+    batch = ViewBatch(torch.cat(utterances, dim=1), torch.tensor([0, 4, 13, 14]))
+    first, second = encoder.pointwise[0], encoder.pointwise[3]
+    for utterance, encoded in zip(utterances, encoder(batch), strict=True):
+        mixed = plain_mix(encoder.layer_weights / 3.5, utterance).T.unsqueeze(0)  # (1, features, frames)
+        hidden = F.relu(F.conv1d(mixed, first.weight.unsqueeze(2), first.bias))
+        hidden = F.relu(F.conv1d(hidden, second.weight.unsqueeze(2), second.bias))
+        torch.testing.assert_close(encoded, hidden.mean(2).squeeze(0), rtol=0, atol=1e-12)
+
+
+def test_autocast_leaves_the_mix_in_full_precision():
+    weights, values = random(3, dtype=torch.float32).requires_grad_(), random(3, 4, 2, seed=1, dtype=torch.float32)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        mixed = mix_layers(weights, values)
+    torch.testing.assert_close(mixed, plain_mix(weights, values))
+    mixed.sum().backward()
+    torch.testing.assert_close(weights.grad, values.sum((1, 2)))
+
+
+@pytest.mark.parametrize("wrong", [{"hidden": 0}, {"dim": 0}, {"dropout": 1.0}, {"dropout": -0.1}])
+def test_refuses(wrong):
+    with pytest.raises(UsageError, match=r"layer_mix needs .* got hidden="):
+        LayerMix((3, 0, 5), **wrong)

@@ -1,0 +1,277 @@
+"""The command line as a user meets it: what it prints, what it leaves behind, and the exit code of every mistake."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile
+
+from emoviews import cli
+from emoviews.audio import SAMPLING_RATE
+
+VIEWS = "mel_spectrogram,mfcc"
+QUICK = ["--training.epochs", "2", "--workers", "1"]
+
+
+def run(*arguments: object) -> int:
+    """Exit code of one command, run in this process."""
+    try:
+        cli.main([str(a) for a in arguments])
+    except SystemExit as stop:
+        return int(stop.code or 0)
+    return 0
+
+
+@pytest.fixture(scope="session")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a tiny synthetic corpus, its table and its store."""
+    folder = tmp_path_factory.mktemp("world")
+    assert run("corpus", "synthetic", folder / "audio", "--out", folder / "t.csv", "--preset", "tiny") == 0
+    assert run("extract", folder / "t.csv", "--store", folder / "store", "--views", VIEWS, "--workers", 1) == 0
+    return folder
+
+
+@pytest.fixture
+def table(world: Path) -> pd.DataFrame:
+    return pd.read_csv(world / "t.csv", dtype=str, keep_default_na=False)
+
+
+def write(table: pd.DataFrame, world: Path, name: str) -> Path:
+    path = world / name
+    table.to_csv(path, index=False)
+    return path
+
+
+def tone(path: Path, seconds: float = 1.0, amplitude: float = 0.3) -> Path:
+    t = np.arange(int(seconds * SAMPLING_RATE)) / SAMPLING_RATE
+    soundfile.write(path, amplitude * np.sin(2 * np.pi * 220 * t), SAMPLING_RATE)
+    return path
+
+
+# What must work
+
+
+def test_corpus_prints_counts_licence_and_citation(world: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("corpus", "synthetic", world / "audio", "--out", world / "again.csv", "--preset", "tiny") == 0
+    printed = capsys.readouterr().out
+    assert "by emotion: anger" in printed
+    assert "Licence:" in printed
+    assert "Citation:" in printed
+    assert (world / "again.csv").read_text() == (world / "t.csv").read_text()
+
+
+def test_the_whole_job(world: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    common = ["--store", world / "store", "--folds", 3, *QUICK]
+    assert run("pretrain", world / "t.csv", "--views", VIEWS, "--out", tmp_path / "c", *common) == 0
+    checkpoints = sorted(p.parent for p in (tmp_path / "c").glob("*/emoviews.json"))
+    assert len(checkpoints) == 3
+    made = json.loads((checkpoints[0] / "emoviews.json").read_text())
+    assert set(made["views"]) == {"mel_spectrogram", "mfcc"}
+    assert made["made"]["test_group_left_out"] == checkpoints[0].name.split("+")
+    capsys.readouterr()
+    finetune = ["finetune", world / "t.csv", "--view", "mfcc", "--out", tmp_path / "r", *common]
+    assert run(*finetune, "--init", tmp_path / "c", "--labels-per-class", 2) == 0
+    first = capsys.readouterr().out
+    assert "mean UAR" in first
+    rows = pd.read_csv(tmp_path / "r" / "results.csv")
+    test = rows[rows["split"] == "test"]
+    assert set(test["init"]) == {"pretrained"}
+    assert set(test["n_labels"]) == {2 * rows["n_labels"].nunique() * len(made_labels(world))}
+    database = (tmp_path / "r" / "results.sqlite").read_bytes()
+    assert run(*finetune, "--init", tmp_path / "c", "--labels-per-class", 2) == 0
+    assert capsys.readouterr().out == first, "a finished job was run again, or printed otherwise"
+    assert (tmp_path / "r" / "results.sqlite").stat().st_size == len(database)
+    assert run(*finetune, "--label-fraction", 0.5, "--frozen", "--validation", "budget", "--repeats", 2) == 0
+    rows = pd.read_csv(tmp_path / "r" / "results.csv")
+    assert set(rows["init"]) == {"random", "pretrained"}
+
+
+def made_labels(world: Path) -> set[str]:
+    return set(pd.read_csv(world / "t.csv", dtype=str, keep_default_na=False)["emotion"])
+
+
+def test_a_config_file_and_the_printed_configuration(
+    world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "c.yaml").write_text("training:\n  epochs: 1\nfolds: 3\nworkers: 1\n")
+    arguments = ["finetune", world / "t.csv", "--view", "mfcc", "--store", world / "store", "--out", tmp_path / "r"]
+    assert run(*arguments, "--config", tmp_path / "c.yaml") == 0
+    assert "epochs: 1" in capsys.readouterr().err
+    curves = pd.read_csv(tmp_path / "r" / "results.csv")
+    assert set(curves["epochs_run"]) == {1.0}
+
+
+def test_label_map_and_labels(world: Path, tmp_path: Path) -> None:
+    arguments = ["finetune", world / "t.csv", "--view", "mfcc", "--store", world / "store", "--folds", 3, *QUICK]
+    assert run(*arguments, "--out", tmp_path / "a", "--label-map.anger", "loud", "--label-map.sadness=") == 0
+    rows = pd.read_csv(tmp_path / "a" / "results.csv")
+    assert (rows["uar"].notna()).any()
+    assert run(*arguments, "--out", tmp_path / "b", "--labels", "anger,sadness") == 0
+
+
+def test_list(capsys: pytest.CaptureFixture[str]) -> None:
+    for what, member in (
+        ("views", "wav2vec2"),
+        ("corpora", "iemocap"),
+        ("encoders", "layer_mix"),
+        ("losses", "pairwise_nt_xent"),
+    ):
+        assert run("list", what) == 0
+        assert member in capsys.readouterr().out
+
+
+def test_check_finds_what_is_wrong(world: Path, table: pd.DataFrame, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("check", world / "t.csv", "--store", world / "store", "--workers", 1) == 0
+    assert "No problem found." in capsys.readouterr().out
+    table.loc[1, "path"] = table.loc[0, "path"]
+    table.loc[2, "path"] = "missing.wav"
+    path = write(table, world, "wrong.csv")
+    assert run("check", path, "--store", world / "store", "--workers", 1) == 1
+    printed = capsys.readouterr().err
+    assert "missing.wav" in printed
+    assert f"the same recording: {table.loc[0, 'id']}, {table.loc[1, 'id']}" in printed
+
+
+def test_dry_run_trains_nothing(world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["reproduce", world / "t.csv", "--views", VIEWS, "--store", world / "store", "--folds", 3]
+    assert run(*arguments, "--out", tmp_path / "r", "--dry-run") == 0
+    assert "jobs" in capsys.readouterr().out
+    assert not (tmp_path / "r").exists()
+
+
+# What bad input gets: one clear message, exit code 1 or 2, nothing half-written
+
+
+def fails(capsys: pytest.CaptureFixture[str], code: int, says: str, *arguments: object) -> None:
+    capsys.readouterr()
+    assert run(*arguments) == code
+    message = capsys.readouterr().err
+    assert says in message.replace("\n", " ")
+    assert "Traceback" not in message
+
+
+def test_wrong_use(world: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    fails(capsys, 2, "Unknown command", "trian")
+    fails(capsys, 2, "--out", "pretrain", world / "t.csv")
+    fails(capsys, 2, "--bogus", "extract", world / "t.csv", "--bogus", "1")
+    fails(capsys, 2, "Did you mean 'egemaps'", "extract", world / "t.csv", "--views", "egemap")
+    fails(capsys, 2, "has no parameter bans", "extract", world / "t.csv", "--views", "mfcc(bans=3)")
+    fails(capsys, 2, "no corpus called", "corpus", "iemocab", world, "--out", world / "x.csv")
+    arguments = ["finetune", world / "t.csv", "--view", "mfcc", "--store", world / "store", "--out", world / "nothing"]
+    fails(capsys, 2, "not both", *arguments, "--label-fraction", "0.1", "--labels-per-class", "2")
+    fails(capsys, 2, "got 2", *arguments, "--label-fraction", "2")
+    fails(capsys, 2, "no fold 'nobody'", *arguments, "--fold", "nobody")
+    fails(capsys, 2, "epochs must be above 0", *arguments, "--training.epochs", "0")
+    fails(capsys, 2, "No row has the emotion 'joy'", *arguments, "--labels", "joy")
+    fails(capsys, 2, "names 'joy'", *arguments, "--label-map.joy", "happiness")
+    assert not (world / "nothing").exists()
+
+
+def test_bad_tables(world: Path, table: pd.DataFrame, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    store = ["--store", tmp_path / "store"]
+    fails(capsys, 2, "does not exist", "extract", world / "nowhere.csv", *store)
+    fails(capsys, 2, "no column 'path'", "extract", write(table.drop(columns="path"), world, "bad.csv"), *store)
+    twice = table.copy()
+    twice.loc[3, "id"] = twice.loc[0, "id"]
+    fails(
+        capsys,
+        2,
+        f"{table.loc[0, 'id']!r} stands in more than one row (rows 2, 5)",
+        "extract",
+        write(twice, world, "bad.csv"),
+        *store,
+    )
+    assert not (tmp_path / "store").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("missing", "no such file"),
+        ("empty", "empty"),
+        ("text", "bad.wav"),
+        ("silent", "silen"),
+        ("one_sample", "bad.wav"),
+        ("nan", "bad.wav"),
+    ],
+)
+def test_a_bad_recording_alone_and_among_good_ones(
+    name: str, says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bad = tmp_path / "bad.wav"
+    if name == "empty":
+        bad.touch()
+    elif name == "text":
+        bad.write_text("this is no sound")
+    elif name == "silent":
+        soundfile.write(bad, np.zeros(SAMPLING_RATE), SAMPLING_RATE)
+    elif name == "one_sample":
+        soundfile.write(bad, np.ones(1) * 0.5, SAMPLING_RATE)
+    elif name == "nan":
+        soundfile.write(bad, np.full(SAMPLING_RATE, np.nan), SAMPLING_RATE, subtype="FLOAT")
+    table = tmp_path / "t.csv"
+    table.write_text("path\nbad.wav\n")
+    views = ["--views", "mel_spectrogram", "--store", tmp_path / "store", "--workers", 1]
+    fails(capsys, 1, says, "extract", table, *views)
+    tone(tmp_path / "good.wav")
+    table.write_text("path\nbad.wav\ngood.wav\n")
+    assert run("extract", table, *views) == 0
+    assert says in capsys.readouterr().err
+    assert "bad.wav" in (tmp_path / "store" / "failed.csv").read_text()
+    fails(capsys, 1, says, "extract", table, *views, "--strict")
+
+
+def test_unsuited_labels_and_groups(
+    world: Path, table: pd.DataFrame, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    common = ["--store", world / "store", *QUICK]
+
+    def finetune(changed: pd.DataFrame, name: str) -> list[object]:
+        return ["finetune", write(changed, world, name), "--view", "mfcc", "--out", tmp_path / name, *common]
+
+    fails(capsys, 2, "at least 2 emotions", *finetune(table.assign(emotion=""), "none.csv"))
+    fails(capsys, 2, "group", *finetune(table.assign(speaker="one", group="one"), "group.csv"))
+    fails(capsys, 2, "have no group", *finetune(table.assign(speaker="", group=""), "nogroup.csv"))
+    once = table.copy()
+    once.loc[0, "emotion"] = "boredom"
+    code = run(*finetune(once, "once.csv"), "--folds", 3)
+    assert code == 1
+    assert "boredom" in capsys.readouterr().err
+
+
+def test_not_extracted_or_from_another_store_version(
+    world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["finetune", world / "t.csv", "--view", "mfcc", "--out", tmp_path / "r", *QUICK]
+    fails(capsys, 1, "emoviews extract", *arguments, "--store", tmp_path / "empty")
+    assert run("extract", world / "t.csv", "--store", tmp_path / "old", "--views", "mfcc", "--workers", 1) == 0
+    (spec,) = (tmp_path / "old").glob("mfcc-*/spec.json")
+    spec.write_text(spec.read_text().replace('"format": 1', '"format": 99'))
+    fails(capsys, 1, "store format 99", *arguments, "--store", tmp_path / "old")
+    fails(capsys, 1, "store format 99", "extract", world / "t.csv", "--store", tmp_path / "old", "--views", "mfcc")
+
+
+def test_a_checkpoint_that_does_not_fit(world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    common = ["--store", world / "store", *QUICK]
+    made = tmp_path / "c"
+    assert run("pretrain", world / "t.csv", "--views", VIEWS, "--out", made, "--folds", 3, *common) == 0
+    fold = next(made.glob("*/emoviews.json")).parent.name
+    finetune = ["finetune", world / "t.csv", "--view", "mfcc", "--out", tmp_path / "r", *common]
+    fails(capsys, 1, "holds no checkpoint", *finetune, "--init", tmp_path / "nowhere")
+    fails(capsys, 1, "holds no checkpoint", *finetune, "--folds", 4, "--init", made)
+    other = ["--view", "mfcc(coefficients=13)"]
+    assert run("extract", world / "t.csv", "--store", world / "store", "--views", other[1], "--workers", 1) == 0
+    changed = [*finetune[:2], *other, *finetune[4:], "--folds", 3, "--fold", fold, "--init", made]
+    fails(capsys, 1, "has the views", *changed)
+
+
+def test_nothing_slow_is_imported_for_help() -> None:
+    code = "import sys, emoviews.cli; print(sorted({'torch', 'pandas', 'transformers', 'sklearn'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
