@@ -78,18 +78,18 @@ def one_gram_by_autograd(vectors: list[Tensor]) -> Tensor:
     return (torch.logaddexp(blocks, within)[other] - positives[other]).mean()
 
 
-def milliseconds(step: Callable[[], object]) -> float:
-    step()
-    start = time.perf_counter()
-    step()
-    count = max(1, round(0.1 / (time.perf_counter() - start)))
-    times = []
-    for _ in range(ROUNDS):
+def milliseconds(steps: dict[str, Callable[[], object]]) -> dict[str, float]:
+    """Median time of each step; the steps take turns, so that whatever else the machine does falls on all of them."""
+
+    def seconds(step: Callable[[], object], count: int) -> float:
         start = time.perf_counter()
         for _ in range(count):
             step()
-        times.append((time.perf_counter() - start) / count)
-    return 1000 * statistics.median(times)
+        return (time.perf_counter() - start) / count
+
+    counts = {name: max(1, round(0.1 / max(seconds(step, 1), seconds(step, 1)))) for name, step in steps.items()}
+    rounds = [{name: seconds(step, counts[name]) for name, step in steps.items()} for _ in range(ROUNDS)]
+    return {name: 1000 * statistics.median(times[name] for times in rounds) for name in steps}
 
 
 def main() -> None:
@@ -126,15 +126,14 @@ def main() -> None:
             torch.testing.assert_close(got, want, rtol=1e-4, atol=1e-6, msg=name)
     formulations["emoviews, one utterance without one view"] = one_missing
 
-    times = {
-        name: milliseconds(lambda loss=loss: torch.autograd.grad(loss(vectors), vectors))  # type: ignore[misc]
+    steps: dict[str, Callable[[], object]] = {
+        name: lambda loss=loss: torch.autograd.grad(loss(vectors), vectors)  # type: ignore[misc]
         for name, loss in formulations.items()
     }
     u = torch.randn(arguments.views * arguments.batch, arguments.dim)
     gram = torch.empty(len(u), len(u))
-    times["floor: matrix products alone"] = milliseconds(
-        lambda: (torch.mm(u, u.T, out=gram), torch.mm(gram, u), torch.mm(gram.T, u))
-    )
+    steps["floor: matrix products alone"] = lambda: (torch.mm(u, u.T, out=gram), torch.mm(gram, u), torch.mm(gram.T, u))
+    times = milliseconds(steps)
     print(
         f"NT-Xent, {arguments.views} views × {arguments.batch} × {arguments.dim}, forward + backward, "
         f"threads: {arguments.threads}\n\n| formulation | ms | emoviews is faster by |\n|---|--:|--:|"

@@ -13,7 +13,7 @@ import pytest
 import soundfile
 
 from emoviews import cli
-from emoviews.audio import SAMPLING_RATE
+from emoviews.types import SAMPLING_RATE
 
 VIEWS = "mel_spectrogram,mfcc"
 QUICK = ["--training.epochs", "2", "--workers", "1"]

@@ -16,9 +16,10 @@ import pytest
 import emoviews
 
 ORDER = [
-    *["errors", "types", "registry", "audio", "metrics", "statistics", "table", "corpora", "splits", "views", "store"],
-    *["extraction", "batching", "augmentation", "encoders", "heads", "presets", "losses", "pretraining", "finetuning"],
-    *["ensembles", "alignment", "jobs", "results", "executors", "experiments", "report", "fusion", "calibration"],
+    *["errors", "types", "registry", "progress", "seeds", "configs"],
+    *["audio", "metrics", "statistics", "table", "corpora", "splits", "views", "store"],
+    *["extraction", "batching", "checkpoints", "augmentation", "encoders", "heads", "presets", "losses"],
+    *["pretraining", "finetuning", "ensembles", "alignment", "jobs", "engine", "results", "executors", "experiments", "report", "fusion", "calibration"],
     *["recognizer", "annotation", "cluster", "app", "cli"],
 ]
 ROOT = Path(emoviews.__file__).parent

@@ -110,6 +110,11 @@ def test_calibration_closed_forms():
     p = np.array([[0.6, 0.4]] * 2 + [[0.9, 0.1]] * 2)
     assert expected_calibration_error(["a", "a", "a", "b"], p, ["a", "b"], bins=1) == pytest.approx(0.0)
     assert expected_calibration_error(["a", "a", "a", "b"], p, ["a", "b"], bins=10) == pytest.approx(0.4)
+    # An edge belongs to the bin below it: 0.5 to ]0, 0.5], so it is alone; 0.75 to ]0.5, 0.75], so it is not.
+    p = np.array([[0.5, 0.5], [0.75, 0.25]])
+    assert expected_calibration_error(["a", "b"], p, ["a", "b"], bins=2) == pytest.approx((0.5 + 0.75) / 2)
+    p = np.array([[0.625, 0.375], [0.75, 0.25]])
+    assert expected_calibration_error(["a", "b"], p, ["a", "b"], bins=4) == pytest.approx((0.75 - 0.375) / 2)
     assert brier(["b"] * 4, np.tile([1.0, 0.0], (4, 1)), ["a", "b"]) == 2.0
     assert log_loss(["b"], [[1.0, 0.0]], ["a", "b"]) == pytest.approx(-np.log(1e-15))
 

@@ -7,6 +7,7 @@ from emoviews.encoders import ENCODERS
 from emoviews.errors import UsageError
 from emoviews.heads import Classifier, ProjectionHead
 from emoviews.presets import get_preset, preset_names
+from emoviews.views import VIEWS
 
 
 def count(module):
@@ -36,6 +37,8 @@ def test_the_papers_pad_and_average_over_the_padding(preset):
     padded = {"padding": "fixed", "mask_padding": False}
     assert get_preset(preset).views == {"mel_spectrogram": padded, "wav2vec2": padded}
     assert get_preset("default").views == {}
+    for view, parameters in get_preset(preset).views.items():
+        assert VIEWS.load(view).Parameters(**parameters).maximum_seconds == 15
 
 
 def test_every_name_is_known():

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from emoviews.errors import LeakageError, UsageError
 from emoviews.splits import (
     Leak,
+    audit_groups,
     leakage_audit,
     leave_one_group_out,
     merge_groups,
@@ -128,7 +129,7 @@ def test_merged_groups_are_balanced_unions(groups, n):
 
 
 def test_merging_eight_speakers_into_four():
-    sizes = {"A": 90, "B": 80, "C": 70, "D": 60, "E": 50, "F": 40, "G": 30, "H": 20}
+    sizes = {"A": 20, "B": 30, "C": 40, "D": 50, "E": 60, "F": 70, "G": 80, "H": 90}
     merged = Counter(merge_groups([name for name, size in sizes.items() for _ in range(size)], 4))
     assert merged == {"A+H": 110, "B+G": 110, "C+F": 110, "D+E": 110}
 
@@ -474,3 +475,48 @@ def test_folds_by_speaker_pass_the_audit_and_folds_by_row_do_not(groups):
 def test_the_audit_refuses_what_it_could_not_audit(parts, hashes, message):
     with pytest.raises(UsageError, match=message):
         leakage_audit(parts, clean_table(), hashes)
+
+
+def test_groups_that_share_nothing():
+    assert audit_groups(clean_table(), HASHES) == []
+    assert audit_groups(clean_table().assign(group="all", speaker="s", text="x"), ["h"] * 12) == []
+
+
+def test_what_groups_share_is_found():
+    table, hashes = clean_table(), list(HASHES)
+    table.loc[[0, 5], "speaker"] = ["s2", "s2"]
+    table.loc[[1, 6, 11], "text"] = ["Yes. ", "yes.", "YES."]
+    hashes[2] = hashes[9] = "same"
+    leaks = audit_groups(table, hashes)
+    assert leaks == [
+        Leak(("groups",), "speaker", 1, "s2", "error"),
+        Leak(("groups",), "audio", 1, "u2 and u9", "error"),
+        Leak(("groups",), "text", 1, "yes.", "warning"),
+    ]
+    assert str(leaks[1]) == "groups share 1 recording, e.g. 'u2 and u9'"
+    with pytest.raises(LeakageError, match="groups share 1 speaker"):
+        require_no_leakage(leaks)
+
+
+def test_rows_without_group_or_speaker_are_not_equal_between_groups():
+    table, hashes = clean_table(), list(HASHES)
+    table.loc[[1, 5], "speaker"] = ""
+    table.loc[8, ["speaker", "group", "text"]] = ["s0", "", "sentence 0"]
+    hashes[8] = hashes[0]
+    hashes[3] = hashes[7] = ""
+    assert audit_groups(table, hashes) == [Leak(("groups",), "speaker", 2, "", "warning")]
+    with pytest.raises(UsageError, match="12 rows, 1 hashes"):
+        audit_groups(table, ["h"])
+
+
+@given(rows_of_table)
+@settings(deadline=None)
+def test_groups_pass_exactly_when_all_folds_by_group_do(rows):
+    table = pd.DataFrame(rows, columns=["speaker", "group", "audio", "text"])
+    table["id"] = [f"u{i}" for i in range(len(rows))]
+    table = table[table["group"] != ""].reset_index(drop=True)
+    assume(table["group"].nunique() >= 2)
+    in_folds = set()
+    for fold in leave_one_group_out(table["group"], "none"):
+        in_folds |= {leak.column for leak in leakage_audit(fold.parts, table, table["audio"]) if leak.example}
+    assert {leak.column for leak in audit_groups(table, table["audio"]) if leak.example} == in_folds

@@ -1,14 +1,15 @@
 """Any recording or array → float32 `(samples,)` at 16 000 Hz (the paper, section 3.2): the one way audio enters.
 
 Files are decoded block by block, and only the segment that is asked for, so that a stretch of a 3-hour file costs the
-memory of the stretch. libsndfile reads wav, flac, ogg, mp3 and their like; PyAV (the extra `[video]`) reads mp4, m4a and
-what else holds sound beside pictures. Both are held to one rule: a segment equals the same slice of the whole decode,
-whatever the codec, so that utterances cut from one file tile it without gaps or overlaps (but for the noise that AAC's
-decoder makes up by chance where the encoder says "noise here": it differs with the place where decoding starts).
+memory of the stretch. libsndfile reads wav, flac, ogg, mp3 and their like; PyAV (the extra `[video]`) reads mp4, m4a
+and what else holds sound beside pictures. Both are held to one rule: a segment equals the same slice of the whole
+decode, whatever the codec, so that utterances cut from one file tile it without gaps or overlaps (but for the noise
+that AAC's decoder makes up by chance where the encoder says "noise here": it differs with the place where decoding
+starts).
 
-What is wrong with a recording is an `AudioError` that names the file; a wrong argument is a `UsageError`. A wav, flac, mp3
-or mp4 that ends before its header says (a copy that broke off) is refused, with both numbers, when the missing part is asked
-for; ogg declares no length, and of the rarer formats libsndfile reads what is there.
+What is wrong with a recording is an `AudioError` that names the file; a wrong argument is a `UsageError`. A wav, flac,
+mp3 or mp4 that ends before its header says (a copy that broke off) is refused, with both numbers, when the missing
+part is asked for; ogg declares no length, and of the rarer formats libsndfile reads what is there.
 """
 
 from __future__ import annotations
@@ -56,7 +57,7 @@ VIDEO_SUFFIXES: Final = frozenset(
 """Suffixes of what is read through PyAV, the extra `[video]`."""
 
 AUDIO_SUFFIXES: Final = SOUNDFILE_SUFFIXES | VIDEO_SUFFIXES
-"""Suffixes, in lower case and with their dot, by which a recording is recognised in a folder. Reading looks at content."""
+"""Suffixes, lower case and with their dot, by which a folder's recordings are found. Reading goes by content."""
 
 _BLOCK_VALUES: Final = 2**16
 """Values decoded at a time, all channels together: small beside any segment, large beside the cost of a call."""
@@ -98,9 +99,9 @@ class Decoded:
 def probe(path: str | os.PathLike[str]) -> AudioInfo:
     """Read a file's rate, channels and length from its header.
 
-    The length is what the header declares: `decode` finds out whether it is true. Only where a header gives none that can be
-    trusted (flac written to a pipe, mp3 without a length tag, mkv, webm, raw aac) is it counted by decoding, which takes
-    time but no memory.
+    The length is what the header declares: `decode` finds out whether it is true. Only where a header gives none that
+    can be trusted (flac written to a pipe, mp3 without a length tag, mkv, webm, raw aac) is it counted by decoding,
+    which takes time but no memory.
 
     Raises:
         AudioError: the file is missing, a folder, empty, or no audio that can be read.
@@ -122,8 +123,8 @@ def decode(
 ) -> Decoded:
     """Decode a file, or a segment of it, to mono at the file's own rate.
 
-    A time t is sample round(t * rate), so that segments which share a boundary tile the file. What is decoded is not judged:
-    silence and values that are not finite come back as they are (`load` refuses them).
+    A time t is sample round(t * rate), so that segments which share a boundary tile the file. What is decoded is not
+    judged: silence and values that are not finite come back as they are (`load` refuses them).
 
     Args:
         path: of the file.
@@ -132,8 +133,8 @@ def decode(
         channel: the one to take, counted from 0; None or NaN for the mean of all.
 
     Raises:
-        AudioError: the file is missing, a folder, empty, no audio that can be read, or shorter than its header declares; it
-            has no such channel; the segment lies beyond its end.
+        AudioError: the file is missing, a folder, empty, no audio that can be read, or shorter than its header
+            declares; it has no such channel; the segment lies beyond its end.
         UsageError: a negative time or channel, or an end that is not after its start.
         MissingExtraError: the file needs PyAV, which is not installed.
     """
@@ -147,14 +148,14 @@ def prepare(samples: ArrayLike, sampling_rate: float) -> NDArray[np.float32]:
     """Turn an array into what views take: float32 `(samples,)` at 16 000 Hz.
 
     Args:
-        samples: `(samples,)` or `(samples, channels)`, whose mean is taken. Floats are taken as they are; signed integers of b
-            bits are divided by 2**(b-1), unsigned ones are moved down by as much before (8-bit wav), so that both lie in
-            [-1, 1).
+        samples: `(samples,)` or `(samples, channels)`, whose mean is taken. Floats are taken as they are; signed
+            integers of b bits are divided by 2**(b-1), unsigned ones are moved down by as much before (8-bit wav), so
+            that both lie in [-1, 1).
         sampling_rate: of `samples`, in Hz.
 
     Returns:
-        round(n * 16000 / sampling_rate) samples. Audio that is float32, mono and at 16 000 Hz already comes back as it is,
-        not copied.
+        round(n * 16000 / sampling_rate) samples. Audio that is float32, mono and at 16 000 Hz already comes back as it
+        is, not copied.
 
     Raises:
         UsageError: another shape or type, more channels than samples, or a sampling rate that is none.
@@ -184,8 +185,8 @@ def load(
 ) -> NDArray[np.float32]:
     """Decode a file or a segment of it, resample it to 16 000 Hz and make sure that it can be used.
 
-    The same as `decode`, `prepare` and `check_usable` one after the other, but resampled while it is decoded: a long segment
-    takes the memory of its 16 000 Hz samples alone. Beyond a segment's edges the resampling filter sees zeros.
+    The same as `decode`, `prepare` and `check_usable` one after the other, but resampled while it is decoded: a long
+    segment takes the memory of its 16 000 Hz samples alone. Beyond a segment's edges the resampling filter sees zeros.
 
     Args:
         path: of the file.
@@ -234,8 +235,8 @@ def check_usable(samples: NDArray[np.float32], what: str = "The recording") -> N
         what: how the message calls it, e.g. the path.
 
     Raises:
-        AudioError: no samples, less than `MINIMUM_SECONDS`, values that are not finite, or a peak below `SILENCE_PEAK` once
-            the mean (a constant offset, which is no sound) is removed.
+        AudioError: no samples, less than `MINIMUM_SECONDS`, values that are not finite, or a peak below `SILENCE_PEAK`
+            once the mean (a constant offset, which is no sound) is removed.
 
     >>> check_usable(np.zeros(16_000, dtype=np.float32), "silence.wav")
     Traceback (most recent call last):
@@ -511,8 +512,8 @@ def _open(path: Path) -> _Source:
 class _Sequential(soundfile.SoundFile):  # type: ignore[misc]
     """A `SoundFile` that is read from one place onwards.
 
-    Soundfile seeks after every read of a file that says it is seekable. In Vorbis and mp3 that restarts the decoder, which
-    changes samples at each block's start, and in a flac that is cut off it turns a short read into a failed seek.
+    Soundfile seeks after every read of a file that says it is seekable. In Vorbis and mp3 that restarts the decoder,
+    which changes samples at each block's start, and in a flac that is cut off it turns a short read into a failed seek.
     """
 
     def seekable(self) -> bool:
@@ -525,9 +526,10 @@ class _SoundFileSource(_Source):
     _PREROLL: Final = {"VORBIS": 2**18, "MPEG_LAYER_III": 2**15}
     """Samples read and dropped before a segment, by subtype, where libsndfile 1.2.2 does not seek exactly.
 
-    Vorbis (its issue 885): the first block is wrong, and on the last page the place is, by what the encoder trimmed there. A
-    page holds at most 255 packets of, in practice, at most 1024 new samples: from this far back a seek ends on an earlier
-    page. mp3: a frame uses bits of up to some ten frames before it; those in front of the place are not all read."""
+    Vorbis (its issue 885): the first block is wrong, and on the last page the place is, by what the encoder trimmed
+    there. A page holds at most 255 packets of, in practice, at most 1024 new samples: from this far back a seek ends
+    on an earlier page. mp3: a frame uses bits of up to some ten frames before it; those in front of the place are not
+    all read."""
 
     def __init__(self, path: Path, declared_share: float) -> None:
         self.path = path
@@ -540,10 +542,10 @@ class _SoundFileSource(_Source):
         self.check_rate()
         frames = self._file.frames
         # libsndfile's "unknown" is 2**63 - 1.
-        self.n_samples = round(frames * declared_share) if frames < 2**62 else None
+        self.n_samples = max(0, round(frames * declared_share)) if frames < 2**62 else None
         if self._file.format == "MP3" and not _has_length_tag(path):
-            # libsndfile then guesses the length from the first frame's bit rate and never reads beyond it. Opened through
-            # Python's file object, how far it came can be seen at the end.
+            # libsndfile then guesses the length from the first frame's bit rate and never reads beyond it. Opened
+            # through Python's file object, how far it came can be seen at the end.
             self.n_samples = None
             self._file.close()
             self._raw = path.open("rb")
@@ -565,9 +567,11 @@ class _SoundFileSource(_Source):
                 ) from error
         size = max(1, _BLOCK_VALUES // self.channels)
         while stop is None or position < stop:
-            ahead = size if stop is None else min(size, stop - position)
+            ahead = min(size, file.frames - position, size if stop is None else stop - position)
+            if ahead <= 0:  # also where a damaged header makes no sense
+                break
             try:
-                block = file.read(min(ahead, file.frames - position), dtype="float32", always_2d=True)
+                block = file.read(ahead, dtype="float32", always_2d=True)
             except soundfile.SoundFileError as error:
                 reason = f" ({_reason(error)})"
                 text = _cut_off(self.path, file.tell(), self.n_samples, self.sampling_rate, reason)
@@ -601,9 +605,9 @@ class _SoundFileSource(_Source):
 def _declared_share_of_riff(file: BinaryIO, head: bytes, size: int) -> float:
     """How many times the audio in a wav file its header declares; 1 for every other file.
 
-    libsndfile takes the smaller of what is declared and what is there, so that a wav file whose copy broke off would pass as a
-    short one. Sizes close to 2 GiB and above are what programs write that don't know the length yet (ffmpeg to a pipe
-    0xFFFFFFFF, SoX 0x7FFFF000, arecord 0x80000000): there the file's length is the truth.
+    libsndfile takes the smaller of what is declared and what is there, so that a wav file whose copy broke off would
+    pass as a short one. Sizes close to 2 GiB and above are what programs write that don't know the length yet (ffmpeg
+    to a pipe 0xFFFFFFFF, SoX 0x7FFFF000, arecord 0x80000000): there the file's length is the truth.
     """
     if head[:4] != b"RIFF" or head[8:12] != b"WAVE":
         return 1.0
@@ -620,7 +624,7 @@ def _declared_share_of_riff(file: BinaryIO, head: bytes, size: int) -> float:
 
 
 def _has_length_tag(path: Path) -> bool:
-    """Whether an mp3 file has the tag that gives its length, in its first frame (behind an ID3 tag, where there is one)."""
+    """Whether an mp3 file has the tag that gives its length, in its first frame (behind an ID3 tag, if any)."""
     with path.open("rb") as file:
         head = file.read(10)
         id3 = 0
@@ -634,7 +638,8 @@ def _has_length_tag(path: Path) -> bool:
 class _AvSource(_Source):
     """The first sound track of a file that PyAV (FFmpeg) reads.
 
-    The first sample that FFmpeg gives is time 0: what it drops as the encoder's priming, and a track's late start, are dropped.
+    The first sample that FFmpeg gives is time 0: the encoder's priming, which it drops, and a track's late start count
+    for nothing.
     """
 
     _PREROLL_SECONDS: Final = 0.5
@@ -665,8 +670,9 @@ class _AvSource(_Source):
         self.sampling_rate, self.channels = found.sample_rate, found.layout.nb_channels
         self.check_rate()
         self._samples_a_tick = float((self._stream.time_base or 0) * self.sampling_rate)
-        # Only the mp4 family says to the sample where each packet stands. Elsewhere (milliseconds in Matroska and WebM, bit
-        # rates in raw AAC) a seek lands somewhere near, so that segments are reached by decoding from the file's start.
+        # Only the mp4 family says to the sample where each packet stands. Elsewhere (milliseconds in Matroska and
+        # WebM, bit rates in raw AAC) a seek lands somewhere near, so that segments are reached by decoding from the
+        # file's start.
         self._exact = "mp4" in self._container.format.name and 0 < self._samples_a_tick <= 1
         self.n_samples = None
         if self._exact and self._stream.duration is not None:

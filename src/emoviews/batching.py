@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from emoviews.errors import UsageError
 from emoviews.store import ViewStore
 from emoviews.types import FRAMES, ViewBatch, ViewSpec
 
@@ -75,32 +76,48 @@ class ViewData:
     def fit_scaler(self, indices: Indices) -> Scaler:
         """Mean and deviation over all frames of the utterances at `indices`, in one pass, in float64.
 
-        A feature that never varies gets deviation 1, so that it becomes 0 instead of not-a-number.
+        Blocks are joined as in Chan, Golub and LeVeque, "Updating formulae and a pairwise algorithm for computing sample
+        variances", 1979: no large sums are subtracted from each other, however far the mean is from 0. A
+        feature whose deviation is below the rounding of its mean to float32 never varies; it gets deviation 1, so that it
+        becomes 0 instead of noise.
+
+        Raises:
+            UsageError: there are no utterances.
         """
-        count, total, square = 0, np.zeros(()), np.zeros(())
-        # Shifting by the first utterance's mean keeps the sum of squares from cancelling where the mean is large.
-        shift = self._utterance(int(indices[0])).astype(np.float64).mean(axis=self._axis, keepdims=True)
-        if not self.spec.has_frames:
-            shift = self._utterance(int(indices[0])).astype(np.float64)[np.newaxis]
-        for index in indices:
-            values = self._utterance(int(index)).astype(np.float64)
-            values = (values if self.spec.has_frames else values[np.newaxis]) - shift
-            count += values.shape[self._axis]
-            total = total + values.sum(axis=self._axis)
-            square = square + np.square(values).sum(axis=self._axis)
-        mean = total / count
-        deviation = np.sqrt(np.maximum(square / count - mean**2, 0.0))
-        mean = mean + shift.squeeze(self._axis)
-        deviation[deviation <= 1e-6 * np.maximum(1.0, np.abs(mean))] = 1.0
+        if len(indices) == 0:
+            raise UsageError("Scaling needs utterances to take its statistics from; got none.")
+        shape = [size for size in self.spec.shape if size]
+        count, mean, squares = 0, np.zeros(shape), np.zeros(shape)  # squares: of the deviations from the mean, summed
+        for block in self._blocks(indices):
+            n = block.shape[self._axis]
+            # One layer at a time, so that float64 copies stay small enough for the processor's cache.
+            layers = [(slice(None), block)] if block.ndim == 2 else list(enumerate(block))
+            for where, frames in layers:
+                values = frames.astype(np.float64)  # (frames, features)
+                block_mean = values.mean(axis=0)
+                values -= block_mean
+                values *= values
+                difference = block_mean - mean[where]
+                mean[where] += difference * (n / (count + n))
+                squares[where] += values.sum(axis=0) + difference**2 * (count * n / (count + n))
+            count += n
+        deviation = np.sqrt(squares / count)
+        deviation[deviation <= np.finfo(np.float32).eps * np.abs(mean)] = 1.0
         return Scaler(mean.astype(np.float32), deviation.astype(np.float32))
 
-    def _utterance(self, index: int) -> NDArray[Any]:
-        if self._resident is None:
-            return self._store[self.keys[index]]
-        rows = slice(self._starts[index], self._starts[index + 1])
-        where = (slice(None),) * self._axis + (rows,) if self.spec.has_frames else index
-        values: NDArray[Any] = self._resident[where]
-        return values
+    def _blocks(self, indices: Indices) -> Iterator[NDArray[Any]]:
+        """The utterances at `indices`, one after the other; functionals some hundred rows at a time."""
+        index = np.asarray(indices, dtype=np.int64)
+        if not self.spec.has_frames:
+            for start in range(0, len(index), 512):
+                part = index[start : start + 512]
+                yield self._gather(part) if self._resident is None else self._select(part)
+            return
+        for i in index:
+            if self._resident is None:
+                yield self._store[self.keys[i]]
+            else:
+                yield self._resident[(slice(None),) * self._axis + (slice(self._starts[i], self._starts[i + 1]),)]
 
     def _select(self, indices: Indices) -> NDArray[np.float32]:
         """Batch from memory, by one fancy index along the frames."""

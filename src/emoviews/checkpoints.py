@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import hashlib
 import importlib.metadata
 import json
 import platform
-import shutil
-import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +30,7 @@ from emoviews.store import write_atomically, write_failed
 from emoviews.types import ViewSpec
 
 FORMAT: Final = 1
+NOTES: Final = "emoviews.json"
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,10 @@ class Checkpoint:
 
 
 def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
-    """Write a checkpoint; the folder appears whole or not at all, and replaces an earlier one.
+    """Write a checkpoint; one that is there is replaced, and stays whole until the new one is.
+
+    The tensors' file is named after its content, and `emoviews.json` names it: writing that is the one step that replaces the
+    old checkpoint. Nothing else in the folder is touched.
 
     Raises:
         StoreError: the disk is full or the folder can't be written.
@@ -99,25 +102,26 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
             "encoder": {"name": name, "parameters": dict(parameters)},
             "licence": view.spec.licence,
         }
+    blob = _encode(tensors, {})
+    digest = hashlib.sha256(blob).hexdigest()
+    weights = folder / f"model-{digest[:12]}.safetensors"
     notes = {
         "format": FORMAT,
         "kind": "encoders",
+        "weights": {"file": weights.name, "sha256": digest},
         "views": views,
         "made": dict(checkpoint.made),
         "versions": versions(),
     }
-    staging = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}.tmp")
     try:
-        staging.mkdir(parents=True)
-        save_tensors(staging / "model.safetensors", tensors, {})
-        write_atomically(staging / "emoviews.json", (json.dumps(notes, indent=1, ensure_ascii=False) + "\n").encode())
-        if folder.exists():
-            shutil.rmtree(folder)
-        staging.rename(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        write_atomically(weights, blob)
+        write_atomically(folder / NOTES, (json.dumps(notes, indent=1, ensure_ascii=False) + "\n").encode())
+        for old in folder.glob("model-*.safetensors"):
+            if old != weights:
+                old.unlink()
     except OSError as error:
-        raise write_failed(folder, error, sum(t.numel() * 4 for t in tensors.values())) from error
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
+        raise write_failed(folder, error, len(blob)) from error
 
 
 def load_checkpoint(folder: Path) -> Checkpoint:
@@ -126,42 +130,45 @@ def load_checkpoint(folder: Path) -> Checkpoint:
     Raises:
         CheckpointError: the folder holds none, one of another format, or one that is damaged.
     """
-    path = folder / "emoviews.json"
+    path = folder / NOTES
     if not path.is_file():
-        raise CheckpointError(f"{folder} holds no checkpoint (no emoviews.json). Make one with: emoviews pretrain")
+        raise CheckpointError(f"{folder} holds no checkpoint (no {NOTES}). Make one with: emoviews pretrain")
     try:
-        notes = json.loads(path.read_text())
+        notes = json.loads(path.read_text(encoding="utf-8"))
         if notes["format"] != FORMAT:
             raise CheckpointError(
-                f"{folder} has checkpoint format {notes['format']}; this version reads format {FORMAT}."
+                f"{folder} has checkpoint format {notes['format']}; this version reads format {FORMAT}. Use the version that "
+                "wrote it, or pre-train again."
             )
-        tensors, _ = load_tensors(folder / "model.safetensors")
-        views = {}
-        for label, entry in notes["views"].items():
-            fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in entry["spec"].items()}
-            spec = ViewSpec(**fields)
-            if spec.fingerprint != entry["fingerprint"]:
-                raise CheckpointError(
-                    f"{path}: the specification of {label} gives fingerprint {spec.fingerprint}, the file says "
-                    f"{entry['fingerprint']}; one of them was changed."
-                )
-            own = {k.removeprefix(f"{label}/"): t for k, t in tensors.items() if k.startswith(f"{label}/")}
-            scaler = None
-            if "scaler/mean" in own:
-                scaler = Scaler(_array(own["scaler/mean"]), _array(own["scaler/deviation"]))
-            state = {k.removeprefix("encoder/"): t for k, t in own.items() if k.startswith("encoder/")}
-            encoder = (entry["encoder"]["name"], entry["encoder"]["parameters"])
-            views[label] = ViewCheckpoint(spec, encoder, state, scaler)
+        tensors = _read_weights(folder / notes["weights"]["file"], notes["weights"]["sha256"])
+        views = {label: _view(path, label, entry, tensors) for label, entry in notes["views"].items()}
         return Checkpoint(views, notes["made"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{folder} can't be read as a checkpoint: {type(error).__name__}: {error}") from error
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, safetensors.SafetensorError) as error:
+        raise CheckpointError(
+            f"{folder} can't be read as a checkpoint ({type(error).__name__}: {error}). Pre-train again."
+        ) from error
+
+
+def holds_checkpoint(folder: Path, job_id: str) -> bool:
+    """Whether the folder holds the checkpoint that this job left, rather than none, another job's or a damaged one."""
+    try:
+        return load_checkpoint(folder).made.get("job_id") == job_id
+    except CheckpointError:
+        return False
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], notes: Mapping[str, Any]) -> None:
-    """Write tensors and JSON notes as one safetensors file, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    write_atomically(path, safetensors.torch.save(plain, {"notes": json.dumps(notes)}))
+    """Write tensors and JSON notes as one safetensors file, whole or not at all.
+
+    Raises:
+        StoreError: the disk is full or the folder can't be written.
+    """
+    blob = _encode(tensors, notes)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, blob)
+    except OSError as error:
+        raise write_failed(path, error, len(blob)) from error
 
 
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -175,7 +182,7 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
             return tensors, json.loads((file.metadata() or {}).get("notes", "{}"))
     except (OSError, safetensors.SafetensorError, ValueError) as error:
-        raise CheckpointError(f"{path} can't be read: {error}") from error
+        raise CheckpointError(f"{path} can't be read: {error}. Delete it and run the same command again.") from error
 
 
 def versions() -> dict[str, str]:
@@ -188,5 +195,32 @@ def versions() -> dict[str, str]:
     return found
 
 
-def _array(tensor: Tensor) -> Any:
-    return tensor.numpy()
+def _encode(tensors: Mapping[str, Tensor], notes: Mapping[str, Any]) -> bytes:
+    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    blob: bytes = safetensors.torch.save(plain, {"notes": json.dumps(notes)})
+    return blob
+
+
+def _read_weights(path: Path, digest: str) -> dict[str, Tensor]:
+    blob = path.read_bytes()
+    found = hashlib.sha256(blob).hexdigest()
+    if found != digest:
+        raise CheckpointError(f"{path} is damaged: its SHA-256 is {found}, expected {digest}. Pre-train again.")
+    tensors: dict[str, Tensor] = safetensors.torch.load(blob)
+    return tensors
+
+
+def _view(path: Path, label: str, entry: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> ViewCheckpoint:
+    fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in entry["spec"].items()}
+    spec = ViewSpec(**fields)
+    if spec.fingerprint != entry["fingerprint"]:
+        raise CheckpointError(
+            f"{path}: the specification of {label} gives fingerprint {spec.fingerprint}, the file says "
+            f"{entry['fingerprint']}; one of them was changed. Pre-train again."
+        )
+    own = {k.removeprefix(f"{label}/"): t for k, t in tensors.items() if k.startswith(f"{label}/")}
+    scaler = None
+    if "scaler/mean" in own:
+        scaler = Scaler(own["scaler/mean"].numpy(), own["scaler/deviation"].numpy())
+    state = {k.removeprefix("encoder/"): t for k, t in own.items() if k.startswith("encoder/")}
+    return ViewCheckpoint(spec, (entry["encoder"]["name"], entry["encoder"]["parameters"]), state, scaler)

@@ -70,7 +70,7 @@ class Options:
         store: folder of the extracted views; the user's cache folder if not given.
         labels: emotions to learn, separated by commas; other labels are dropped (their recordings still serve pre-training).
         label_map: rename or merge emotions, e.g. --label-map.excited happiness; an empty target drops the label.
-        folds: merge the groups into so many folds; by default each group is one.
+        folds: merge the groups into so many folds, or official for the table's column split; by default each group is one.
         fold: run these folds only (names of test groups).
         preset: architecture and inputs; paper-text and paper-table follow the paper's two descriptions.
         scaling: zscore by the fold's training part, or none.
@@ -83,7 +83,7 @@ class Options:
     store: Path | None = None
     labels: Names = ()
     label_map: LabelMap = None
-    folds: int | None = None
+    folds: int | Literal["official"] | None = None
     fold: Names = ()
     preset: Preset = "default"
     scaling: Literal["zscore", "none"] = "zscore"
@@ -131,7 +131,7 @@ def check(table: Path, *, store: Path | None = None, workers: int | None = None)
 
     from emoviews.extraction import extract as run_extraction
     from emoviews.extraction import locate
-    from emoviews.splits import leakage_audit
+    from emoviews.splits import audit_groups
     from emoviews.table import read_table
 
     frame, folder = read_table(table), _store(store)
@@ -157,12 +157,12 @@ def check(table: Path, *, store: Path | None = None, workers: int | None = None)
         _warn(f"the same recording: {', '.join(names)}")
     if len(duplicates) > 10:
         _warn(f"… and {len(duplicates) - 10} more recordings that occur more than once")
-    parts = {f"group {group}": np.flatnonzero(frame["group"] == group) for group in sorted(set(frame["group"]) - {""})}
-    leaks = leakage_audit(parts, frame, [s.key for s in sources]) if len(parts) > 1 else []
+    groups = sorted(set(frame["group"]) - {""})
+    leaks = audit_groups(frame, [s.key for s in sources]) if len(groups) > 1 else []
     for leak in leaks:
         (_warn if leak.severity == "error" else _say)(str(leak))
-    if len(parts) < 3:
-        _warn(f"{len(parts)} group(s): training, validating and testing on different speakers needs at least 3.")
+    if len(groups) < 3:
+        _warn(f"{len(groups)} group(s): training, validating and testing on different speakers needs at least 3.")
     healthy = usable.all() and not duplicates and not any(leak.severity == "error" for leak in leaks)
     _out.print("No problem found." if healthy else "There are problems; see above.")
     if not healthy:
@@ -178,6 +178,7 @@ def extract(
     views: Views = ("mel_spectrogram", "egemaps"),
     preset: Preset = "default",
     workers: int | None = None,
+    device: str = "cpu",
     strict: Annotated[bool, Parameter(negative=())] = False,
 ) -> Path:
     """Compute views of every recording and keep them in a store. What is there already is not computed again.
@@ -188,6 +189,7 @@ def extract(
         views: names separated by commas, with parameters in parentheses: mel_spectrogram,wav2vec2(model=FOLDER).
         preset: view parameters; paper-text and paper-table zero-pad to 15 s as the paper does.
         workers: processes; all cores by default.
+        device: cpu, cuda, …; of views that are computed by a model.
         strict: stop at the first recording that can't be used.
     """
     from emoviews.extraction import extract as run_extraction
@@ -196,7 +198,9 @@ def extract(
 
     requests = _requests(views, preset)
     folder = _store(store)
-    report = run_extraction(read_table(table), folder, requests, workers=workers, strict=strict, warn=_warn)
+    report = run_extraction(
+        read_table(table), folder, requests, workers=workers, strict=strict, device=device, warn=_warn
+    )
     rate = report.wall_seconds / report.audio_seconds if report.audio_seconds else 0.0
     _out.print(
         f"{report.n_computed} recordings computed ({report.audio_seconds:.0f} s of audio in "
@@ -451,6 +455,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         raise SystemExit(130) from None
     except BrokenPipeError:
         raise SystemExit(1) from None
+    except OSError as error:  # a full disk, a folder without permission: the user's machine, not a defect of ours
+        _note.print(f"Error: {error}", style="red", markup=False)
+        raise SystemExit(1) from None
 
 
 _store_said = False
@@ -499,7 +506,7 @@ def _workspace(
         store=_store(options.store),
         views=_requests(views, options.preset),
         folder=out,
-        n_folds=options.folds,
+        folds=options.folds,
         scaling=options.scaling,
         device=options.device,
         allow_speaker_overlap=options.allow_speaker_overlap,
@@ -587,6 +594,8 @@ def _checkpoints(init: Path, folds: Sequence[str]) -> tuple[dict[str, str], dict
 
 
 def _print_scores(rows: pd.DataFrame, results: Any, workspace: Workspace) -> None:
+    import pandas as pd
+
     from emoviews.experiments.sparse import pooled_interval
 
     test = rows[rows["split"] == "test"]
@@ -603,13 +612,28 @@ def _print_scores(rows: pd.DataFrame, results: Any, workspace: Workspace) -> Non
     _out.print(shown)
     predictions = results.frame("SELECT job_id, id, y_true, y_pred FROM predictions")
     by_job = {str(job): found for job, found in predictions.groupby("job_id")}
+    pooled = pd.concat([by_job[job] for job in test["job_id"]])
     interval = pooled_interval(test, by_job, results.speakers())
     _out.print(
         f"mean UAR {test['uar'].mean():.3f} over {test['fold'].nunique()} folds and {test['repeat'].nunique()} repeats; pooled "
         f"{interval.estimate:.3f}, 95 % interval {interval.low:.3f} to {interval.high:.3f} (bootstrap over speakers); "
         f"chance {1 / len(workspace.labels):.3f}"
     )
+    _print_confusion(pooled["y_true"], pooled["y_pred"], workspace.labels)
     _out.print(f"Saved in {results.path.parent}")
+
+
+def _print_confusion(y_true: pd.Series[str], y_pred: pd.Series[str], labels: Sequence[str]) -> None:
+    """Counts over all folds and repeats, a row a true emotion."""
+    from emoviews.metrics import confusion
+
+    counts = confusion(y_true, y_pred, labels)
+    shown = Table("said \\ recognised", *labels, "recall", box=None, pad_edge=False)
+    for label, row in zip(labels, counts, strict=True):
+        shown.add_row(
+            label, *(str(count) for count in row), f"{row[list(labels).index(label)] / max(row.sum(), 1):.3f}"
+        )
+    _out.print(shown)
 
 
 def _print_counts(table: pd.DataFrame) -> None:

@@ -7,6 +7,9 @@ from typing import Literal
 
 from emoviews.errors import UsageError
 
+Scaling = Literal["zscore", "none"]
+"""How features are scaled: z-scores by the statistics of the fold's training part, or not at all."""
+
 Validation = Literal["full", "budget", "none"]
 """Where the labels that stop a fine-tuning come from: the whole validation group (the paper), the label budget, nowhere."""
 

@@ -8,7 +8,9 @@ by a small picklable `WorkspaceConfig`, from which any process can open it.
 
 from __future__ import annotations
 
+import hashlib
 import time
+import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -24,7 +26,7 @@ from torch import nn
 from emoviews import metrics, splits
 from emoviews.batching import Scaler, ViewData
 from emoviews.checkpoints import Checkpoint, ViewCheckpoint, load_checkpoint, save_checkpoint
-from emoviews.configs import LabelBudget
+from emoviews.configs import LabelBudget, Scaling
 from emoviews.encoders import DEFAULT_ENCODER, Encoder, make_encoder
 from emoviews.errors import CheckpointError, EmoViewsError, StoreError, TableError, UsageError
 from emoviews.extraction import locate
@@ -54,7 +56,8 @@ class WorkspaceConfig:
         store: root folder of the extracted views.
         views: which views, by label.
         folder: the run folder; checkpoints go below it.
-        n_folds: groups are merged into this many; None keeps every group a fold of its own.
+        folds: a number merges the groups into so many folds, `official` takes the table's column `split`; None makes every
+            group a fold of its own.
         scaling: `zscore` (statistics of the fold's training part) or `none`.
         device: `cpu`, `cuda`, ….
         checkpoints: pre-training job → folder, for checkpoints that do not lie below the run folder.
@@ -66,8 +69,8 @@ class WorkspaceConfig:
     store: Path
     views: tuple[ViewRequest, ...]
     folder: Path
-    n_folds: int | None = None
-    scaling: Literal["zscore", "none"] = "zscore"
+    folds: int | Literal["official"] | None = None
+    scaling: Scaling = "zscore"
     device: str = "cpu"
     checkpoints: Mapping[str, Path] | None = None
     allow_speaker_overlap: bool = False
@@ -89,8 +92,9 @@ class Workspace:
         self.specs = {request.label: request.make().spec for request in config.views}
         self._stores = {label: ViewStore(config.store, spec) for label, spec in self.specs.items()}
         self.table, self.sources = self._present(config.table)
-        self.table_hash = table_hash(self.table)
+        self.table_hash = self._hash()
         self._data: dict[str, ViewData] = {}
+        self._means: dict[str, NDArray[np.float64]] = {}
         self._scalers: dict[tuple[str, str], Scaler | None] = {}
         labels = sorted(set(self.table["emotion"]) - {""})
         self.labels: tuple[str, ...] = tuple(labels)
@@ -99,6 +103,20 @@ class Workspace:
         self.folds = {fold.name: fold for fold in self._make_folds()}
         self.hashes = {name: splits.split_hash(fold, list(self.table["id"])) for name, fold in self.folds.items()}
         self.leaks = {name: self._audit(fold) for name, fold in self.folds.items()}
+        for fold in self.folds.values():
+            if absent := self.absent(fold.test):
+                self.warnings.append(f"Fold {fold.name}: no test utterance is labelled {', '.join(absent)}.")
+
+    def _hash(self) -> str:
+        """Twelve hexadecimal digits over what jobs read of the table: its contract's hash, the recordings, their texts."""
+        digest = hashlib.sha256(table_hash(self.table).encode())
+        for source, text in zip(self.sources, self.table["text"], strict=True):
+            digest.update(f"{source.key}\x1f{text}\x1e".encode())
+        return digest.hexdigest()[:12]
+
+    def absent(self, indices: NDArray[np.int64]) -> list[str]:
+        """Labels that none of these utterances has."""
+        return [self.labels[i] for i in sorted(set(range(len(self.labels))) - set(self.targets[indices].tolist()))]
 
     def _present(self, table: pd.DataFrame) -> tuple[pd.DataFrame, list[Source]]:
         """The rows that every view has; rows whose extraction failed are left out and said to be."""
@@ -124,9 +142,11 @@ class Workspace:
         return table[usable].reset_index(drop=True), kept
 
     def _make_folds(self) -> list[splits.Fold]:
-        groups = list(self.table["group"])
-        if self.config.n_folds is not None:
-            groups = splits.merge_groups(groups, self.config.n_folds)
+        groups, folds = list(self.table["group"]), self.config.folds
+        if folds == "official":
+            return [splits.official_split(list(self.table["split"]))]
+        if folds is not None:
+            groups = splits.merge_groups(groups, folds)
         return splits.leave_one_group_out(groups)
 
     def _audit(self, fold: splits.Fold) -> list[splits.Leak]:
@@ -146,6 +166,14 @@ class Workspace:
             self._data[label] = ViewData(self._stores[label], [source.key for source in self.sources])
         return self._data[label]
 
+    def means(self, label: str) -> NDArray[np.float64]:
+        """A view averaged over frames (and layers), read once: `(n, features)`."""
+        if label not in self._means:
+            data = self.data(label)
+            rows = [data.batch([i]).values.numpy() for i in range(len(data))]
+            self._means[label] = np.stack([row.reshape(-1, row.shape[-1]).mean(axis=0) for row in rows]).astype(float)
+        return self._means[label]
+
     def scaler(self, label: str, fold: splits.Fold) -> Scaler | None:
         """z-scores from the fold's training part, labelled or not; computed once."""
         key = (label, fold.name)
@@ -158,9 +186,16 @@ class Workspace:
         """What the pre-training job left.
 
         Raises:
-            CheckpointError: it left nothing.
+            CheckpointError: it left nothing, or the folder holds what another job left.
         """
-        return load_checkpoint(self.checkpoint_folder(job_id))
+        folder = self.checkpoint_folder(job_id)
+        found = load_checkpoint(folder)
+        if found.made.get("job_id") != job_id:
+            raise CheckpointError(
+                f"{folder} holds the checkpoint of job {found.made.get('job_id')}; expected that of {job_id}. Pre-train again, "
+                "or name the folder that holds it."
+            )
+        return found
 
     def checkpoint_folder(self, job_id: str) -> Path:
         """Where a pre-training job leaves its encoders."""
@@ -170,8 +205,10 @@ class Workspace:
         """The job's fold, refused unless table and split are the job's.
 
         Raises:
-            UsageError: the job was made for another table or split.
+            UsageError: the job was made for another table, split or scaling.
         """
+        if job.scaling != self.config.scaling:
+            raise UsageError(f"The job wants scaling {job.scaling!r}; this run's is {self.config.scaling!r}.")
         if job.table != self.table_hash or self.hashes.get(job.fold) != job.split:
             raise UsageError(
                 f"The job is for table {job.table}, fold {job.fold} with split {job.split}; here the table is "
@@ -183,20 +220,26 @@ class Workspace:
 def run_jobs(
     jobs: Sequence[Job], workspace: Workspace, on_epoch: Callable[[Job, dict[str, float]], None] = lambda job, row: None
 ) -> Iterator[JobResult]:
-    """Run jobs in this process, in order. A job that fails is recorded with its error; the others go on."""
+    """Run jobs in this process, in order. A job that fails is recorded with its error; the others go on.
+
+    The error is a message where EmoViews has one, else the traceback: a defect, or a device out of memory, in one of a
+    thousand jobs must not cost the rest of the night.
+    """
     for job in jobs:
         started = time.perf_counter()
         try:
             result = _RUNNERS[type(job)](job, workspace, lambda row, job=job: on_epoch(job, row))
         except EmoViewsError as error:
             result = JobResult(job, 0.0, workspace.config.device, error=str(error))
+        except Exception:
+            result = JobResult(job, 0.0, workspace.config.device, error=traceback.format_exc())
         yield replace(result, seconds=time.perf_counter() - started)
 
 
 def fresh_encoder(spec: ViewSpec, preset_name: str, seed: int) -> Encoder:
     """A randomly initialised encoder for a view; equal seeds give equal weights."""
     name = DEFAULT_ENCODER[spec.axes]
-    with torch_seed(derive_seed(seed, "encoder", spec.name)):
+    with torch_seed(derive_seed(seed, "encoder", spec.fingerprint)):
         return make_encoder(spec, name, **get_preset(preset_name).encoders.get(name, {}))
 
 
@@ -223,18 +266,18 @@ def budget_indices(
     The seed alone decides the subset, so that all methods of a repeat use the same labels.
 
     Raises:
-        TableError: the training or the test part lacks a class altogether.
+        UsageError: fewer than two classes, or a budget that a class can't fill.
+        TableError: the training part lacks a class altogether, or the validation part has no label.
     """
+    if len(workspace.labels) < 2:
+        have = ", ".join(workspace.labels) or "none"
+        raise UsageError(f"Learning needs utterances of at least 2 emotions; the table's labels: {have}.")
     targets = workspace.targets
-    labelled = np.asarray(fold.train)[targets[np.asarray(fold.train)] >= 0]
-    for part, indices in (("training", labelled), ("test", np.asarray(fold.test))):
-        if absent := sorted(set(range(len(workspace.labels))) - set(targets[indices].tolist())):
-            names = ", ".join(workspace.labels[i] for i in absent)
-            if part == "training":
-                raise TableError(
-                    f"Fold {fold.name}: no training utterance is labelled {names}; merge or drop that label."
-                )
-            workspace.warnings.append(f"Fold {fold.name}: no test utterance is labelled {names}.")
+    labelled = fold.train[targets[fold.train] >= 0]
+    if absent := workspace.absent(labelled):
+        raise TableError(
+            f"Fold {fold.name}: no training utterance is labelled {', '.join(absent)}; merge or drop that label."
+        )
     emotions = list(workspace.table["emotion"])
     chosen = splits.select_budget(
         [emotions[i] for i in labelled], fraction=budget.fraction, per_class=budget.per_class, seed=seed
@@ -245,8 +288,13 @@ def budget_indices(
         return train[inner_train], train[inner_validation]
     if validation == "none":
         return train, np.array([], dtype=np.int64)
-    other = np.asarray(fold.validation, dtype=np.int64)
-    return train, other[targets[other] >= 0]
+    other = fold.validation[targets[fold.validation] >= 0]
+    if len(other) == 0:
+        raise TableError(
+            f"Fold {fold.name}: no utterance of its validation part has a label. Take the labels that validate out of the "
+            "budget (validation 'budget'), or do without (validation 'none')."
+        )
+    return train, other
 
 
 def _run_pretraining(
@@ -261,11 +309,12 @@ def _run_pretraining(
     for label in labels:
         spec = workspace.specs[label]
         encoder = fresh_encoder(spec, job.preset, job.seed)
-        with torch_seed(derive_seed(job.seed, "projection head", spec.name)):
+        with torch_seed(derive_seed(job.seed, "projection head", spec.fingerprint)):
             head = ProjectionHead(encoder.dim, **preset.projection)
         models[label] = ViewModel(encoder, head, workspace.scaler(label, fold))
         encoders[label] = (DEFAULT_ENCODER[spec.axes], dict(preset.encoders.get(DEFAULT_ENCODER[spec.axes], {})))
     data = {label: workspace.data(label) for label in labels}
+    folder = workspace.checkpoint_folder(job.id)
     before = _retrieval(models, data, fold.test, workspace.config.device)
     history = pretrain(
         data,
@@ -275,7 +324,7 @@ def _run_pretraining(
         job.config,
         seed=job.seed,
         device=workspace.config.device,
-        state=workspace.checkpoint_folder(job.id).with_suffix(".unfinished"),
+        state=folder.with_name(f"{folder.name}.unfinished"),
         state_of=job.id,
         on_epoch=on_epoch,
     )
@@ -291,7 +340,7 @@ def _run_pretraining(
         "n_train": len(train),
         "n_validation": len(validation),
     }
-    save_checkpoint(workspace.checkpoint_folder(job.id), Checkpoint(views, made))
+    save_checkpoint(folder, Checkpoint(views, made))
     after = _retrieval(models, data, fold.test, workspace.config.device)
     best = history.curves[history.best_epoch - 1]
     rows = [("train", "epochs_run", float(history.epochs_run)), ("train", "best_epoch", float(history.best_epoch))]
@@ -341,8 +390,8 @@ def _run_baseline(job: BaselineJob, workspace: Workspace, on_epoch: Callable[[di
     train, validation = budget_indices(workspace, fold, job.budget, job.validation, _subset_seed(job))
     features = workspace_features(workspace, job.view[0], fold)
     targets = workspace.targets
-    strengths = BASELINE_REGULARISATION
-    middle = strengths[len(strengths) // 2]
+    middle = BASELINE_REGULARISATION[len(BASELINE_REGULARISATION) // 2]
+    strengths = BASELINE_REGULARISATION if len(validation) else (middle,)
     fitted = {c: _fit_linear(job.method, features[train], targets[train], c, job.seed) for c in strengths}
     chosen = middle
     if len(validation):
@@ -402,8 +451,9 @@ def _run_probe(job: ProbeJob, workspace: Workspace, on_epoch: Callable[[dict[str
     text = workspace.table["text"].to_numpy()
     shared = test[np.isin(text[test], text[train]) & (text[test] != "")]
     if len(shared) and len(set(text[shared])) > 1:
-        rows.append(("test", "probe_sentence_accuracy", accuracy(train[text[train] != ""], shared, text)))
-        rows.append(("test", "probe_sentence_chance", 1.0 / len(set(text[train]))))
+        spoken = train[text[train] != ""]
+        rows.append(("test", "probe_sentence_accuracy", accuracy(spoken, shared, text)))
+        rows.append(("test", "probe_sentence_chance", 1.0 / len(set(text[spoken]))))
     seconds = np.log(np.maximum(workspace.durations, 0.05))
     fitted = Ridge(alpha=10.0).fit(embedded[train], seconds[train])
     residual = seconds[test] - fitted.predict(embedded[test])
@@ -437,13 +487,8 @@ _RUNNERS: Mapping[type[Job], Callable[..., JobResult]] = {
 
 def workspace_features(workspace: Workspace, label: str, fold: splits.Fold) -> NDArray[np.float64]:
     """A view's features averaged over frames (and layers), z-scored by the fold's training part: `(n, features)`."""
-    data = workspace.data(label)
-    rows = []
-    for index in range(len(data)):
-        values = data.batch([index]).values.numpy()
-        rows.append(values.reshape(-1, values.shape[-1]).mean(axis=0))
-    features = np.stack(rows).astype(np.float64)
-    center, spread = features[np.asarray(fold.train)].mean(axis=0), features[np.asarray(fold.train)].std(axis=0)
+    features = workspace.means(label)
+    center, spread = features[fold.train].mean(axis=0), features[fold.train].std(axis=0)
     scaled: NDArray[np.float64] = (features - center) / np.where(spread > 1e-12, spread, 1.0)
     return scaled
 
@@ -546,8 +591,8 @@ def _check_fingerprints(workspace: Workspace, views: Sequence[tuple[str, str]]) 
 
 
 def _subset_seed(job: FineTuningJob | BaselineJob) -> int:
-    """Which labels are drawn depends on fold and repeat alone, so that methods are compared on the same ones."""
-    return derive_seed("labels", job.fold, job.repeat)
+    """Which labels are drawn depends on seed, fold and repeat alone, so that methods are compared on the same ones."""
+    return derive_seed(job.seed, "labels", job.fold, job.repeat)
 
 
 def _curve_rows(curves: Sequence[Mapping[str, float]]) -> tuple[tuple[int, str, float], ...]:

@@ -1,23 +1,29 @@
 """Utterance table × views → store, in parallel.
 
-The driver hands small groups of recordings to worker processes, which decode, hash and compute; it alone writes shards, every
-few seconds, so a killed extraction loses seconds of work and goes on where it stopped. Nothing is padded and nothing is
-batched: a recording is computed alone, so its arrays do not depend on its neighbours (for wav2vec 2.0, whose first layer
-normalises over time, padding would change every frame).
+The driver hands small groups of recordings to worker processes, which decode, hash and compute; it alone writes shards,
+every few seconds, so a killed extraction loses seconds of work and goes on where it stopped. Nothing is padded and nothing
+is batched: a recording is computed alone, on one thread, so its arrays depend neither on its neighbours (for wav2vec 2.0,
+whose first layer normalises over time, padding would change every frame) nor on the number of processes (matrix products
+on two threads differ from those on one in the last bits).
 
-One bad recording never ends an extraction: it is listed in the report and in `STORE/failed.csv`.
+One bad recording never ends an extraction: it is listed in the report and in `STORE/failed.csv`. Several extractions, on
+one machine or on several, may fill one store: each sees within seconds what the others have written, and leaves it out.
 """
 
 from __future__ import annotations
 
+import collections
 import concurrent.futures
 import contextlib
 import csv
 import io
+import math
 import multiprocessing
 import os
 import random
+import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures.process import BrokenProcessPool
@@ -31,16 +37,22 @@ import threadpoolctl
 from numpy.typing import NDArray
 
 from emoviews import audio
-from emoviews.errors import AudioError, EmoViewsError, StoreError
-from emoviews.progress import Progress
+from emoviews.errors import AudioError, EmoViewsError, StoreError, UsageError
+from emoviews.progress import Progress, readable_seconds
 from emoviews.store import Source, Sources, ViewStore, remove_leftovers, to_storage, write_atomically, write_failed
 from emoviews.views import View, ViewRequest
 
+MAXIMUM_SECONDS: Final = 600.0
+"""Longer utterances are refused: they are sessions that nobody has cut, and functionals over them mean little."""
+
 FLUSH_SECONDS: Final = 15.0
+"""So much work at most is lost to a kill, or done twice by two extractions into one store."""
+
 FLUSH_BYTES: Final = 64_000_000
-_GROUP_SIZE: Final = (
-    8  # recordings a task: enough to hide the cost of handing tasks over, few enough for smooth progress
-)
+"""Size of a shard, where it is reached before its time."""
+
+_GROUP_SIZE: Final = 8
+"""Recordings handed over at a time: enough to hide the cost of that, few enough for smooth progress."""
 
 
 @dataclass(frozen=True)
@@ -58,8 +70,8 @@ class ExtractionReport:
 
     Attributes:
         n_utterances: rows of the table.
-        n_present: rows that the store already held, nothing computed.
-        n_computed: rows computed now.
+        n_present: rows that the store already held, or that another process added meanwhile; nothing computed.
+        n_computed: rows computed now (where the store held the audio's views under another name: decoded only).
         failures: rows that could not be used.
         audio_seconds: of the rows computed now.
         wall_seconds: from start to end.
@@ -75,15 +87,20 @@ class ExtractionReport:
 
 @dataclass(frozen=True)
 class _Task:
+    """A row of the table to be computed."""
+
     row: int
     source: Source
 
 
 @dataclass(frozen=True)
 class _Outcome:
+    """What became of a task: arrays by the number of the view; `present` if another process has been quicker."""
+
     row: int
     source: Source
     arrays: Mapping[int, NDArray[Any]] = field(default_factory=dict)
+    present: bool = False
 
 
 def available_cores() -> int:
@@ -98,6 +115,7 @@ def extract(
     *,
     workers: int | None = None,
     strict: bool = False,
+    device: str = "cpu",
     warn: Callable[[str], None] = lambda message: None,
 ) -> ExtractionReport:
     """Compute what the store lacks of these views for every row of the table.
@@ -106,41 +124,57 @@ def extract(
         table: as `table.make_table` returns it.
         store: root folder of the store; created where missing.
         views: which; none only checks that the recordings can be used.
-        workers: processes; all cores when None. With 1 everything runs in this process.
+        workers: processes of one thread each; all cores when None. With 1, or few recordings, all runs in this process.
         strict: stop at the first bad recording instead of listing it.
+        device: of views that are computed by a model.
         warn: takes a sentence worth telling while the work goes on.
 
     Raises:
         StoreError: the store is damaged, of another version or the disk is full; what was finished before is kept.
         AudioError: with `strict`, the first bad recording.
+        UsageError: fewer than one worker.
+        CheckpointError: a view's weights can't be had.
     """
+    if workers is not None and workers < 1:
+        raise UsageError(f"Expected at least 1 worker, got {workers}.")
     started = time.monotonic()
-    made = [request.make() for request in views]
+    made = [request.make(device) for request in views]
     stores = [ViewStore(store, view.spec) for view in made]
     sources = Sources(store)
     for folder in (store, *(view_store.folder for view_store in stores)):
         remove_leftovers(folder)
-    tasks, failures, present = _plan(table, stores, sources)
-    workers = min(workers or available_cores(), max(1, len(tasks) // _GROUP_SIZE))
     ids, paths = list(table["id"]), list(table["path"])
+    tasks, failed, present = _plan(table, stores, sources)
+    if strict and failed:
+        raise AudioError(next(iter(failed.values())))
+    workers = min(workers or available_cores(), max(1, len(tasks) // _GROUP_SIZE))
+    if tasks:
+        for view in made:  # what is wrong with a model is not the recordings' fault, and is said before any work
+            view.prepare()
     computed, seconds = 0, 0.0
     writer = _Writer(stores, sources)
     with Progress(len(tasks), "extract", "recordings") as progress, writer:
-        run = _run_here(made, stores, tasks) if workers == 1 else _run_in_processes(views, stores, tasks, workers, warn)
+        run = (
+            _run_here(made, stores, sources, tasks)
+            if workers == 1
+            else _run_in_processes(views, stores, sources, tasks, workers, device, warn)
+        )
         with contextlib.closing(run) as outcomes:
             for outcome in outcomes:
                 progress.advance()
-                if outcome.source.error:
-                    failure = Failure(ids[outcome.row], paths[outcome.row], outcome.source.error)
+                if outcome.present:
+                    present += 1
+                elif outcome.source.error:
                     if strict:
-                        raise AudioError(failure.error)
-                    failures.append(failure)
+                        raise AudioError(outcome.source.error)
+                    failed[outcome.row] = outcome.source.error
                 else:
                     computed += 1
                     seconds += outcome.source.duration_seconds
                 writer.take(outcome)
+    failures = tuple(Failure(ids[row], paths[row], failed[row]) for row in sorted(failed))
     write_failures(store, failures)
-    return ExtractionReport(len(table), present, computed, tuple(failures), seconds, time.monotonic() - started)
+    return ExtractionReport(len(table), present, computed, failures, seconds, time.monotonic() - started)
 
 
 def locate(table: pd.DataFrame, store: Path) -> list[Source]:
@@ -150,7 +184,7 @@ def locate(table: pd.DataFrame, store: Path) -> list[Source]:
     """
     sources = Sources(store)
     found = []
-    wanted = [_source_of(row) for row in _rows(table)]
+    wanted = _sources_of(table)
     unknown = sum(not s.error and sources.find(s) is None for s in wanted)
     with Progress(unknown, "look up recordings", "recordings") as progress:
         for source in wanted:
@@ -166,25 +200,29 @@ def locate(table: pd.DataFrame, store: Path) -> list[Source]:
 
 
 def write_failures(store: Path, failures: Sequence[Failure]) -> None:
-    """Write `STORE/failed.csv` (id, path, error), or remove an earlier one when nothing failed."""
+    """Write `STORE/failed.csv` (id, path, error), or remove an earlier one when nothing failed.
+
+    Raises:
+        StoreError: it can't be written.
+    """
     path = store / "failed.csv"
-    if not failures:
-        path.unlink(missing_ok=True)
-        return
     text = io.StringIO()
     writer = csv.writer(text)
     writer.writerow(["id", "path", "error"])
     writer.writerows([failure.id, failure.path, failure.error] for failure in failures)
-    blob = text.getvalue().encode()
+    blob = text.getvalue().encode(errors="surrogateescape")  # file names that are no UTF-8 come out as they are
     try:
-        store.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, blob)
+        if failures:
+            store.mkdir(parents=True, exist_ok=True)
+            write_atomically(path, blob)
+        else:
+            path.unlink(missing_ok=True)
     except OSError as error:
         raise write_failed(path, error, len(blob)) from error
 
 
 class _Writer:
-    """Gathers outcomes and writes a shard a view every few seconds or megabytes; what is gathered is written on any exit."""
+    """Gathers outcomes; writes a shard a view every few seconds or megabytes, and on any exit what it has gathered."""
 
     def __init__(self, stores: Sequence[ViewStore], sources: Sources) -> None:
         self.stores, self.sources = stores, sources
@@ -216,43 +254,69 @@ class _Writer:
             view_store.add(arrays)
             arrays.clear()
         self.sources.flush()  # last: a source that is known must be in the store
+        self.sources.refresh()  # so that what other processes have done meanwhile is left out
         self._bytes, self._flushed = 0, time.monotonic()
 
 
-def _rows(table: pd.DataFrame) -> Iterator[tuple[str, float, float, float]]:
+def _sources_of(table: pd.DataFrame) -> list[Source]:
+    """The source of every row, its file looked at once however many rows it has; with `error` set where it can't be."""
+    status: dict[str, tuple[int, int, str]] = {}
+    found = []
     columns = ["path", "start_seconds", "end_seconds", "channel"]
-    yield from table[columns].itertuples(index=False, name=None)
+    for path, start, end, channel in table[columns].itertuples(index=False, name=None):
+        if path not in status:
+            status[path] = _status(path)
+        size, mtime_ns, error = status[path]
+        found.append(Source(path, size, mtime_ns, start, end, channel, error=error))
+    return found
 
 
-def _source_of(row: tuple[str, float, float, float]) -> Source:
-    path, start, end, channel = row
+def _status(path: str) -> tuple[int, int, str]:
+    """Size, time of the last change, and what is wrong with a file."""
     try:
         status = os.stat(path)
-    except OSError:
-        return Source(path, 0, 0, start, end, channel, error=f"{path}: there is no such file.")
-    return Source(path, status.st_size, status.st_mtime_ns, start, end, channel)
+    except (FileNotFoundError, NotADirectoryError):
+        return 0, 0, f"{path}: there is no such file."
+    except (OSError, ValueError) as error:  # ValueError: a name that no file can have
+        return 0, 0, f"{path}: {getattr(error, 'strerror', None) or error}."
+    return status.st_size, status.st_mtime_ns, ""
 
 
-def _plan(table: pd.DataFrame, stores: Sequence[ViewStore], sources: Sources) -> tuple[list[_Task], list[Failure], int]:
-    """What is left to do: rows whose audio is unknown, or lacks one of the views. Earlier failures are tried again."""
-    tasks, failures, present = [], [], 0
-    for row, (name, values) in enumerate(zip(table["id"], _rows(table), strict=True)):
-        source = _source_of(values)
-        known = sources.find(source)
+def _present(source: Source, stores: Sequence[ViewStore], sources: Sources) -> Source | None:
+    """The source with its key if its audio is known and every view of it is in the store, as far as this process has seen."""
+    known = sources.find(source)
+    if known is None or known.error or not all(known.key in view_store for view_store in stores):
+        return None
+    return known
+
+
+def _plan(
+    table: pd.DataFrame, stores: Sequence[ViewStore], sources: Sources
+) -> tuple[list[_Task], dict[int, str], int]:
+    """What is left to do, rows that are no file, and the number of those there. Earlier failures are tried again."""
+    tasks, failed, present = [], {}, 0
+    for row, source in enumerate(_sources_of(table)):
         if source.error:
-            failures.append(Failure(name, source.path, source.error))
-        elif known is not None and not known.error and all(known.key in view_store for view_store in stores):
+            failed[row] = source.error
+        elif _present(source, stores, sources):
             present += 1
         else:
             tasks.append(_Task(row, source))
-    # Two processes that fill one store from one table start at different rows, so that they share the work.
-    first = random.SystemRandom().randrange(len(tasks)) if tasks else 0
-    return tasks[first:] + tasks[:first], failures, present
+    # In an order of its own, so that extractions that fill one store seldom work on the same recordings; whole groups are
+    # moved, so that segments of one file stay together.
+    groups = _grouped(tasks)
+    random.SystemRandom().shuffle(groups)
+    return [task for group in groups for task in group], failed, present
+
+
+def _grouped(tasks: Sequence[_Task]) -> list[tuple[_Task, ...]]:
+    return [tuple(tasks[i : i + _GROUP_SIZE]) for i in range(0, len(tasks), _GROUP_SIZE)]
 
 
 def _decode(source: Source) -> tuple[Source, NDArray[np.float32] | None]:
     """Decode and prepare a recording: its source with key and duration, and `(samples,)` unless it can't be used."""
     try:
+        _check_length(source)
         decoded = audio.decode(source.path, source.start_seconds, source.end_seconds, source.channel)
         key = audio.content_hash(decoded.samples, decoded.sampling_rate)
         source = replace(source, key=key, duration_seconds=len(decoded.samples) / decoded.sampling_rate)
@@ -268,11 +332,32 @@ def _compute(task: _Task, views: Sequence[View], existing: Sequence[frozenset[st
     source, samples = _decode(task.source)
     if samples is None:
         return _Outcome(task.row, source)
-    lacking = [n for n, keys in enumerate(existing) if source.key not in keys]
-    try:
-        return _Outcome(task.row, source, {n: to_storage(views[n](samples), views[n].spec) for n in lacking})
-    except Exception as error:  # likewise a model
-        return _Outcome(task.row, replace(source, error=_explain(error, source)))
+    arrays, errors = {}, []
+    for number, view in enumerate(views):
+        if source.key in existing[number]:
+            continue
+        try:
+            arrays[number] = to_storage(view(samples), view.spec)
+        except Exception as error:  # likewise a model; the other views are kept
+            errors.append(_explain(error, source))
+    return _Outcome(task.row, replace(source, error=" ".join(errors)), arrays)
+
+
+def _check_length(source: Source) -> None:
+    """Refuse, before decoding it, what can only be a whole session taken for an utterance.
+
+    Raises:
+        AudioError: it lasts longer than `MAXIMUM_SECONDS`.
+    """
+    start = 0.0 if math.isnan(source.start_seconds) else source.start_seconds
+    end = source.end_seconds
+    if math.isnan(end):
+        end = audio.probe(source.path).duration_seconds
+    if end - start > MAXIMUM_SECONDS:
+        raise AudioError(
+            f"{source.path} lasts {readable_seconds(end - start)}; an utterance may last at most "
+            f"{readable_seconds(MAXIMUM_SECONDS)}. Give the table one row an utterance, with start_seconds and end_seconds."
+        )
 
 
 def _explain(error: Exception, source: Source) -> str:
@@ -281,10 +366,45 @@ def _explain(error: Exception, source: Source) -> str:
 
 
 def _run_here(
-    views: Sequence[View], stores: Sequence[ViewStore], tasks: Sequence[_Task]
+    views: Sequence[View], stores: Sequence[ViewStore], sources: Sources, tasks: Sequence[_Task]
 ) -> Generator[_Outcome, None, None]:
-    for task in tasks:
-        yield _compute(task, views, stores)
+    """Compute in this process."""
+    with _one_thread():
+        for task in tasks:
+            known = _present(task.source, stores, sources)
+            yield _Outcome(task.row, known, present=True) if known else _compute(task, views, stores)
+
+
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    """Let numeric libraries compute on one thread, as in the processes of an extraction with several."""
+    torch = sys.modules.get("torch")
+    threads = torch.get_num_threads() if torch else 1
+    with threadpoolctl.threadpool_limits(1):
+        try:
+            if torch:
+                torch.set_num_threads(1)
+            yield
+        finally:
+            if torch:
+                torch.set_num_threads(threads)
+
+
+def settle_worker() -> None:
+    """Make a worker process end without a traceback at Ctrl-C, and with its driver even where that was killed.
+
+    Without the second, it would wait for work, and hold its memory, for ever.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    driver = multiprocessing.parent_process()
+    if driver is None:
+        return
+
+    def end_with_driver() -> None:
+        driver.join()
+        os._exit(1)
+
+    threading.Thread(target=end_with_driver, daemon=True, name="emoviews-driver-watch").start()
 
 
 # What a worker process keeps between tasks.
@@ -292,13 +412,18 @@ _views: list[View] = []
 _existing: Sequence[frozenset[str]] = ()
 
 
-def _start_worker(requests: Sequence[ViewRequest], existing: Sequence[frozenset[str]], threads: int) -> None:
+def _start_worker(requests: Sequence[ViewRequest], existing: Sequence[frozenset[str]], device: str) -> None:
     global _views, _existing
-    _views = [request.make() for request in requests]
+    settle_worker()
+    _views = [request.make(device) for request in requests]
     _existing = existing
-    threadpoolctl.threadpool_limits(threads)
+    threadpoolctl.threadpool_limits(1)  # last: it reaches the libraries that the views have loaded
     if "torch" in sys.modules:
-        sys.modules["torch"].set_num_threads(threads)
+        sys.modules["torch"].set_num_threads(1)
+
+
+def _ready() -> None:
+    """Done by any worker that has started."""
 
 
 def _work(tasks: Sequence[_Task]) -> list[_Outcome]:
@@ -308,66 +433,97 @@ def _work(tasks: Sequence[_Task]) -> list[_Outcome]:
 def _run_in_processes(
     requests: Sequence[ViewRequest],
     stores: Sequence[ViewStore],
+    sources: Sources,
     tasks: Sequence[_Task],
     workers: int,
+    device: str,
     warn: Callable[[str], None],
 ) -> Generator[_Outcome, None, None]:
-    """Spread groups of tasks over processes; when one dies, find the recording that kills it and go on without it."""
+    """Spread groups of tasks over processes.
+
+    Where a process dies, all that was being computed is computed again, one recording at a time; where one dies again, the
+    few recordings that this leaves are computed in a process each, which says who did it. Then the others go on.
+    """
     existing = [frozenset(view_store) for view_store in stores]
-    threads = max(1, available_cores() // workers)
+    context = multiprocessing.get_context("spawn")  # fork is not safe beside the threads of torch and BLAS
 
     def pool(n: int) -> concurrent.futures.ProcessPoolExecutor:
-        context = multiprocessing.get_context("spawn")  # fork is not safe beside the threads of torch and BLAS
         return concurrent.futures.ProcessPoolExecutor(
-            n, mp_context=context, initializer=_start_worker, initargs=(requests, existing, threads)
+            n, mp_context=context, initializer=_start_worker, initargs=(requests, existing, device)
         )
 
-    groups = [tuple(tasks[i : i + _GROUP_SIZE]) for i in range(0, len(tasks), _GROUP_SIZE)]
+    def present(source: Source) -> Source | None:
+        return _present(source, stores, sources)
+
+    groups = collections.deque(_grouped(tasks))
     while groups:
-        suspects: list[tuple[_Task, ...]] = []
-        executor = pool(workers)
-        try:
-            yield from _drain(executor, groups, 3 * workers, suspects)
-        finally:
-            executor.shutdown(wait=True, cancel_futures=True)
-        if suspects:
+        suspects = yield from _spread(pool(workers), groups, 3 * workers, present)
+        singles: collections.deque[tuple[_Task, ...]] = collections.deque(
+            (task,) for group in suspects for task in group
+        )
+        if singles:
             warn("A worker process died; looking for the recording that ends it.")
-            for task in (task for group in suspects for task in group):
-                yield from _alone(pool(1), task)
+        while singles:
+            for group in (yield from _spread(pool(workers), singles, workers, present)):
+                yield from _alone(pool(1), group)
 
 
-def _drain(
+def _spread(
     executor: concurrent.futures.ProcessPoolExecutor,
-    groups: list[tuple[_Task, ...]],
+    groups: collections.deque[tuple[_Task, ...]],
     in_flight: int,
-    suspects: list[tuple[_Task, ...]],
-) -> Iterator[_Outcome]:
-    """Run groups (taken off the list) until done or the pool breaks; then `suspects` holds what was running."""
+    present: Callable[[Source], Source | None],
+) -> Generator[_Outcome, None, list[tuple[_Task, ...]]]:
+    """Run groups (taken off the queue) until done or until a process dies; what was running then is returned."""
     running: dict[concurrent.futures.Future[list[_Outcome]], tuple[_Task, ...]] = {}
+    lost: list[tuple[_Task, ...]] = []
     broken = False
-    while running or (groups and not broken):
-        while groups and len(running) < in_flight and not broken:
-            try:
-                running[executor.submit(_work, groups[0])] = groups[0]
-                groups.pop(0)
-            except BrokenProcessPool:
-                broken = True
-        done, _ = concurrent.futures.wait(running, return_when=concurrent.futures.FIRST_COMPLETED)
-        for future in done:
-            group = running.pop(future)
-            try:
-                yield from future.result()
-            except BrokenProcessPool:
-                broken = True
-                suspects.append(group)
-
-
-def _alone(executor: concurrent.futures.ProcessPoolExecutor, task: _Task) -> Iterator[_Outcome]:
-    """Run one recording in a process of its own, which it may take down."""
     try:
-        yield from executor.submit(_work, (task,)).result()
-    except BrokenProcessPool:
-        why = "the process that computed its views died (out of memory, or a crash in a decoder)"
-        yield _Outcome(task.row, replace(task.source, error=f"{task.source.path}: {why}."))
+        while running or (groups and not broken):
+            while groups and len(running) < in_flight and not broken:
+                lacking = []
+                for task in groups.popleft():
+                    if known := present(task.source):
+                        yield _Outcome(task.row, known, present=True)
+                    else:
+                        lacking.append(task)
+                group = tuple(lacking)
+                try:
+                    if group:
+                        running[executor.submit(_work, group)] = group
+                except BrokenProcessPool:
+                    groups.appendleft(group)
+                    broken = True
+            done, _ = concurrent.futures.wait(running, return_when=concurrent.futures.FIRST_COMPLETED)
+            for future in done:
+                group = running.pop(future)
+                try:
+                    yield from future.result()
+                except BrokenProcessPool:
+                    broken = True
+                    lost.append(group)
     finally:
         executor.shutdown(wait=True, cancel_futures=True)
+    return lost
+
+
+def _alone(executor: concurrent.futures.ProcessPoolExecutor, group: tuple[_Task, ...]) -> Iterator[_Outcome]:
+    """Run one recording in a process of its own, which it may take down.
+
+    Raises:
+        EmoViewsError: the process does not even start.
+    """
+    with executor:
+        try:
+            executor.submit(_ready).result()
+        except BrokenProcessPool as error:
+            raise EmoViewsError(
+                "Worker processes can't be started; what is printed above says why. A script that calls `extract` must do "
+                'so under `if __name__ == "__main__":`. With 1 worker everything runs in one process.'
+            ) from error
+        try:
+            yield from executor.submit(_work, group).result()
+        except BrokenProcessPool:
+            why = "the process that computed its views died (out of memory, or a crash in a decoder)"
+            for task in group:
+                yield _Outcome(task.row, replace(task.source, error=f"{task.source.path}: {why}."))

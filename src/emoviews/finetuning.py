@@ -102,9 +102,13 @@ def finetune(
         TrainingError: the loss stopped being a number.
     """
     if len(train) == 0:
-        raise UsageError("Fine-tuning needs labelled utterances; got none.")
-    if (labels[np.asarray(train)] < 0).any() or (len(validation) and (labels[np.asarray(validation)] < 0).any()):
-        raise UsageError("Fine-tuning got an utterance without a label.")
+        raise UsageError("Fine-tuning needs labelled utterances; got none. Label some, or raise the budget.")
+    for part, indices in (("train", train), ("validate", validation)):
+        if len(unlabelled := [int(i) for i in indices if labels[i] < 0]):
+            raise UsageError(
+                f"Fine-tuning was to {part} on {len(unlabelled)} utterances without a label (the first: row {unlabelled[0]}). "
+                "Leave them out."
+            )
     encoder.to(device)
     classifier.to(device)
     embedded = None

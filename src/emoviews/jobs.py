@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any, ClassVar, Literal
 
-from emoviews.configs import FineTuningConfig, LabelBudget, PretrainingConfig, Validation
+from emoviews.configs import FineTuningConfig, LabelBudget, PretrainingConfig, Scaling, Validation
 
 RANDOM = "random"
 """The `init` of an encoder that was not pre-trained; otherwise `init` is the id of the pre-training job."""
@@ -25,11 +25,12 @@ class Job:
 
     Attributes:
         corpus: a name for people.
-        table: `table.table_hash` of the utterance table.
+        table: hash of the utterance table and its recordings (`engine.Workspace.table_hash`).
         fold: name of the test group.
         split: `splits.split_hash` of the fold.
         preset: name of the architecture's preset.
         seed: of everything random in it.
+        scaling: of the features, `zscore` (statistics of the fold's training part) or `none`.
     """
 
     kind: ClassVar[str]
@@ -40,6 +41,7 @@ class Job:
     split: str
     preset: str
     seed: int
+    scaling: Scaling
 
     @property
     def description(self) -> dict[str, Any]:
@@ -49,7 +51,7 @@ class Job:
     @cached_property
     def id(self) -> str:
         """Sixteen hexadecimal digits over the description."""
-        text = json.dumps(self.description, sort_keys=True, separators=(",", ":"))
+        text = json.dumps(_canonical(self.description), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -125,6 +127,15 @@ class ProbeJob(Job):
 
     view: tuple[str, str]
     init: str = RANDOM
+
+
+def _canonical(value: Any) -> Any:
+    """The value with whole numbers as integers: 1 and 1.0 are equal in a job, and so must be in its id."""
+    if isinstance(value, dict):
+        return {key: _canonical(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_canonical(item) for item in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 @dataclass(frozen=True)

@@ -3,9 +3,9 @@
 - `paper-text`: what sections 3.2 and 3.3 say: an MLP of 256 and 128 for eGeMAPS, a linear classifier.
 - `paper-table`: what the table of parameters (supplement, 7.1) adds up to: one layer of 128 for eGeMAPS (11 392 parameters),
   a classifier with one hidden layer of 128 (17 028 for 4 classes). The table's other two heads fit no consistent reading.
-- `default`: as `paper-text`, but on audio at its true length.
+- `default`: as `paper-text`, but nothing is padded.
 
-Both of the paper's take the first 15 s of every recording, padded with zeros, and average over the padding as well.
+Both of the paper's pad every recording with zeros to 15 s and average over the padding as well.
 """
 
 from __future__ import annotations

@@ -7,11 +7,13 @@ without a lower validation loss; the weights of the best epoch are kept. Validat
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -25,6 +27,8 @@ from emoviews.errors import CheckpointError, TrainingError, UsageError
 from emoviews.losses import make_loss
 from emoviews.seeds import derive_seed, torch_seed
 from emoviews.types import ViewBatch
+
+STATE: Final = "state.safetensors"
 
 
 @dataclass(frozen=True)
@@ -75,12 +79,13 @@ def pretrain(
         seed: decides batch orders and dropout; initial weights are the caller's.
         device: of the training.
         state: folder in which each epoch's state is kept, so that a killed training goes on where it stopped, bit for bit; it
-            is emptied at the end. None keeps no state.
-        state_of: what the state belongs to (e.g. the split's hash); a state of something else is refused.
+            is removed at the end. None keeps no state.
+        state_of: what the state belongs to (e.g. a job's id); a state of something else is refused, and so is one of other
+            views, utterances, seed or configuration.
         on_epoch: is told each epoch's row of numbers.
 
     Raises:
-        UsageError: fewer than two views, or fewer than two utterances to train on.
+        UsageError: fewer than two views, fewer than two utterances to train on, or exactly one to validate on.
         TrainingError: the loss stopped being a number.
         CheckpointError: `state` belongs to another training.
     """
@@ -90,7 +95,12 @@ def pretrain(
             f"Pre-training aligns views with each other and needs at least 2; got {', '.join(views) or 'none'}."
         )
     if len(train) < 2:
-        raise UsageError(f"Pre-training needs at least 2 utterances; got {len(train)}.")
+        raise UsageError(f"Pre-training needs at least 2 utterances; got {len(train)}. Add recordings.")
+    if len(validation) == 1:
+        raise UsageError(
+            "Pre-training validates by telling utterances apart and needs at least 2 of them (or none); got 1. Merge groups "
+            "(--folds), or add recordings to that group."
+        )
     loss = make_loss(config.loss, **_loss_parameters(config)).to(device)
     modules = nn.ModuleList([nn.ModuleList([models[v].encoder, models[v].head]) for v in views]).to(device)
     optimizer = torch.optim.Adam(modules.parameters(), lr=config.learning_rate, fused=True)
@@ -100,7 +110,8 @@ def pretrain(
     fixed = shuffled_batches(
         validation, config.batch_size, np.random.default_rng(derive_seed("validation")), drop_last=True
     )
-    made_by = f"{state_of} {seed} {asdict(config)}"
+    rows = hashlib.sha256(repr((np.asarray(train).tolist(), np.asarray(validation).tolist())).encode()).hexdigest()
+    made_by = f"{state_of or 'no name'}, seed {seed}, {' + '.join(views)}, utterances {rows[:12]}, {asdict(config)}"
     if state is not None and state.exists():
         best_loss, bad_epochs, best = _restore(state, made_by, modules, optimizer, history)
     scalers = {v: models[v].scaler for v in views}
@@ -139,9 +150,11 @@ def pretrain(
                     _add(row, f"validation_loss {name}", float(part) / len(fixed))
         watched = row.get("validation_loss", row["train_loss"])
         if not math.isfinite(watched) or not math.isfinite(row["train_loss"]):
+            if state is not None:
+                _discard(state)  # it leads here again, and would be in the way of another learning rate
             raise TrainingError(
-                f"The pre-training loss is {watched} in epoch {epoch + 1}. Try a lower learning rate (now "
-                f"{config.learning_rate:g}) or a higher temperature (now {config.temperature:g})."
+                f"The pre-training loss is {row['train_loss']} in epoch {epoch + 1} (on the validation part {watched}). Try a "
+                f"lower learning rate (now {config.learning_rate:g}) or a higher temperature (now {config.temperature:g})."
             )
         history.curves.append(row)
         if not fixed or watched < best_loss:  # without validation, the last epoch is kept
@@ -155,9 +168,7 @@ def pretrain(
     modules.load_state_dict(best)
     modules.eval()
     if state is not None:
-        for file in state.glob("*"):
-            file.unlink()
-        state.rmdir()
+        _discard(state)
     return history
 
 
@@ -198,13 +209,21 @@ def _save(
         "best_loss": best_loss,
         "bad_epochs": bad_epochs,
     }
-    save_tensors(folder / "state.safetensors", tensors, notes)
+    save_tensors(folder / STATE, tensors, notes)
+
+
+def _discard(folder: Path) -> None:
+    """Remove the state, with what a write that was killed left of it; anything else in the folder is not ours."""
+    for file in [folder / STATE, *folder.glob(f".{STATE}.*.tmp")]:
+        file.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        folder.rmdir()
 
 
 def _restore(
     folder: Path, made_by: str, modules: nn.Module, optimizer: torch.optim.Optimizer, history: PretrainingHistory
 ) -> tuple[float, int, dict[str, Tensor]]:
-    path = folder / "state.safetensors"
+    path = folder / STATE
     if not path.exists():
         return math.inf, 0, snapshot(modules)
     tensors, notes = load_tensors(path)

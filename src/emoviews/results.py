@@ -70,9 +70,26 @@ TIDY_COLUMNS: Final = (
     "macro_f1",
     "split_hash",
     "preset",
+    "scaling",
     "epochs_run",
     "best_epoch",
     "job_id",
+)
+
+
+PER_JOB: Final = ("n_labels", "epochs_run", "best_epoch", "regularisation")
+"""Metrics of the training part that are a job's and not a split's."""
+
+_NUMBERS: Final = (
+    "temperature",
+    "label_fraction",
+    "labels_per_class",
+    "n_labels",
+    "repeat",
+    "n",
+    "uar",
+    "wa",
+    "macro_f1",
 )
 
 
@@ -89,16 +106,31 @@ class Results:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             self._connection = sqlite3.connect(self.path, isolation_level=None)
-            found = self._connection.execute("PRAGMA user_version").fetchone()[0]
-            if found not in (0, SCHEMA_VERSION):
-                raise EmoViewsError(
-                    f"{self.path} has schema version {found}; this version of EmoViews uses {SCHEMA_VERSION}. Name another "
-                    "folder."
-                )
-            self._connection.executescript(_SCHEMA)
-            self._connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
         except (sqlite3.Error, OSError) as error:
             raise EmoViewsError(f"{self.path} can't be used as a results database: {error}.") from error
+        try:
+            self._prepare()
+        except sqlite3.Error as error:
+            self.close()
+            raise EmoViewsError(
+                f"{self.path} can't be used as a results database: {error}. Name another folder."
+            ) from error
+        except BaseException:
+            self.close()
+            raise
+
+    def _prepare(self) -> None:
+        """Make the tables of a new database, or check that this is one of ours."""
+        version = self._connection.execute("PRAGMA user_version").fetchone()[0]
+        if version == SCHEMA_VERSION:
+            return
+        if version != 0 or self._connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+            raise EmoViewsError(
+                f"{self.path} has schema version {version}; this version of EmoViews uses {SCHEMA_VERSION}. Name another "
+                "folder."
+            )
+        # One transaction: a kill leaves an empty file, which is a new database the next time.
+        self._connection.executescript(f"BEGIN;{_SCHEMA}PRAGMA user_version = {SCHEMA_VERSION};COMMIT;")
 
     def __enter__(self) -> Results:
         return self
@@ -111,8 +143,12 @@ class Results:
         self._connection.close()
 
     def plan(self, experiment: str, jobs: Iterable[Job]) -> None:
-        """Note which jobs an experiment consists of."""
+        """Note which jobs an experiment consists of, in place of what it consisted of before.
+
+        Rows of another configuration would otherwise be averaged with these. They stay in the database, of no experiment.
+        """
         with self._transaction() as connection:
+            connection.execute("DELETE FROM plans WHERE experiment = ?", (experiment,))
             rows = [(experiment, job.id) for job in jobs]
             connection.executemany("INSERT OR IGNORE INTO plans VALUES (?, ?)", rows)
 
@@ -134,8 +170,9 @@ class Results:
             connection.executemany("INSERT OR REPLACE INTO utterances VALUES (?, ?, ?, ?, ?, ?)", rows)
 
     def speakers(self) -> dict[str, str]:
-        """Utterance id → speaker; an utterance without one is a speaker of its own."""
-        return {i: s or i for i, s in self._connection.execute("SELECT id, speaker FROM utterances")}
+        """Utterance id → speaker; its group where the speaker is unknown."""
+        rows = self._connection.execute('SELECT id, speaker, "group" FROM utterances')
+        return {name: speaker or group or name for name, speaker, group in rows}
 
     def finished(self) -> set[str]:
         """Ids of the jobs that are done and never run again."""
@@ -164,7 +201,8 @@ class Results:
     def tidy(self, experiment: str | None = None) -> pd.DataFrame:
         """One row a job and split with `TIDY_COLUMNS`; all experiments, or one.
 
-        A pre-training's `temperature` and `pretraining_data` stand in the rows of the classifiers that start from it.
+        A pre-training's `temperature` and `pretraining_data` stand in the rows of the classifiers that start from it. What a
+        job used up or chose for itself (`PER_JOB`) stands in each of its rows, and a split that has nothing else in none.
         """
         jobs = self.frame("SELECT job_id, description FROM jobs WHERE status = 'done'")
         described = {i: json.loads(d) for i, d in zip(jobs["job_id"], jobs["description"], strict=True)}
@@ -179,16 +217,17 @@ class Results:
         wide = wide[wide["job_id"].isin(described)]
         described_frame = pd.DataFrame([_tidy_row(i, d, described) for i, d in described.items()])
         wide = wide.merge(described_frame, on="job_id")
-        # What a job used up (labels, epochs) is stored once with its training part and belongs to each of its rows.
-        for column in ("n_labels", "epochs_run", "best_epoch"):
-            if column in wide.columns:
-                wide[column] = wide.groupby("job_id")[column].transform("first")
-        wide = wide[wide["split"] != "train"] if "uar" in wide.columns else wide
+        per_job = [column for column in PER_JOB if column in wide.columns]
+        wide = wide.dropna(how="all", subset=sorted(set(metrics["name"]) - set(per_job)))
+        stored = metrics[metrics["name"].isin(per_job)].pivot(index="job_id", columns="name", values="value")
+        for column in per_job:
+            wide[column] = wide["job_id"].map(stored[column])
         wide = wide.merge(plans, on="job_id", how="left")
         wide["experiment"] = wide["experiment"].fillna("")
         if experiment is not None:
             wide = wide[wide["experiment"] == experiment]
         wide = wide.reindex(columns=[*TIDY_COLUMNS, *sorted(set(wide.columns) - set(TIDY_COLUMNS))])
+        wide[list(_NUMBERS)] = wide[list(_NUMBERS)].astype(float)  # also where a run has no value at all
         order = ["experiment", "kind", "method", "view", "init", "frozen", "label_fraction", "fold", "repeat", "split"]
         return wide.sort_values(order, kind="stable", ignore_index=True)
 
@@ -258,4 +297,5 @@ def _tidy_row(job_id: str, job: dict[str, Any], all_jobs: dict[str, dict[str, An
         "seed": job["seed"],
         "split_hash": job["split"],
         "preset": job["preset"],
+        "scaling": job["scaling"],
     }

@@ -19,9 +19,11 @@ def derive_seed(*parts: object) -> int:
 
 @contextlib.contextmanager
 def torch_seed(seed: int) -> Iterator[None]:
-    """Seed torch's global generators inside the block, and put them back as they were after it."""
+    """Seed torch's global generators inside the block, and put those of the CPU and of CUDA back as they were after it."""
     import torch
 
-    with torch.random.fork_rng():
+    # Asking an idle GPU for its generator's state would start it, in every worker process that trains on the CPU.
+    devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()  # type: ignore[no-untyped-call]
+    with torch.random.fork_rng(devices):
         torch.manual_seed(seed)
         yield

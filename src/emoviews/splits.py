@@ -279,7 +279,7 @@ class Leak:
     """One thing that two parts share and should not, or that can't be audited.
 
     Attributes:
-        parts: the two parts; for rows that can't be audited, the parts that have some.
+        parts: the two parts; for rows that can't be audited, the parts that have some; `("groups",)` from `audit_groups`.
         column: `id` (the same row in both), `speaker`, `group`, `audio` (the same recording) or `text`.
         count: how many values the parts share; the number of rows without a speaker where `example` is empty.
         example: one shared value, for recordings the ids of two rows; empty where the speaker is unknown.
@@ -342,11 +342,7 @@ def leakage_audit(
     pairs += [("validation", part) for part in ("train", "budget") if part in parts and "validation" in parts]
     if not pairs:
         raise UsageError(f"Nothing to audit: no two of the parts given ({', '.join(parts) or 'none'}) are compared.")
-    if audio_hashes is not None and len(audio_hashes) != len(table):
-        raise UsageError(f"Expected one audio hash a row: {len(table)} rows, {len(audio_hashes)} hashes.")
-    columns: dict[str, list[str]] = {column: table[column].tolist() for column in ("id", "speaker", "group")}
-    columns["audio"] = list(audio_hashes) if audio_hashes is not None else [""] * len(table)
-    columns["text"] = [" ".join(text.casefold().split()) for text in table["text"]]
+    columns = _audited(table, audio_hashes)
     rows_of = {part: np.asarray(rows, dtype=np.int64) for part, rows in parts.items()}
     values = {part: {c: {v[row] for row in rows} - {""} for c, v in columns.items()} for part, rows in rows_of.items()}
 
@@ -370,6 +366,44 @@ def leakage_audit(
     if any(without.values()):
         names = tuple(part for part, rows in without.items() if rows)
         leaks.append(Leak(names, "speaker", len(set().union(*without.values())), "", "warning"))
+    return sorted(leaks, key=lambda leak: leak.severity)
+
+
+def audit_groups(table: pd.DataFrame, audio_hashes: Sequence[str] | None) -> list[Leak]:
+    """Look for what different groups of a table share, before any fold is made from them.
+
+    A speaker or a recording in two groups is an error, as folds by group would then leak; a text is a warning. Texts, missing
+    values and unknown speakers are treated as in `leakage_audit`; rows without a group are left out.
+
+    Args:
+        table: the utterance table (columns `id`, `speaker`, `group`, `text`).
+        audio_hashes: as in `leakage_audit`.
+
+    Returns:
+        At most one `Leak` a column, errors first; `count` is the number of values that occur in more than one group.
+
+    Raises:
+        UsageError: hashes for another number of rows.
+
+    >>> table = pd.DataFrame({"id": ["a", "b"], "speaker": ["Ann", "Ann"], "group": ["1", "2"], "text": ["", ""]})
+    >>> print(audit_groups(table, None)[0])
+    groups share 1 speaker, e.g. 'Ann'
+    """
+    columns = _audited(table, audio_hashes)
+    leaks = []
+    for column in ("speaker", "audio", "text"):
+        rows_of: defaultdict[str, dict[str, int]] = defaultdict(dict)  # value → group → its first row
+        for row, (value, group) in enumerate(zip(columns[column], columns["group"], strict=True)):
+            if value and group:
+                rows_of[value].setdefault(group, row)
+        if shared := [value for value, rows in rows_of.items() if len(rows) > 1]:
+            example = min(shared)
+            if column == "audio":
+                example = " and ".join(columns["id"][row] for row in list(rows_of[example].values())[:2])
+            leaks.append(Leak(("groups",), column, len(shared), example, "warning" if column == "text" else "error"))
+    pairs = zip(columns["speaker"], columns["group"], strict=True)
+    if unknown := sum(speaker == "" != group for speaker, group in pairs):
+        leaks.append(Leak(("groups",), "speaker", unknown, "", "warning"))
     return sorted(leaks, key=lambda leak: leak.severity)
 
 
@@ -398,6 +432,16 @@ def _named(groups: Sequence[str]) -> list[str]:
             "'speaker' or 'group', or drop these rows."
         )
     return names
+
+
+def _audited(table: pd.DataFrame, audio_hashes: Sequence[str] | None) -> dict[str, list[str]]:
+    """The values of each row that parts must not share, by column, empty where unknown."""
+    if audio_hashes is not None and len(audio_hashes) != len(table):
+        raise UsageError(f"Expected one audio hash a row: {len(table)} rows, {len(audio_hashes)} hashes.")
+    columns: dict[str, list[str]] = {column: table[column].tolist() for column in ("id", "speaker", "group")}
+    columns["audio"] = list(audio_hashes) if audio_hashes is not None else [""] * len(table)
+    columns["text"] = [" ".join(text.casefold().split()) for text in table["text"]]
+    return columns
 
 
 def _rows_by_label(labels: Sequence[str]) -> dict[str, list[int]]:

@@ -21,7 +21,6 @@ import json
 import math
 import os
 import shutil
-import struct
 import time
 import uuid
 import zlib
@@ -31,6 +30,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+import pyarrow
 import safetensors.numpy
 from numpy.typing import NDArray
 
@@ -40,7 +40,7 @@ from emoviews.types import FRAMES, ViewSpec
 FORMAT: Final = 1
 """Version of the layout above; a store of another version is refused."""
 
-_DTYPES: Final = {"F16": np.dtype("<f2"), "F32": np.dtype("<f4")}
+_DTYPE_NAMES: Final = {"float16": "F16", "float32": "F32"}  # what safetensors calls them
 _FLOAT16_MAXIMUM: Final = float(np.finfo(np.float16).max)
 
 
@@ -91,7 +91,7 @@ class ViewStore:
         self.folder = root / f"{spec.name}-{spec.fingerprint}"
         self._writer = f"{os.getpid():x}{uuid.uuid4().hex[:8]}"
         self._written = 0
-        self._shards: list[Path] = []
+        self._shards: list[tuple[Path, int]] = []  # with their sizes in bytes
         self._known: set[str] = set()
         self._maps: dict[int, NDArray[np.uint8]] = {}
         self._entries: dict[str, _Entry] = {}
@@ -114,11 +114,10 @@ class ViewStore:
         Raises:
             StoreError: a shard is damaged; the message names it.
         """
-        with contextlib.suppress(FileNotFoundError):
-            names = {entry.name for entry in os.scandir(self.folder) if entry.name.endswith(".safetensors")}
-            for name in sorted(names - self._known):
+        names = {name for name in _listed(self.folder) if name.endswith(".safetensors")}
+        for name in sorted(names - self._known):
+            with contextlib.suppress(FileNotFoundError):  # deleted since it was listed
                 self._index(self.folder / name)
-                self._known.add(name)
 
     def __getitem__(self, key: str) -> NDArray[Any]:
         """The utterance's array, a read-only view of the map, its checksum compared at the first touch.
@@ -132,7 +131,7 @@ class ViewStore:
         raw = self._map(entry.shard)[entry.start : entry.start + math.prod(entry.shape) * dtype.itemsize]
         if key not in self._checked:
             if zlib.crc32(raw.data) != entry.checksum:
-                raise self._damaged(self._shards[entry.shard], f"the bytes of {key} do not match their checksum")
+                raise _damaged(self._shards[entry.shard][0], f"the bytes of {key} do not match their checksum")
             self._checked.add(key)
         return raw.view(dtype).reshape(entry.shape)
 
@@ -148,11 +147,18 @@ class ViewStore:
 
         Raises:
             StoreError: the disk is full or the folder can't be written. Nothing is left half-written.
+            ValueError: an array is not of the type and shape that the view's specification declares.
         """
-        new = {key: array for key, array in arrays.items() if key not in self._entries}
+        new = {key: np.ascontiguousarray(array) for key, array in arrays.items() if key not in self._entries}
+        for key, array in new.items():  # a shard that no reader accepts must not come into being
+            if array.dtype != self.spec.dtype or not _fits(array.shape, self.spec):
+                raise ValueError(
+                    f"{key} is {array.dtype} of shape {array.shape}; {self.spec.name!r} is stored as {self.spec.dtype} of "
+                    f"shape {self.spec.shape} (0: any length)."
+                )
         if not new:
             return
-        checksums = {key: zlib.crc32(np.ascontiguousarray(array).data.cast("B")) for key, array in new.items()}
+        checksums = {key: zlib.crc32(array.data) for key, array in new.items()}
         metadata = {"format": str(FORMAT), "fingerprint": self.spec.fingerprint, "crc32": json.dumps(checksums)}
         blob = safetensors.numpy.save(new, metadata)
         path = self.folder / f"{self._writer}-{self._written:06d}.safetensors"
@@ -163,7 +169,6 @@ class ViewStore:
             raise write_failed(path, error, len(blob)) from error
         self._written += 1
         self._index(path)
-        self._known.add(path.name)
 
     def verify(self) -> list[str]:
         """Compare every utterance with its checksum; one sentence for each that is damaged, empty if all is well."""
@@ -178,19 +183,19 @@ class ViewStore:
 
     def _check_format(self) -> None:
         path = self.folder / "spec.json"
-        if not path.exists():
-            return
         try:
-            found = json.loads(path.read_text())["format"]
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            found = json.loads(path.read_text(encoding="utf-8"))["format"]
+        except (FileNotFoundError, NotADirectoryError):
+            return
+        except OSError as error:
+            raise _unreadable(path, error) from error
+        except (ValueError, KeyError, TypeError) as error:
             raise StoreError(
-                f"{path} can't be read ({error}). Delete the folder {self.folder} and extract again."
+                f"{path} is damaged: it should be a JSON object with the store's 'format'. Delete the folder {self.folder} "
+                "and run `emoviews extract` again."
             ) from error
         if found != FORMAT:
-            raise StoreError(
-                f"{self.folder} has store format {found}; this version of EmoViews reads and writes format {FORMAT}. "
-                "Use the version that wrote it, or extract into another folder."
-            )
+            raise self._other_format(found)
 
     def _write_spec(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -199,45 +204,123 @@ class ViewStore:
             write_atomically(path, json.dumps({"format": FORMAT, **dataclasses.asdict(self.spec)}, indent=1).encode())
 
     def _index(self, path: Path) -> None:
-        """Read a shard's header and check its size, before anything maps it."""
+        """Take a shard's utterances into the index: its header is read and its size checked, before anything maps it."""
         try:
-            with path.open("rb") as file:
-                size = os.fstat(file.fileno()).st_size
-                (header_bytes,) = struct.unpack("<Q", file.read(8))
-                if header_bytes > size - 8:
-                    raise ValueError("its header is cut off")
-                header = json.loads(file.read(header_bytes))
-            metadata = header.pop("__metadata__")
-            checksums = json.loads(metadata["crc32"])
-            if metadata["fingerprint"] != self.spec.fingerprint:
-                raise ValueError(f"it belongs to fingerprint {metadata['fingerprint']}, not {self.spec.fingerprint}")
-            end = max(item["data_offsets"][1] for item in header.values())
-            if size != 8 + header_bytes + end:
-                raise ValueError(f"it has {size} bytes, its header says {8 + header_bytes + end}")
-            for item in header.values():
-                if _DTYPES.get(item["dtype"]) != np.dtype(self.spec.dtype):
-                    raise ValueError(f"its tensors are {item['dtype']}, expected {self.spec.dtype}")
-        except (OSError, ValueError, KeyError, struct.error) as error:
-            raise self._damaged(path, str(error)) from error
-        shard = len(self._shards)
-        self._shards.append(path)
-        for key, item in header.items():
-            start = 8 + header_bytes + item["data_offsets"][0]
-            self._entries.setdefault(key, _Entry(shard, start, tuple(item["shape"]), checksums[key]))
+            size, found = _read_header(path, self.spec)
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            raise _unreadable(path, error) from error
+        except _OtherFormatError as error:
+            raise self._other_format(error.found) from error
+        except ValueError as error:
+            raise _damaged(path, str(error)) from error
+        number = len(self._shards)
+        self._shards.append((path, size))
+        self._known.add(path.name)
+        for key, (start, shape, checksum) in found.items():
+            self._entries.setdefault(key, _Entry(number, start, shape, checksum))
 
-    def _map(self, shard: int) -> NDArray[np.uint8]:
-        if shard not in self._maps:
+    def _map(self, number: int) -> NDArray[np.uint8]:
+        """The bytes of a shard; its size is compared once more, since reading a map beyond a file's end kills a process."""
+        if number not in self._maps:
+            path, size = self._shards[number]
             try:
-                self._maps[shard] = np.memmap(self._shards[shard], dtype=np.uint8, mode="r")
-            except (OSError, ValueError) as error:
-                raise self._damaged(self._shards[shard], str(error)) from error
-        return self._maps[shard]
+                # Not np.memmap, which keeps a file descriptor a map: a store of a thousand shards would run out of them.
+                with pyarrow.memory_map(os.fsencode(path)) as file:
+                    found = file.size()
+                    buffer = file.read_buffer() if found == size else None
+            except OSError as error:
+                raise _unreadable(path, error) from error
+            if buffer is None:
+                raise _damaged(path, f"it has {found} bytes, and had {size} when it was opened")
+            self._maps[number] = np.frombuffer(buffer, dtype=np.uint8)
+        return self._maps[number]
 
-    def _damaged(self, path: Path, why: str) -> StoreError:
+    def _other_format(self, found: object) -> StoreError:
         return StoreError(
-            f"The shard {path} is damaged: {why}. Delete that file and run `emoviews extract` again; only its utterances "
-            "are computed anew."
+            f"{self.folder} has store format {found}; this version of EmoViews reads and writes format {FORMAT}. "
+            "Use the version that wrote it, or extract into another folder."
         )
+
+
+class _OtherFormatError(Exception):
+    """A shard is of another version of the layout."""
+
+    def __init__(self, found: object) -> None:
+        self.found = found
+
+
+def _read_header(path: Path, spec: ViewSpec) -> tuple[int, dict[str, tuple[int, tuple[int, ...], int]]]:
+    """Size of a shard in bytes, and each utterance's first byte, shape and checksum, all from its header.
+
+    Raises:
+        OSError: the file can't be read.
+        ValueError: it is no whole shard of this view.
+        _OtherFormatError: it is one in another format.
+    """
+    with path.open("rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        header_bytes = int.from_bytes(file.read(8), "little")
+        if header_bytes > size - 8:
+            raise ValueError(f"it is cut off, with {size} bytes")
+        blob = file.read(header_bytes)
+    try:
+        header = json.loads(blob)
+        metadata = header.pop("__metadata__")
+        if metadata["format"] != str(FORMAT):
+            raise _OtherFormatError(metadata["format"])
+        checksums, fingerprint = json.loads(metadata["crc32"]), metadata["fingerprint"]
+        end = 8 + header_bytes + max(item["data_offsets"][1] for item in header.values())
+        dtypes = {item["dtype"] for item in header.values()}
+        found = {
+            key: (8 + header_bytes + item["data_offsets"][0], tuple(item["shape"]), checksums[key])
+            for key, item in header.items()
+        }
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"its header can't be read ({type(error).__name__}: {error})") from error
+    if fingerprint != spec.fingerprint:
+        raise ValueError(f"it belongs to an extraction with fingerprint {fingerprint}, not {spec.fingerprint}")
+    if size != end:
+        raise ValueError(f"it has {size} bytes, its header says {end}")
+    if dtypes != {_DTYPE_NAMES[spec.dtype]}:
+        raise ValueError(f"its tensors are {', '.join(sorted(dtypes))}, expected {_DTYPE_NAMES[spec.dtype]}")
+    if strange := [shape for _, shape, _ in found.values() if not _fits(shape, spec)]:
+        raise ValueError(f"it has a tensor of shape {strange[0]}, expected {spec.shape} (0: any length)")
+    return size, found
+
+
+def _fits(shape: tuple[int, ...], spec: ViewSpec) -> bool:
+    """Whether an array of this shape can be one of the view's; every axis has at least one entry."""
+    return len(shape) == len(spec.shape) and all(
+        got > 0 and expected in (0, got) for got, expected in zip(shape, spec.shape, strict=True)
+    )
+
+
+def _listed(folder: Path) -> list[str]:
+    """Names in a folder, sorted; none where it does not exist.
+
+    Raises:
+        StoreError: it can't be read.
+    """
+    try:
+        return sorted(os.listdir(folder))
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise _unreadable(folder, error) from error
+
+
+def _damaged(path: Path, why: str) -> StoreError:
+    return StoreError(
+        f"The shard {path} is damaged: {why}. Delete that file and run `emoviews extract` again; only its utterances are "
+        "computed anew."
+    )
+
+
+def _unreadable(path: Path, error: OSError) -> StoreError:
+    """For what is perhaps whole, so that nobody is told to delete it."""
+    return StoreError(f"{path} can't be read: {error.strerror or error}.")
 
 
 @dataclass(frozen=True)
@@ -284,27 +367,40 @@ class Sources:
         self.refresh()
 
     def refresh(self) -> None:
-        """Take in what other processes have added since."""
-        with contextlib.suppress(FileNotFoundError):
-            for entry in sorted(os.scandir(self.folder), key=lambda e: e.name):
-                size = entry.stat().st_size
-                if not entry.name.endswith(".jsonl") or self._read.get(entry.name) == size:
-                    continue
-                with open(entry.path, encoding="utf-8") as file:
-                    for line in file:
-                        with contextlib.suppress(ValueError, TypeError):
-                            source = Source(**json.loads(line))
-                            self._known[source.identity] = source
-                self._read[entry.name] = size
+        """Take in what other processes have added since.
+
+        Raises:
+            StoreError: the folder can't be read.
+        """
+        for name in _listed(self.folder):
+            if not name.endswith(".jsonl") or name == self._own.name:
+                continue
+            start = self._read.get(name, 0)
+            try:
+                with (self.folder / name).open("rb") as file:
+                    file.seek(start)
+                    blob = file.read()
+            except FileNotFoundError:  # deleted since it was listed, which is allowed
+                continue
+            except OSError as error:
+                raise _unreadable(self.folder / name, error) from error
+            whole = blob[: blob.rfind(b"\n") + 1]  # a line that is being written is read next time
+            self._read[name] = start + len(whole)
+            for line in whole.split(b"\n"):
+                with contextlib.suppress(ValueError, TypeError):  # a line of a killed writer, or of another version
+                    source = Source(**json.loads(line))
+                    self._known[source.identity] = source
 
     def find(self, source: Source) -> Source | None:
         """The cached entry of the same file, size, time and segment, if there is one."""
         return self._known.get(source.identity)
 
     def add(self, source: Source) -> None:
-        """Remember a source; on disk after `flush`."""
-        self._known[source.identity] = source
-        self._pending.append(source)
+        """Remember a source; on disk after `flush`. What is known already, e.g. an earlier failure, is not written twice."""
+        known = self.find(source)
+        if known is None or (known.key, known.error) != (source.key, source.error):
+            self._known[source.identity] = source
+            self._pending.append(source)
 
     def flush(self) -> None:
         """Append what is pending to this writer's file.
@@ -314,7 +410,7 @@ class Sources:
         """
         if not self._pending:
             return
-        text = "".join(json.dumps(dataclasses.asdict(source)) + "\n" for source in self._pending)
+        text = "".join(json.dumps(vars(source)) + "\n" for source in self._pending)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             with self._own.open("a", encoding="utf-8") as file:
@@ -325,7 +421,11 @@ class Sources:
 
 
 def write_atomically(path: Path, blob: bytes) -> None:
-    """Write a file that appears whole or not at all, and is on the disk when this returns."""
+    """Write a file that appears whole or not at all, and is on the disk when this returns.
+
+    Raises:
+        OSError: it can't be written; nothing is left of it. `write_failed` makes a message of it.
+    """
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
     try:
         with temporary.open("wb") as file:
@@ -334,8 +434,15 @@ def write_atomically(path: Path, blob: bytes) -> None:
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except BaseException:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink()
         raise
+    with contextlib.suppress(OSError):  # not every system opens folders; then its own time of writing them has to do
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
 
 
 def write_failed(path: Path, error: OSError, size: int) -> StoreError:

@@ -407,7 +407,7 @@ def render(segments: Sequence[Segment], f0_hertz: Array, voice: Voice, rng: np.r
 
 
 def _formant_tracks(segments: Sequence[Segment], voice: Voice, scale: float) -> Array:
-    """`(frames, 3)` Hz: targets are held over the middle half of a segment, with straight transitions between."""
+    """`(frames, 3)` Hz: targets are held over the middle 40 % of a segment, with straight transitions between."""
     starts = segment_starts(segments)
     spoken = [i for i, s in enumerate(segments) if PHONEMES[s.phoneme].manner != "silence"]
     times, targets = [], []

@@ -12,18 +12,21 @@ How the emotions sound (`EMOTIONS`) follows the reviews; the direction of each c
   contour, fast voice onsets, irregular. Fear: fast, soft, loudness varies much, little high-frequency energy, high F0 that
   varies little and rises, much irregularity. Happiness: fast, medium loud, medium high-frequency energy, high and very variable
   rising F0, fast onsets, regular. Sadness: slow, soft and even, little high-frequency energy, low, even and falling F0, slow
-  onsets, irregular; pauses long in sadness, short in anger. First formant high in anger and happiness, low in fear and sadness;
-  articulation precise in anger, slack in sadness.
-- Banse & Scherer (1996), "Acoustic profiles in vocal emotion expression", JPSP 70, 614-636: the size order of F0 and energy
-  (hot anger and fear highest in F0, anger highest in energy, sadness lowest in both).
-- Scherer (2003), "Vocal communication of emotion", Speech Communication 40, 227-256: jitter and spectral tilt.
-- Murray & Arnott (1993), "Toward the simulation of emotion in synthetic speech", JASA 93, 1097-1108: tense articulation and
-  abrupt pitch changes in anger, breathy voice in fear's neighbours, irregular voicing in fear, slurring in sadness. They find a
-  wide pitch range in fear where Juslin & Laukka find a narrow one; we follow the latter.
+  onsets, irregular. From the same review: pauses are long in sadness and short in anger; the first formant is high in anger
+  and happiness, low in fear and sadness; articulation is precise in anger and slack in sadness.
+- Banse & Scherer (1996), "Acoustic profiles in vocal emotion expression", JPSP 70, 614-636: how large the effects are against
+  one another (F0 among the highest in hot anger, panic fear and elation; energy highest in hot anger; sadness lowest in both).
+- Scherer (2003), "Vocal communication of emotion", Speech Communication 40, 227-256: the same directions for intensity, F0 and
+  high-frequency energy. Where little of the latter is found (fear, sadness) we also make the voice breathier.
+- Murray & Arnott (1993), "Toward the simulation of emotion in synthetic speech", JASA 93, 1097-1108: tense articulation in
+  anger, irregular voicing in fear (ours trembles too), slurring in sadness. They find a wide pitch range in fear where
+  Juslin & Laukka find a narrow one; we follow the latter.
 
 How hard it is was set by hand: every speaker has an own way with every emotion (`SPEAKER_SPREAD`), no two utterances are
-equally emotional (`_STRENGTH`), and all cues scatter (`UTTERANCE_SPREAD`), such that a linear classifier on eGeMAPS functionals
-recognises the emotions of unknown speakers with an unweighted average recall of roughly two thirds to three quarters.
+equally emotional (`_STRENGTH`), and all cues scatter (`UTTERANCE_SPREAD`). Logistic regression on standardised eGeMAPS
+functionals, leaving one speaker out, has an unweighted average recall of 65 to 74 % over all five emotions and of 68 to 74 %
+over anger, happiness, neutral and sadness (default size, seeds 0 to 4); trained on the speaker's own other sentences, 80 to
+89 %.
 
 Everything is determined by the seed: utterance, speaker and sentence each have random numbers of their own, so a larger corpus
 contains the smaller one sample for sample.
@@ -207,7 +210,7 @@ SPEAKER_SPREAD: Final = Cues(
 UTTERANCE_SPREAD: Final = SPEAKER_SPREAD * 0.9
 """Standard deviations from utterance to utterance of one speaker and emotion, neutral included."""
 
-_STRENGTH: Final = (0.6, 1.2)
+_STRENGTH: Final = (0.5, 1.15)
 """How emotional an utterance is, uniformly, 1 being `EMOTIONS`."""
 
 
@@ -291,7 +294,7 @@ def make_speaker(index: int, seed: int = 0) -> Speaker:
         pitch_range_semitones=float(3.0 * np.exp(0.25 * normal())),
         rate=float(np.exp(0.10 * normal())),
         pause_seconds=float(0.14 * np.exp(0.3 * normal())),
-        level_decibels=float(-23 + 2.0 * normal()),
+        level_decibels=float(-25 + 2.0 * normal()),
         noise_decibels=float(-68 + 4 * normal()),
         voice=Voice(
             tract_centimetres=float((14.6 if female else 17.0) + 0.7 * np.clip(normal(), -2, 2)),
@@ -365,9 +368,9 @@ def generate_utterance(speaker: Speaker, emotion: str, sentence: Sentence, seed:
         raise UsageError(f"There is no emotion {emotion!r} in the synthetic corpus; it has {', '.join(EMOTIONS)}.")
     rng = _random(seed, "utterance", speaker.name, emotion, sentence.text)
     cues = speaker.expression[emotion] * rng.uniform(*_STRENGTH) + UTTERANCE_SPREAD.scatter(rng)
-    segments, syllables = _time(speaker, cues, sentence, rng)
+    segments, vowels = _time(speaker, cues, sentence, rng)
     voice = _voice(speaker, cues)
-    speech = render(segments, _pitch(speaker, cues, sentence, segments, syllables, voice, rng), voice, rng)
+    speech = render(segments, _pitch(speaker, cues, sentence, segments, vowels, voice, rng), voice, rng)
     return _record(speech, speaker, cues, rng)
 
 
@@ -566,7 +569,7 @@ class Synthetic(Corpus):
         "Generated by EmoViews after Juslin & Laukka (2003), Psychological Bulletin 129, 770-814, and Klatt (1980), "
         "JASA 67, 971-995. Not human speech: report no results on it."
     )
-    url: ClassVar[str] = ""
+    url: ClassVar[str] = "https://github.com/emoviews/emoviews"
     presets: ClassVar[Mapping[str, str]] = MappingProxyType(
         {
             name: f"{c.speakers} speakers x {len(c.emotions)} emotions x {c.sentences} sentences"

@@ -36,7 +36,7 @@ class LayerMix(Encoder):
     """Learnable mean of layers → two pointwise convolutions → mean over frames.
 
     Values may be of a narrower dtype than the parameters (stores keep float16): they are widened a block at a time as they
-    are read, which on a CPU is about 3 times faster than widening them first.
+    are read, which on a CPU is 2 to 3 times faster than widening them first.
     """
 
     name = "layer_mix"

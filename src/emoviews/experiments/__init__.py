@@ -13,7 +13,7 @@ from typing import ClassVar
 
 import pandas as pd
 
-from emoviews.configs import FineTuningConfig, PretrainingConfig, Validation
+from emoviews.configs import FineTuningConfig, PretrainingConfig, Scaling, Validation
 from emoviews.engine import Workspace
 from emoviews.jobs import Job, PretrainingJob
 from emoviews.registry import Registry
@@ -39,6 +39,7 @@ class Plan:
         fractions: shares of each class's training labels.
         repeats: label subsets for each fraction and fold.
         seed: from which all others are derived.
+        scaling: of the features.
     """
 
     corpus: str
@@ -52,10 +53,11 @@ class Plan:
     fractions: Sequence[float] = (0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0)
     repeats: int = 10
     seed: int = 0
+    scaling: Scaling = "zscore"
 
-    def common(self, fold: str, seed: int) -> tuple[str, str, str, str, str, int]:
-        """The first six fields of a job."""
-        return (self.corpus, self.table, fold, self.folds[fold], self.preset, seed)
+    def common(self, fold: str, seed: int) -> tuple[str, str, str, str, str, int, Scaling]:
+        """The fields that all jobs have, in their order."""
+        return (self.corpus, self.table, fold, self.folds[fold], self.preset, seed, self.scaling)
 
     def pretrainings(self) -> dict[str, PretrainingJob]:
         """The one pre-training of each fold that most experiments start from."""
@@ -71,7 +73,8 @@ class Plan:
 def plan_for(workspace: Workspace, corpus: str, **settings: object) -> Plan:
     """A plan over all folds and views of a workspace."""
     views = {label: spec.fingerprint for label, spec in workspace.specs.items()}
-    return Plan(corpus, workspace.table_hash, workspace.hashes, views, **settings)  # type: ignore[arg-type]
+    scaling = workspace.config.scaling
+    return Plan(corpus, workspace.table_hash, workspace.hashes, views, scaling=scaling, **settings)  # type: ignore[arg-type]
 
 
 class Experiment(ABC):

@@ -71,7 +71,13 @@ class Representations(Experiment):
             )
         table = pd.DataFrame(probes)
         if not table.empty:
-            table = table.sort_values(["probe", "view", "encoder"], ascending=[True, True, False], ignore_index=True)
+            order = {name: number for number, name in enumerate(_PROBES)}
+            table = table.sort_values(
+                ["probe", "view", "encoder"],
+                ascending=[True, True, False],
+                key=lambda c: c.map(order) if c.name == "probe" else c,
+                ignore_index=True,
+            )
         epochs = pretraining[["fold", "epochs_run", "best_epoch", "seed"]].reset_index(drop=True)
         return {
             "Linear probes on unseen speakers": table,

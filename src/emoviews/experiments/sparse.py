@@ -13,8 +13,8 @@ from typing import Final
 import pandas as pd
 
 from emoviews import statistics
-from emoviews.experiments import Experiment, Plan
 from emoviews.configs import LabelBudget
+from emoviews.experiments import Experiment, Plan
 from emoviews.jobs import RANDOM, BaselineJob, FineTuningJob, Job
 from emoviews.results import Results
 from emoviews.seeds import derive_seed
@@ -79,10 +79,12 @@ class Sparse(Experiment):
                     "view": view,
                     "method": METHODS[(method, init, frozen == 1.0)],
                     "label_fraction": fraction,
-                    "mean_uar": group["uar"].mean(),
+                    "pooled_uar": interval.estimate,
                     "low": interval.low,
                     "high": interval.high,
+                    "mean_uar": group["uar"].mean(),
                     "mean_wa": group["wa"].mean(),
+                    "mean_macro_f1": group["macro_f1"].mean(),
                     "n_labels": group["n_labels"].mean(),
                     "n_jobs": len(group),
                     "folds": group["fold"].nunique(),

@@ -15,8 +15,8 @@ All pairs share one Gram matrix G = u uᵀ/τ of the normalised vectors of all v
 
     ℓ(v, w, i) = logaddexp(L[v, w, i], L[v, v, i]) − G[vᵢ, wᵢ]        (cross_view: L[v, w, i] − G[vᵢ, wᵢ])
 
-and the gradient in G is a softmax a block, scaled by a row, which is written down here rather than left to autograd: less
-than half the time (`benchmarks/bench_losses.py`).
+and the gradient in G is a softmax a block, scaled by a row, which is written down here rather than left to autograd: that
+takes about half the time (`benchmarks/bench_losses.py`).
 """
 
 from __future__ import annotations

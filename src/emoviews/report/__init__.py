@@ -1,4 +1,14 @@
-"""Tables, figures and one self-contained page, from saved rows only."""
-from pathlib import Path
-def write_report(folder: Path) -> Path:
-    return folder / "report.html"
+"""Tables, figures and one self-contained page, from saved rows only.
+
+    write_report(run folder) → RUN/report.html, RUN/tables/*.csv and *.md, RUN/figures/*.svg and *.png
+
+`tables` turns rows into frames, `figures` draws frames, `page` puts both into sections and the sections into
+`page.html.jinja`. An experiment gets its section by having jobs in the run; one without a function of its own in
+`page.SECTIONS` is shown as the plain tables that it makes.
+"""
+
+from __future__ import annotations
+
+from emoviews.report.page import write_report
+
+__all__ = ["write_report"]

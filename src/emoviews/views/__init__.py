@@ -45,12 +45,14 @@ class View(ABC):
         feature_names: along `features`; may be empty for learnt features.
         weights: pins pre-trained weights, empty for none.
         licence: restriction on the use of the output, empty for none.
+        uses_device: whether the constructor takes `device`, e.g. `cuda`. Not part of what determines the output.
     """
 
     name: ClassVar[str]
     version: ClassVar[int]
     axes: ClassVar[tuple[str, ...]]
     Parameters: ClassVar[type[Any]] = NoParameters
+    uses_device: ClassVar[bool] = False
 
     frame_rate: float | None = None
     feature_names: tuple[str, ...] = ()
@@ -68,6 +70,10 @@ class View(ABC):
     @abstractmethod
     def compute(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
         """`(samples,)` float32 at 16 000 Hz, finite, at least 0.1 s long → float32 array with the declared axes."""
+
+    def prepare(self) -> None:
+        """Do now what the first call would do, e.g. read weights, so that its failure is not one recording's fault."""
+        return
 
     def __call__(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
         """Compute the view and check that its shape and values are what the view declares.
@@ -183,12 +189,12 @@ class ViewRequest:
         label = f"{name}({inside})" if inside else name
         return cls(name, {**defaults.get(name, {}), **parameters}, label)
 
-    def make(self) -> View:
+    def make(self, device: str = "cpu") -> View:
         """Construct the view; see `make_view`."""
-        return make_view(self.name, self.parameters)
+        return make_view(self.name, self.parameters, device)
 
 
-def make_view(name: str, parameters: Mapping[str, Any] | None = None) -> View:
+def make_view(name: str, parameters: Mapping[str, Any] | None = None, device: str = "cpu") -> View:
     """Construct the view called `name` with `parameters` over its defaults.
 
     Raises:
@@ -205,7 +211,8 @@ def make_view(name: str, parameters: Mapping[str, Any] | None = None) -> View:
         if not _fits(value, hints[key]):
             raise UsageError(f"View {name!r}: {key}={value!r} is not of type {hints[key]}.")
     try:
-        return view(view.Parameters(**(parameters or {})))
+        made = view.Parameters(**(parameters or {}))
+        return view(made, device=device) if view.uses_device else view(made)  # type: ignore[call-arg]
     except ValueError as error:
         raise UsageError(f"View {name!r}: {error}") from error
 

@@ -87,7 +87,8 @@ class SpeechModel(View):
 
     Args:
         parameters: see `SpeechModelParameters`.
-        device: `cpu`, `cuda` or `cuda:N`. Not part of the fingerprint: the arithmetic is float32 everywhere.
+        device: `cpu`, `cuda` or `cuda:N`. Not part of the fingerprint: float32 on both, though CUDA may round
+            convolutions to TF32, about as coarsely as the store's float16.
 
     Raises:
         UsageError: the model is unknown, of another kind, or a parameter does not fit it; the device is not there.
@@ -98,6 +99,7 @@ class SpeechModel(View):
     version = 1
     axes = (LAYERS, FRAMES, FEATURES)
     Parameters = SpeechModelParameters
+    uses_device = True
     parameters: SpeechModelParameters
     model_types: ClassVar[tuple[str, ...]] = (*CONVOLUTIONAL, WHISPER)
 
@@ -280,7 +282,7 @@ class _Whisper(_Encoder):
         self.n_layers = self.config.encoder_layers + 1
         self.n_features = self.config.d_model
         self.samples_per_frame = 2 * self._extractor.hop_length  # the second convolution has stride 2
-        self.chunk_samples = self.config.max_source_positions * self.samples_per_frame
+        self.chunk_samples: int = self.config.max_source_positions * self.samples_per_frame
         expected = (self.config.num_mel_bins, self.chunk_samples)
         given = (self._extractor.feature_size, self._extractor.n_samples)
         if given != expected:

@@ -2,8 +2,8 @@
 
 `facebook/wav2vec2-base`, pre-trained on unlabelled speech and never fine-tuned for recognition (`-960h` is another model);
 768 features a layer, 50 frames a second. The paper crops or zero-pads to 15 s: that is `padding="fixed"`. The default
-computes every recording at its true length, which is 3 to 4 times faster on utterances of 4.5 s and, because of the group
-norm of this model's first layer, another view (see `speech_model`, of which this is a special case).
+computes every recording at its true length: 64 instead of 229 GFLOP for 4.5 s, and, because of the group norm of this model's
+first layer, another view (see `speech_model`, of which this is a special case).
 """
 
 from __future__ import annotations

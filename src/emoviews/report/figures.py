@@ -1,0 +1,367 @@
+"""The report's figures, drawn from tables alone.
+
+Colours are Okabe and Ito's ("Color Universal Design", 2008), told apart by most colour-blind people; every method also has a
+marker and a line style of its own, so that a grey print still tells them apart. SVG text stays text.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import wraps
+from typing import Any, Final, ParamSpec
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
+from numpy.typing import NDArray
+
+from emoviews.experiments.sparse import METHODS
+from emoviews.report.tables import PRETRAINED, SUPERVISED, count, percent, share
+
+BLACK, ORANGE, SKY, GREEN = "#000000", "#E69F00", "#56B4E9", "#009E73"
+BLUE, VERMILION, PURPLE, GREY = "#0072B2", "#D55E00", "#CC79A7", "#7A7A7A"
+
+
+@dataclass(frozen=True)
+class Style:
+    """How a method looks in every figure."""
+
+    colour: str
+    marker: str
+    dashes: Any
+
+
+_STYLES: Final = (
+    Style(VERMILION, "o", "-"),
+    Style(BLUE, "s", "-"),
+    Style(SKY, "D", (0, (5, 1.5))),
+    Style(GREY, "v", (0, (1, 1.2))),
+    Style(GREEN, "^", (0, (4, 1.5, 1, 1.5))),
+    Style(PURPLE, "P", (0, (4, 1.5, 1, 1.5, 1, 1.5))),
+    Style(ORANGE, "X", (0, (2, 1))),
+    Style(BLACK, "*", (0, (6, 2))),
+)
+BANDED: Final = (SUPERVISED, PRETRAINED)
+"""The two methods whose comparison is the question; only their intervals are shaded, six bands would hide each other."""
+
+PANEL_INCHES: Final = (5.2, 4.3)
+
+_LOOK: Final[Any] = {
+    "font.family": "sans-serif",
+    "font.size": 10,
+    "axes.titlesize": 11,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": "#555555",
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#E4E4E4",
+    "grid.linewidth": 0.7,
+    "xtick.color": "#333333",
+    "ytick.color": "#333333",
+    "legend.frameon": False,
+    "legend.fontsize": 9,
+    "lines.linewidth": 1.6,
+    "lines.markersize": 5.5,
+    "svg.fonttype": "none",
+    "svg.hashsalt": "emoviews",
+    "text.parse_math": False,  # a label may hold a dollar sign
+}
+
+P = ParamSpec("P")
+
+
+def _looking(draw: Callable[P, Figure]) -> Callable[P, Figure]:
+    @wraps(draw)
+    def drawn(*args: P.args, **kwargs: P.kwargs) -> Figure:
+        with mpl.rc_context(_LOOK):
+            return draw(*args, **kwargs)
+
+    return drawn
+
+
+def style_of(method: str) -> Style:
+    """A method's look; one that is not among the paper's experiments gets one of the last two."""
+    names = list(METHODS.values())
+    return _STYLES[names.index(method)] if method in names else _STYLES[-1 - len(method) % 2]
+
+
+def svg(figure: Figure) -> bytes:
+    """The figure as a standalone SVG file."""
+    buffer = io.BytesIO()
+    with mpl.rc_context(_LOOK):
+        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+    return buffer.getvalue()
+
+
+def png(figure: Figure) -> bytes:
+    """The figure as a PNG file, 200 dots an inch."""
+    buffer = io.BytesIO()
+    with mpl.rc_context(_LOOK):
+        figure.savefig(buffer, format="png", dpi=200, facecolor="white")
+    return buffer.getvalue()
+
+
+def inline_svg(figure: Figure, name: str) -> str:
+    """The figure as an element of an HTML page: without prolog and fixed size, its ids made the page's own by `name`.
+
+    The element is hidden from screen readers; the page gives the figure's text alternative.
+    """
+    text = svg(figure).decode()
+    text = text[text.index("<svg") :]
+    text = re.sub(r'\bid="', f'id="{name}-', text)
+    text = re.sub(r'\bhref="#', f'href="#{name}-', text)
+    text = re.sub(r"url\(#", f"url(#{name}-", text)
+    head, body = text.split(">", 1)
+    box = re.search(r'viewBox="[^"]*"', head)
+    assert box is not None
+    spaces = 'xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"'
+    return f'<svg {spaces} {box[0]} aria-hidden="true">{body}'
+
+
+@_looking
+def uar_by_labels(table: pd.DataFrame, views: Sequence[str], chance: float) -> Figure:
+    """UAR against the number of labels (logarithmic), one panel a view, one line a method.
+
+    Args:
+        table: of the experiment `sparse`: `view, method, label_fraction, n_labels, pooled_uar, low, high`; all panels share
+            the scale that fits the whole table.
+        views: the panels to draw.
+        chance: UAR of guessing.
+    """
+    width, height = PANEL_INCHES
+    figure = Figure(figsize=(width * len(views), height), layout="constrained")
+    panels = figure.subplots(1, len(views), sharey=True, squeeze=False)[0]
+    banded = table[table["method"].isin(BANDED)]
+    low = float(np.nanmin([chance, table["pooled_uar"].min(), banded["low"].min()]))
+    high = float(np.nanmax([chance, table["pooled_uar"].max(), banded["high"].max()]))
+    handles: dict[str, Line2D] = {}
+    for axes, view in zip(panels, views, strict=True):
+        rows = table[table["view"] == view]
+        for method, line in rows.groupby("method", sort=False):
+            look, line = style_of(str(method)), line.sort_values("n_labels")
+            x, y = line["n_labels"].to_numpy(), 100 * line["pooled_uar"].to_numpy()
+            if method in BANDED:
+                ends = 100 * line["low"].to_numpy(), 100 * line["high"].to_numpy()
+                axes.fill_between(x, *ends, color=look.colour, alpha=0.15, linewidth=0)
+            important = method in BANDED
+            (handles[str(method)],) = axes.plot(
+                x,
+                y,
+                color=look.colour,
+                marker=look.marker,
+                linestyle=look.dashes,
+                linewidth=2.0 if important else 1.2,
+                markeredgecolor="white",
+                markeredgewidth=0.6,
+                zorder=4 if important else 3,
+                label=str(method),
+            )
+        guess = axes.axhline(100 * chance, color=BLACK, linewidth=0.9, linestyle=(0, (1, 2)), zorder=2)
+        axes.set_title(view)
+        axes.set_xscale("log")
+        ticks = rows.groupby("label_fraction")["n_labels"].mean()
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.set_xticks(list(ticks), [f"{count(n)}\n{share(float(f))}" for f, n in ticks.items()])  # type: ignore[arg-type]
+        axes.set_xlabel("labelled training recordings (and their share)")
+        axes.set_ylim(100 * max(0.0, low - 0.03), 100 * min(1.0, high + 0.03))
+    panels[0].set_ylabel("UAR in % (mean of per-class recalls)")
+    order = [name for name in METHODS.values() if name in handles] + [n for n in handles if n not in METHODS.values()]
+    figure.legend(
+        [*(handles[name] for name in order), guess],
+        [*order, f"chance ({share(chance)})"],
+        loc="outside lower center",
+        ncols=2 if len(views) == 1 else 4,
+        handlelength=3.2,
+    )
+    return figure
+
+
+@_looking
+def speaker_dots(scores: pd.DataFrame, speakers: Sequence[str], methods: Sequence[str], chance: float) -> Figure:
+    """Each speaker's UAR with a few methods, one row a speaker.
+
+    Args:
+        scores: `name, speaker, uar` of one view and share of labels.
+        speakers: the rows, from top to bottom.
+        methods: which of the names.
+        chance: UAR of guessing.
+    """
+    figure = Figure(figsize=(PANEL_INCHES[0], 1.4 + 0.26 * len(speakers)), layout="constrained")
+    axes = figure.subplots()
+    wide = 100 * scores.pivot(index="speaker", columns="name", values="uar").reindex(index=list(speakers))
+    rows = np.arange(len(speakers))
+    shown = wide.reindex(columns=list(methods))
+    axes.hlines(rows, shown.min(axis=1), shown.max(axis=1), color="#C8C8C8", linewidth=2, zorder=1)
+    for method in methods:
+        look = style_of(method)
+        axes.plot(
+            shown[method], rows, color=look.colour, marker=look.marker, linestyle="none", markersize=7, label=method
+        )
+    axes.axvline(100 * chance, color=BLACK, linewidth=0.9, linestyle=(0, (1, 2)), zorder=2, label="chance")
+    axes.set_yticks(rows, list(speakers))
+    axes.set_ylim(len(speakers) - 0.4, -0.6)
+    axes.grid(axis="y", visible=False)
+    axes.set_xlabel("UAR in %")
+    figure.legend(loc="outside lower center", ncols=2)
+    return figure
+
+
+@_looking
+def confusion(counts: NDArray[np.int64], labels: Sequence[str], title: str) -> Figure:
+    """Answers by true label, in per cent of each row, with the counts.
+
+    Args:
+        counts: `(classes, classes)`, true by predicted.
+        labels: `(classes,)`.
+        title: above the matrix.
+    """
+    n = len(labels)
+    side = 2.4 + 0.62 * n
+    figure = Figure(figsize=(side, side - 0.5), layout="constrained")
+    axes = figure.subplots()
+    totals = counts.sum(axis=1, keepdims=True)
+    shares = np.divide(counts, totals, out=np.zeros(counts.shape), where=totals > 0)
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="equal")
+    for i in range(n):
+        for j in range(n):
+            dark = shares[i, j] > 0.55
+            axes.text(
+                j,
+                i,
+                f"{100 * shares[i, j]:.0f} %\n({counts[i, j]})",
+                ha="center",
+                va="center",
+                fontsize=9.5,
+                color="white" if dark else "#222222",
+            )
+    turned: Any = (
+        {"rotation": 35, "ha": "right", "rotation_mode": "anchor"} if max(map(len, labels)) > 6 or n > 6 else {}
+    )
+    axes.set_xticks(range(n), list(labels), **turned)
+    axes.set_yticks(range(n), list(labels))
+    axes.set_xlabel("answer")
+    axes.set_ylabel("true emotion")
+    axes.set_title(title)
+    axes.grid(visible=False)
+    axes.tick_params(length=0)
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+    return figure
+
+
+@_looking
+def pretraining_curves(curves: pd.DataFrame, best_epochs: Mapping[str, float]) -> Figure:
+    """The loss by epoch: one thin line a pre-training, the kept epoch marked.
+
+    Args:
+        curves: `job_id, epoch, train_loss, validation_loss`.
+        best_epochs: job → the epoch whose weights are kept.
+    """
+    figure = Figure(figsize=PANEL_INCHES, layout="constrained")
+    axes = figure.subplots()
+    for job, rows in curves.groupby("job_id"):
+        rows = rows.sort_values("epoch")
+        _loss_line(axes, rows, "train_loss", BLUE, (0, (4, 1.5)))
+        _loss_line(axes, rows, "validation_loss", VERMILION, "-")
+        kept = rows[rows["epoch"] == best_epochs.get(str(job))]
+        axes.plot(kept["epoch"], kept["validation_loss"], color=VERMILION, marker="o", linestyle="none")
+    handles = [
+        Line2D([], [], color=BLUE, linestyle=(0, (4, 1.5)), label="training"),
+        Line2D([], [], color=VERMILION, label="validation"),
+        Line2D([], [], color=VERMILION, marker="o", linestyle="none", label="kept"),
+    ]
+    figure.legend(handles=handles, loc="outside lower center", ncols=3)
+    axes.set_title("Pre-training")
+    axes.set_xlabel("epoch")
+    axes.set_ylabel("contrastive loss")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    return figure
+
+
+def _loss_line(axes: Axes, rows: pd.DataFrame, name: str, colour: str, dashes: Any) -> None:
+    alone = "." if len(rows) == 1 else "none"
+    axes.plot(rows["epoch"], rows[name], color=colour, linestyle=dashes, linewidth=1.1, marker=alone)
+
+
+@_looking
+def finetuning_curves(curves: pd.DataFrame, title: str, chance: float) -> Figure:
+    """UAR on the validation recordings by epoch: one line a method and share of labels.
+
+    Args:
+        curves: `name, label_fraction, epoch, validation_uar, kept` (whether it is the epoch whose weights are kept).
+        title: above the axes.
+        chance: UAR of guessing.
+    """
+    figure = Figure(figsize=PANEL_INCHES, layout="constrained")
+    axes = figure.subplots()
+    fractions = sorted(curves["label_fraction"].unique())
+    groups: Any = curves.groupby(["name", "label_fraction"])
+    for (method, fraction), rows in groups:
+        look, rows = style_of(str(method)), rows.sort_values("epoch")
+        dashes = "-" if fraction == fractions[-1] else (0, (1.5, 1.2))
+        label = f"{method}, {share(fraction)}"
+        axes.plot(
+            rows["epoch"], 100 * rows["validation_uar"], color=look.colour, linestyle=dashes, label=label, linewidth=1.3
+        )
+        kept = rows[rows["kept"]]
+        axes.plot(kept["epoch"], 100 * kept["validation_uar"], color=look.colour, marker=look.marker, linestyle="none")
+    axes.axhline(100 * chance, color=BLACK, linewidth=0.9, linestyle=(0, (1, 2)))
+    axes.set_title(title)
+    axes.set_xlabel("epoch")
+    axes.set_ylabel("validation UAR in %")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    figure.legend(loc="outside lower center", ncols=2)
+    return figure
+
+
+@_looking
+def before_and_after(rows: pd.DataFrame) -> Figure:
+    """What embeddings know before and after pre-training, one row a probe and view (or pair of views), from 0 to 100 %.
+
+    Args:
+        rows: `what, where, before, after, chance`, fractions, in the order to be shown; values outside the scale (an R2 can
+            be far below 0) are drawn at its edge with their number.
+    """
+    lowest = min(0.0, float(rows[["before", "after", "chance"]].min().min()))
+    low = max(lowest, -0.3) - 0.04
+    figure = Figure(figsize=(5.8, 1.4 + 0.42 * len(rows)), layout="constrained")
+    axes = figure.subplots()
+    y = np.arange(len(rows))
+    before, after, chance = (rows[name].to_numpy(dtype=float) for name in ("before", "after", "chance"))
+    axes.hlines(y, 100 * np.clip(before, low, 1), 100 * np.clip(after, low, 1), color="#C8C8C8", linewidth=2, zorder=1)
+    axes.plot(100 * chance, y, color=BLACK, marker="|", markersize=13, linestyle="none", label="chance")
+    dots: Any = {"linestyle": "none", "markersize": 7.5, "clip_on": False}
+    axes.plot(
+        100 * np.clip(before, low, 1),
+        y,
+        color=VERMILION,
+        marker="o",
+        markerfacecolor="white",
+        label="random encoder",
+        **dots,
+    )
+    axes.plot(100 * np.clip(after, low, 1), y, color=BLUE, marker="s", label="pre-trained encoder", **dots)
+    for row, ends in enumerate(zip(before, after, strict=True)):
+        if beyond := [percent(value, 0) for value in ends if value < low]:
+            beside = (100 * max(0.0, chance[row]), row)
+            axes.annotate(f"◂ {' and '.join(beyond)}", beside, xytext=(7, 0), textcoords="offset points", va="center")
+    axes.set_yticks(
+        y, [f"{what}\n{where}" for what, where in zip(rows["what"], rows["where"], strict=True)], fontsize=9
+    )
+    axes.set_ylim(len(rows) - 0.4, -0.6)
+    axes.set_xlim(100 * low, 101)
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: percent(value / 100, 0)))
+    axes.grid(axis="y", visible=False)
+    axes.set_xlabel("score in % (UAR, accuracy or R²)")
+    figure.legend(loc="outside lower center", ncols=3)
+    return figure
