@@ -27,7 +27,7 @@ CAN_REACH = import sys, urllib.request; urllib.request.urlopen(sys.argv[1] + "/t
 demo: $(RUN) ## the whole main job on a built-in synthetic corpus; opens with DEMO/run/report.html
 	$(BIN)/emoviews demo --out $(DEMO)
 
-test: lint ## the linters, the type checker, all tests and doctests
+test: $(DEV) lint ## the linters, the type checker, all tests and doctests
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(PYTEST_ARGS)
 
 lint: $(DEV) ## ruff and mypy

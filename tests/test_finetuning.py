@@ -220,9 +220,9 @@ def test_what_can_not_be_learnt_from_is_refused(data: ViewData, labels: np.ndarr
         run(data, labels, train=[])
     unlabelled = labels.copy()
     unlabelled[[4, 80]] = -1
-    with pytest.raises(UsageError, match="to train on 1 utterances without a label .*row 4"):
+    with pytest.raises(UsageError, match=r"to train on 1 utterances without a label .*row 4"):
         run(data, unlabelled)
-    with pytest.raises(UsageError, match="to validate on 1 utterances without a label .*row 80"):
+    with pytest.raises(UsageError, match=r"to validate on 1 utterances without a label .*row 80"):
         run(data, unlabelled, train=[0, 2])
 
 

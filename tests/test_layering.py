@@ -19,7 +19,20 @@ ORDER = [
     *["errors", "types", "registry", "progress", "seeds", "configs"],
     *["audio", "metrics", "statistics", "table", "corpora", "splits", "views", "store"],
     *["extraction", "batching", "checkpoints", "augmentation", "encoders", "heads", "presets", "losses"],
-    *["pretraining", "finetuning", "ensembles", "alignment", "jobs", "engine", "results", "executors", "experiments", "report", "fusion", "calibration"],
+    *[
+        "pretraining",
+        "finetuning",
+        "ensembles",
+        "alignment",
+        "jobs",
+        "engine",
+        "results",
+        "executors",
+        "experiments",
+        "report",
+        "fusion",
+        "calibration",
+    ],
     *["recognizer", "annotation", "cluster", "app", "cli"],
 ]
 ROOT = Path(emoviews.__file__).parent

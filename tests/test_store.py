@@ -473,7 +473,7 @@ def test_sources_of_other_writers_come_with_refresh_and_half_lines_later(tmp_pat
     first.refresh()
     assert first.find(source())
     (own,) = (tmp_path / "sources").iterdir()
-    line = json.dumps(vars(source(path="/later.wav")))
+    line = json.dumps({"noted": 0.0, **vars(source(path="/later.wav"))})
     with own.open("a") as file:
         file.write(line[:30])
         file.flush()
@@ -502,9 +502,19 @@ def test_what_is_known_is_not_written_again(tmp_path: Path) -> None:
         sources.flush()
     (path,) = (tmp_path / "sources").iterdir()
     assert len(path.read_text().splitlines()) == 1
-    sources.add(source())
-    sources.flush()
+
+
+def test_the_latest_word_on_a_source_holds_whoever_wrote_it(tmp_path: Path) -> None:
+    """File names are random, so that their order means nothing; nor does the order of reading."""
+    failed, early = source(error="/a.wav: the process died."), Sources(tmp_path)
+    for number in range(8):  # each a writer with a file of its own
+        writer = Sources(tmp_path)
+        writer.add(failed if number % 2 == 0 else source())
+        writer.flush()
     assert Sources(tmp_path).find(source()).error == ""
+    early.add(failed)
+    early.refresh()
+    assert early.find(source()).error == failed.error
 
 
 def test_sources_on_a_full_disk(tmp_path: Path, monkeypatch) -> None:

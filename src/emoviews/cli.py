@@ -6,7 +6,7 @@ Exit codes: 0 done, 1 failed, 2 wrong use. What a user did wrong is one message,
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from emoviews.engine import Workspace
+    from emoviews.jobs import JobResult
     from emoviews.views import ViewRequest
 
 app = App(
@@ -58,6 +59,7 @@ Names = Annotated[tuple[str, ...], Parameter(converter=_split_commas, negative=(
 Numbers = Annotated[tuple[float, ...], Parameter(converter=_split_commas, negative=(), n_tokens=1)]
 Views = Annotated[tuple[str, ...], Parameter(converter=_split_views, negative=(), n_tokens=1)]
 LabelMap = Annotated[dict[str, str] | None, Parameter(negative=())]
+DEMO_CORPUS = "synthetic speech (made by a synthesiser; shows how the page reads, not how well people are recognised)"
 Preset = Literal["default", "paper-text", "paper-table"]
 
 
@@ -68,6 +70,7 @@ class Options:
 
     Attributes:
         store: folder of the extracted views; the user's cache folder if not given.
+        corpus: what reports call the recordings; the table's file name if not given.
         labels: emotions to learn, separated by commas; other labels are dropped (their recordings still serve pre-training).
         label_map: rename or merge emotions, e.g. --label-map.excited happiness; an empty target drops the label.
         folds: merge the groups into so many folds, or official for the table's column split; by default each group is one.
@@ -81,6 +84,7 @@ class Options:
     """
 
     store: Path | None = None
+    corpus: str | None = None
     labels: Names = ()
     label_map: LabelMap = None
     folds: int | Literal["official"] | None = None
@@ -237,12 +241,13 @@ def pretrain(
     from emoviews.experiments import plan_for
 
     workspace = _workspace(table, out, views, options, "pretrain", training=training)
-    plan = plan_for(workspace, table.stem, preset=options.preset, pretraining=training, seed=options.seed)
+    plan = plan_for(workspace, workspace.config.corpus, preset=options.preset, pretraining=training, seed=options.seed)
     jobs = plan.pretrainings()
     chosen = {fold: jobs[fold] for fold in _folds(workspace, options.fold)}
     folders = {job.id: out / fold for fold, job in chosen.items()}
     workspace.config = dataclasses.replace(workspace.config, checkpoints=folders)
-    results = _run(workspace, "pretrain", list(chosen.values()), options.workers)
+    results, failed = _run(workspace, "pretrain", list(chosen.values()), options, training=training)
+    _require_success(failed, out)
     summary = results.set_index("fold")
     for fold, job in chosen.items():
         row = summary.loc[[fold]].iloc[0]
@@ -295,7 +300,7 @@ def finetune(
     if init is not None:
         inits, folders = _checkpoints(init, folds)
         workspace.config = dataclasses.replace(workspace.config, checkpoints=folders)
-    plan = plan_for(workspace, table.stem, preset=options.preset, seed=options.seed)
+    plan = plan_for(workspace, workspace.config.corpus, preset=options.preset, seed=options.seed)
     label = next(iter(workspace.specs))
     jobs = [
         FineTuningJob(
@@ -311,7 +316,8 @@ def finetune(
         for fold, start in inits.items()
         for repeat in range(repeats)
     ]
-    rows = _run(workspace, "finetune", jobs, options.workers)
+    rows, failed = _run(workspace, "finetune", jobs, options, training=training)
+    _require_success(failed, out)
     rows = rows[rows["job_id"].isin({job.id for job in jobs})]
     with Results(out) as results:
         _print_scores(rows, results, workspace)
@@ -358,7 +364,7 @@ def reproduce(
     _require_labels(workspace)
     plan = plan_for(
         workspace,
-        table.stem,
+        workspace.config.corpus,
         preset=options.preset,
         pretraining=pretraining,
         finetuning=finetuning,
@@ -374,10 +380,12 @@ def reproduce(
         _out.print(f"{name}: {len(listed)} jobs ({', '.join(f'{n} {kind}' for kind, n in kinds.items())})")
     if dry_run:
         return out
+    failed = []
     for name, listed in jobs.items():
-        _run(workspace, name, listed, options.workers)
+        failed += _run(workspace, name, listed, options, pretraining=pretraining, finetuning=finetuning)[1]
     page: Path = write_report(out)
     _out.print(f"Report: {page}")
+    _require_success(failed, out)
     return page
 
 
@@ -405,7 +413,7 @@ def demo(*, out: Path = Path("emoviews-demo"), workers: int | None = None) -> Pa
         repeats=2,
         pretraining=PretrainingConfig(epochs=40, patience=10),
         finetuning=FineTuningConfig(epochs=40, patience=10),
-        options=Options(store=store, folds=5, workers=workers),
+        options=Options(store=store, corpus=DEMO_CORPUS, folds=5, workers=workers),
     )
 
 
@@ -502,7 +510,7 @@ def _workspace(
         frame = keep_labels(frame, options.labels)
     config = WorkspaceConfig(
         table=frame,
-        corpus=table.stem,
+        corpus=options.corpus or table.stem,
         store=_store(options.store),
         views=_requests(views, options.preset),
         folder=out,
@@ -512,11 +520,8 @@ def _workspace(
         allow_speaker_overlap=options.allow_speaker_overlap,
     )
     workspace = Workspace(config)
-    effective: dict[str, Any] = {name: dataclasses.asdict(value) for name, value in configs.items()}
-    effective |= {k: v for k, v in dataclasses.asdict(options).items() if v not in (None, (), False)}
-    plain = {k: str(v) if isinstance(v, Path) else list(v) if isinstance(v, tuple) else v for k, v in effective.items()}
     _say(f"# {command} {table} with views {', '.join(views)}; effective configuration:")
-    _say(yaml.safe_dump(plain, sort_keys=False, default_flow_style=None).rstrip())
+    _say(yaml.safe_dump(_effective(options, configs), sort_keys=False, default_flow_style=None).rstrip())
     for warning in workspace.warnings:
         _warn(warning)
     leaks = {(leak.column, leak.count) for found in workspace.leaks.values() for leak in found}
@@ -538,8 +543,10 @@ def _require_labels(workspace: Workspace) -> None:
         raise UsageError(f"Learning needs utterances of at least 2 emotions; the table's labels: {have}.")
 
 
-def _run(workspace: Workspace, name: str, jobs: Sequence[Any], workers: int | None) -> pd.DataFrame:
-    """Run jobs against the run folder's results; the tidy rows, or an error if any job failed."""
+def _run(
+    workspace: Workspace, name: str, jobs: Sequence[Any], options: Options, **configs: Any
+) -> tuple[pd.DataFrame, list[JobResult]]:
+    """Run jobs against the run folder's results; the experiment's tidy rows, and the jobs that failed."""
     from emoviews.checkpoints import versions
     from emoviews.executors import run_planned
     from emoviews.results import Results
@@ -561,14 +568,26 @@ def _run(workspace: Workspace, name: str, jobs: Sequence[Any], workers: int | No
             warnings=workspace.warnings,
             leaks={fold: [str(leak) for leak in leaks] for fold, leaks in workspace.leaks.items()},
             versions=versions(),
+            seed=options.seed,
+            configuration=_effective(options, configs),
         )
-        failed = run_planned(jobs, workspace, results, workers=workers, what=name)
+        failed = run_planned(jobs, workspace, results, workers=options.workers, what=name)
         results.export()
-        if failed:
-            raise EmoViewsError(
-                f"{len(failed)} of {len(jobs)} jobs failed; the others are saved in {results.path}. First: {failed[0].error}"
-            )
-        return results.tidy(name)
+        return results.tidy(name), failed
+
+
+def _require_success(failed: Sequence[JobResult], folder: Path) -> None:
+    if failed:
+        raise EmoViewsError(
+            f"{len(failed)} jobs failed; the others are saved in {folder}. The first: {failed[0].error}"
+        )
+
+
+def _effective(options: Options, configs: Mapping[str, Any]) -> dict[str, Any]:
+    """What is in force, as plain values that --config takes back."""
+    found: dict[str, Any] = {name: dataclasses.asdict(value) for name, value in configs.items()}
+    found |= {name: value for name, value in dataclasses.asdict(options).items() if value not in (None, (), False)}
+    return {k: str(v) if isinstance(v, Path) else list(v) if isinstance(v, tuple) else v for k, v in found.items()}
 
 
 def _checkpoints(init: Path, folds: Sequence[str]) -> tuple[dict[str, str], dict[str, Path]]:

@@ -39,9 +39,12 @@ class PretrainingConfig:
     def __post_init__(self) -> None:
         if self.batch_size < 2:
             raise UsageError(f"A contrastive batch needs at least 2 utterances; got batch_size={self.batch_size}.")
-        if self.temperature <= 0:
-            raise UsageError(f"The temperature must be above 0; got {self.temperature:g}.")
-        _check_positive(epochs=self.epochs, patience=self.patience, learning_rate=self.learning_rate)
+        _check_positive(
+            temperature=self.temperature,
+            epochs=self.epochs,
+            patience=self.patience,
+            learning_rate=self.learning_rate,
+        )
 
 
 @dataclass(frozen=True)

@@ -420,47 +420,52 @@ def _run_baseline(job: BaselineJob, workspace: Workspace, on_epoch: Callable[[di
 
 
 def _run_probe(job: ProbeJob, workspace: Workspace, on_epoch: Callable[[dict[str, float]], None]) -> JobResult:
-    """Linear probes on an encoder's embeddings.
+    """Linear probes on an encoder's embeddings, standardised by what each probe is trained on.
 
     Emotion and sentence: trained on the training part, tested on the test group's unseen speakers. Duration: ridge
-    regression of log seconds, the same way. Speaker: which of the validation and test speakers, all unseen in pre-training;
-    trained on half of their sentences and tested on the other half, both ways.
+    regression of log seconds, the same way. Speaker: which of the validation and test speakers, none of whom pre-training was
+    trained on; trained on half of their sentences and tested on the other half, both ways. The chance of an accuracy is that
+    of always giving the most frequent answer.
     """
     from sklearn.linear_model import LogisticRegression, Ridge
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
 
     fold = workspace.fold_of(job)
     _check_fingerprints(workspace, (job.view,))
     label = job.view[0]
     encoder, scaler = _initial_encoder(job.init, job.view, job.preset, job.seed, workspace, fold)
     embedded = embed(workspace.data(label), encoder, scaler=scaler, device=workspace.config.device).cpu().numpy()
-    train, test = np.asarray(fold.train), np.asarray(fold.test)
-    center, spread = embedded[train].mean(axis=0), embedded[train].std(axis=0)
-    embedded = (embedded - center) / np.where(spread > 1e-6, spread, 1.0)
+    train, test = fold.train, fold.test
     rows: list[tuple[str, str, float]] = []
 
-    def accuracy(known: NDArray[np.int64], asked: NDArray[np.int64], names: NDArray[Any]) -> float:
-        probe = LogisticRegression(C=0.1, max_iter=1000).fit(embedded[known], names[known])
-        return float((probe.predict(embedded[asked]) == names[asked]).mean())
+    def said(known: NDArray[np.int64], asked: NDArray[np.int64], names: NDArray[Any]) -> NDArray[Any]:
+        probe = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=1000))
+        answers: NDArray[Any] = probe.fit(embedded[known], names[known]).predict(embedded[asked])
+        return answers
+
+    def largest_share(names: NDArray[Any]) -> float:
+        return float(np.unique(names.astype(str), return_counts=True)[1].max()) / len(names)
 
     targets = workspace.targets
     known, asked = train[targets[train] >= 0], test[targets[test] >= 0]
     if len(set(targets[known])) > 1 and len(asked):
-        probe = LogisticRegression(C=0.1, max_iter=1000).fit(embedded[known], targets[known])
-        rows.append(("test", "probe_emotion_uar", metrics.uar(targets[asked], probe.predict(embedded[asked]))))
+        rows.append(("test", "probe_emotion_uar", metrics.uar(targets[asked], said(known, asked, targets))))
         rows.append(("test", "probe_emotion_chance", 1.0 / len(workspace.labels)))
     text = workspace.table["text"].to_numpy()
     shared = test[np.isin(text[test], text[train]) & (text[test] != "")]
     if len(shared) and len(set(text[shared])) > 1:
         spoken = train[text[train] != ""]
-        rows.append(("test", "probe_sentence_accuracy", accuracy(spoken, shared, text)))
-        rows.append(("test", "probe_sentence_chance", 1.0 / len(set(text[spoken]))))
+        right = said(spoken, shared, text) == text[shared]
+        rows.append(("test", "probe_sentence_accuracy", float(right.mean())))
+        rows.append(("test", "probe_sentence_chance", largest_share(text[shared])))
     seconds = np.log(np.maximum(workspace.durations, 0.05))
-    fitted = Ridge(alpha=10.0).fit(embedded[train], seconds[train])
+    fitted = make_pipeline(StandardScaler(), Ridge(alpha=10.0)).fit(embedded[train], seconds[train])
     residual = seconds[test] - fitted.predict(embedded[test])
     variance = float(seconds[test].var())
     if variance > 0:
         rows.append(("test", "probe_duration_r2", 1.0 - float((residual**2).mean()) / variance))
-    unseen = np.concatenate([np.asarray(fold.validation), test])
+    unseen = np.concatenate([fold.validation, test])
     speakers = workspace.table["speaker"].to_numpy()
     unseen = unseen[speakers[unseen] != ""]
     names = sorted(set(speakers[unseen]))
@@ -471,9 +476,9 @@ def _run_probe(job: ProbeJob, workspace: Workspace, on_epoch: Callable[[dict[str
         )
         half = unseen[sentences[unseen] == 0], unseen[sentences[unseen] == 1]
         if all(set(speakers[h]) == set(names) for h in half):
-            both = [accuracy(half[0], half[1], speakers), accuracy(half[1], half[0], speakers)]
+            both = [(said(a, b, speakers) == speakers[b]).mean() for a, b in (half, half[::-1])]
             rows.append(("test", "probe_speaker_accuracy", float(np.mean(both))))
-            rows.append(("test", "probe_speaker_chance", 1.0 / len(names)))
+            rows.append(("test", "probe_speaker_chance", largest_share(speakers[unseen])))
     return JobResult(job, 0.0, workspace.config.device, metrics=tuple(rows))
 
 

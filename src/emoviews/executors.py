@@ -132,8 +132,8 @@ def _run_in_processes(jobs: Sequence[Job], config: WorkspaceConfig, workers: int
     waiting = list(jobs)
     while waiting:
         suspects: list[Job] = []
-        with _processes(workers, config, threads) as executor:
-            yield from _drain(executor, waiting, 2 * workers, suspects)
+        with _processes(min(workers, len(waiting)), config, threads) as executor:
+            yield from _drain(executor, waiting, workers + 1, suspects)  # one more, so that no process waits
         if suspects:
             print(f"A worker process died; {len(suspects)} jobs are tried again, one at a time.", file=sys.stderr)
         for job in suspects:

@@ -40,6 +40,7 @@ from emoviews import audio
 from emoviews.errors import AudioError, EmoViewsError, StoreError, UsageError
 from emoviews.progress import Progress, readable_seconds
 from emoviews.store import Source, Sources, ViewStore, remove_leftovers, to_storage, write_atomically, write_failed
+from emoviews.types import ViewSpec
 from emoviews.views import View, ViewRequest
 
 MAXIMUM_SECONDS: Final = 600.0
@@ -283,11 +284,15 @@ def _status(path: str) -> tuple[int, int, str]:
 
 
 def _present(source: Source, stores: Sequence[ViewStore], sources: Sources) -> Source | None:
-    """The source with its key if its audio is known and every view of it is in the store, as far as this process has seen."""
+    """The source with its key if nothing is left to do for it, as far as this process has seen.
+
+    With views that is so where they are in the store, even if another view once failed; without, where the audio is good.
+    """
     known = sources.find(source)
-    if known is None or known.error or not all(known.key in view_store for view_store in stores):
+    if known is None or not known.key:
         return None
-    return known
+    done = all(known.key in view_store for view_store in stores) if stores else not known.error
+    return known if done else None
 
 
 def _plan(
@@ -327,17 +332,19 @@ def _decode(source: Source) -> tuple[Source, NDArray[np.float32] | None]:
     return source, samples
 
 
-def _compute(task: _Task, views: Sequence[View], existing: Sequence[frozenset[str] | ViewStore]) -> _Outcome:
-    """Decode one recording and compute the views that the store lacks."""
+def _compute(
+    task: _Task, views: Sequence[tuple[View, ViewSpec]], existing: Sequence[frozenset[str] | ViewStore]
+) -> _Outcome:
+    """Decode one recording and compute the views that the store lacks (their specifications, which take time, are given)."""
     source, samples = _decode(task.source)
     if samples is None:
         return _Outcome(task.row, source)
     arrays, errors = {}, []
-    for number, view in enumerate(views):
+    for number, (view, spec) in enumerate(views):
         if source.key in existing[number]:
             continue
         try:
-            arrays[number] = to_storage(view(samples), view.spec)
+            arrays[number] = to_storage(view(samples), spec)
         except Exception as error:  # likewise a model; the other views are kept
             errors.append(_explain(error, source))
     return _Outcome(task.row, replace(source, error=" ".join(errors)), arrays)
@@ -369,10 +376,11 @@ def _run_here(
     views: Sequence[View], stores: Sequence[ViewStore], sources: Sources, tasks: Sequence[_Task]
 ) -> Generator[_Outcome, None, None]:
     """Compute in this process."""
+    specified = [(view, view.spec) for view in views]
     with _one_thread():
         for task in tasks:
             known = _present(task.source, stores, sources)
-            yield _Outcome(task.row, known, present=True) if known else _compute(task, views, stores)
+            yield _Outcome(task.row, known, present=True) if known else _compute(task, specified, stores)
 
 
 @contextlib.contextmanager
@@ -408,14 +416,14 @@ def settle_worker() -> None:
 
 
 # What a worker process keeps between tasks.
-_views: list[View] = []
+_views: list[tuple[View, ViewSpec]] = []
 _existing: Sequence[frozenset[str]] = ()
 
 
 def _start_worker(requests: Sequence[ViewRequest], existing: Sequence[frozenset[str]], device: str) -> None:
     global _views, _existing
     settle_worker()
-    _views = [request.make(device) for request in requests]
+    _views = [(view, view.spec) for view in (request.make(device) for request in requests)]
     _existing = existing
     threadpoolctl.threadpool_limits(1)  # last: it reaches the libraries that the views have loaded
     if "torch" in sys.modules:

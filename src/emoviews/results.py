@@ -282,7 +282,7 @@ def _tidy_row(job_id: str, job: dict[str, Any], all_jobs: dict[str, dict[str, An
     return {
         "job_id": job_id,
         "kind": job["kind"],
-        "method": job.get("method", {"finetuning": "finetuning", "pretraining": "pretraining"}.get(job["kind"], "")),
+        "method": job.get("method", job["kind"]),
         "corpus": job["corpus"],
         "view": view,
         "init": None if init is None else (RANDOM if init == RANDOM else "pretrained"),

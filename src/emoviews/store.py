@@ -355,13 +355,14 @@ class Source:
 class Sources:
     """The cache `file, size, time, segment → hash of the audio`: lets a table be found in the store without decoding it.
 
-    Each writer appends to a file of its own; a line cut short by a kill is passed over.
+    Each writer appends to a file of its own; a line cut short by a kill is passed over. Where two speak of one recording,
+    the later one holds: it may have succeeded where the other failed.
     """
 
     def __init__(self, root: Path) -> None:
         self.folder = root / "sources"
-        self._known: dict[tuple[object, ...], Source] = {}
-        self._pending: list[Source] = []
+        self._known: dict[tuple[object, ...], tuple[float, Source]] = {}  # with the time when it was noted
+        self._pending: list[str] = []
         self._own = self.folder / f"{os.getpid():x}{uuid.uuid4().hex[:8]}.jsonl"
         self._read: dict[str, int] = {}
         self.refresh()
@@ -387,20 +388,25 @@ class Sources:
             whole = blob[: blob.rfind(b"\n") + 1]  # a line that is being written is read next time
             self._read[name] = start + len(whole)
             for line in whole.split(b"\n"):
-                with contextlib.suppress(ValueError, TypeError):  # a line of a killed writer, or of another version
-                    source = Source(**json.loads(line))
-                    self._known[source.identity] = source
+                # What can't be understood is a line of a killed writer, or of another version.
+                with contextlib.suppress(ValueError, TypeError, KeyError, AttributeError):
+                    entry = json.loads(line)
+                    noted, source = float(entry.pop("noted")), Source(**entry)
+                    if noted >= self._known.get(source.identity, (-math.inf, source))[0]:
+                        self._known[source.identity] = noted, source
 
     def find(self, source: Source) -> Source | None:
         """The cached entry of the same file, size, time and segment, if there is one."""
-        return self._known.get(source.identity)
+        known = self._known.get(source.identity)
+        return None if known is None else known[1]
 
     def add(self, source: Source) -> None:
         """Remember a source; on disk after `flush`. What is known already, e.g. an earlier failure, is not written twice."""
         known = self.find(source)
         if known is None or (known.key, known.error) != (source.key, source.error):
-            self._known[source.identity] = source
-            self._pending.append(source)
+            now = time.time()
+            self._known[source.identity] = now, source
+            self._pending.append(json.dumps({"noted": now, **vars(source)}) + "\n")
 
     def flush(self) -> None:
         """Append what is pending to this writer's file.
@@ -410,7 +416,7 @@ class Sources:
         """
         if not self._pending:
             return
-        text = "".join(json.dumps(vars(source)) + "\n" for source in self._pending)
+        text = "".join(self._pending)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             with self._own.open("a", encoding="utf-8") as file:

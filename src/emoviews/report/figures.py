@@ -96,10 +96,11 @@ def style_of(method: str) -> Style:
 
 
 def svg(figure: Figure) -> bytes:
-    """The figure as a standalone SVG file."""
+    """The figure as a standalone SVG file. The first drawing arranges it; later ones keep that arrangement."""
     buffer = io.BytesIO()
     with mpl.rc_context(_LOOK):
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+        figure.set_layout_engine("none")
     return buffer.getvalue()
 
 
@@ -111,17 +112,16 @@ def png(figure: Figure) -> bytes:
     return buffer.getvalue()
 
 
-def inline_svg(figure: Figure, name: str) -> str:
-    """The figure as an element of an HTML page: without prolog and fixed size, its ids made the page's own by `name`.
+def inline_svg(file: bytes, name: str) -> str:
+    """An SVG file as an element of an HTML page: without prolog and fixed size, its ids made the page's own by `name`.
 
     The element is hidden from screen readers; the page gives the figure's text alternative.
     """
-    text = svg(figure).decode()
-    text = text[text.index("<svg") :]
-    text = re.sub(r'\bid="', f'id="{name}-', text)
-    text = re.sub(r'\bhref="#', f'href="#{name}-', text)
-    text = re.sub(r"url\(#", f"url(#{name}-", text)
-    head, body = text.split(">", 1)
+    text = file.decode()
+    head, body = text[text.index("<svg") :].split(">", 1)
+    body = re.sub(r'\bid="', f'id="{name}-', body)
+    body = re.sub(r'\bhref="#', f'href="#{name}-', body)
+    body = re.sub(r"url\(#", f"url(#{name}-", body)
     box = re.search(r'viewBox="[^"]*"', head)
     assert box is not None
     spaces = 'xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"'
@@ -169,7 +169,7 @@ def uar_by_labels(table: pd.DataFrame, views: Sequence[str], chance: float) -> F
         guess = axes.axhline(100 * chance, color=BLACK, linewidth=0.9, linestyle=(0, (1, 2)), zorder=2)
         axes.set_title(view)
         axes.set_xscale("log")
-        ticks = rows.groupby("label_fraction")["n_labels"].mean()
+        ticks = _spread_ticks(rows.groupby("label_fraction")["n_labels"].mean())
         axes.xaxis.set_minor_locator(NullLocator())
         axes.set_xticks(list(ticks), [f"{count(n)}\n{share(float(f))}" for f, n in ticks.items()])  # type: ignore[arg-type]
         axes.set_xlabel("labelled training recordings (and their share)")
@@ -184,6 +184,16 @@ def uar_by_labels(table: pd.DataFrame, views: Sequence[str], chance: float) -> F
         handlelength=3.2,
     )
     return figure
+
+
+def _spread_ticks(labels: pd.Series[float]) -> pd.Series[float]:
+    """Those of the numbers of labels, from the largest down, whose names have room on a logarithmic axis."""
+    room = 0.08 * np.log(labels.max() / labels.min())
+    kept: list[Any] = []
+    for fraction in labels.sort_values(ascending=False).index:
+        if not kept or np.log(labels[kept[-1]] / labels[fraction]) > room:
+            kept.append(fraction)
+    return labels[kept]
 
 
 @_looking
@@ -231,7 +241,10 @@ def confusion(counts: NDArray[np.int64], labels: Sequence[str], title: str) -> F
     axes = figure.subplots()
     totals = counts.sum(axis=1, keepdims=True)
     shares = np.divide(counts, totals, out=np.zeros(counts.shape), where=totals > 0)
-    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="equal")
+    edges = np.arange(n + 1) - 0.5
+    axes.pcolormesh(edges, edges, shares, cmap="Blues", vmin=0, vmax=1, edgecolors="white", linewidth=1.5)
+    axes.set_aspect("equal")
+    axes.invert_yaxis()
     for i in range(n):
         for j in range(n):
             dark = shares[i, j] > 0.55

@@ -6,6 +6,7 @@ what the audit let pass, which jobs failed. Words that hold for every run stand 
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -84,9 +85,14 @@ class Panel:
     figure: Figure
     alt: str
 
+    @cached_property
+    def svg(self) -> bytes:
+        """The drawing as a file."""
+        return figures.svg(self.figure)
+
     def inline(self) -> Markup:
         """The drawing as an HTML element."""
-        return Markup(figures.inline_svg(self.figure, self.slug))
+        return Markup(figures.inline_svg(self.svg, self.slug))
 
 
 @dataclass(frozen=True)
@@ -135,7 +141,8 @@ class Run:
     Attributes:
         results: the open database.
         description: what `Results.describe` noted.
-        jobs: of `tables.planned_jobs`, one row a job.
+        jobs: of `tables.planned_jobs`.
+        n_left_out: finished jobs that no experiment asks for any more.
         experiments: which experiment planned how many jobs.
         utterances: who said what is predicted.
         labels: the classes.
@@ -144,6 +151,7 @@ class Run:
     results: Results
     description: Mapping[str, Any]
     jobs: pd.DataFrame
+    n_left_out: int
     experiments: Mapping[str, int]
     utterances: pd.DataFrame
     labels: tuple[str, ...]
@@ -153,20 +161,20 @@ class Run:
         """Read a run.
 
         Raises:
-            UsageError: nothing has been planned or run in it.
+            UsageError: nothing has been planned in it.
         """
         jobs = tables.planned_jobs(results)
         if jobs.empty:
             raise UsageError(
-                f"{results.path} holds no job, planned or run. Fill it with: emoviews reproduce TABLE --out "
-                f"{results.path.parent}"
+                f"{results.path} holds no planned job. Fill it with: emoviews reproduce TABLE --out {results.path.parent}"
             )
         plans = results.frame("SELECT experiment, COUNT(*) AS n FROM plans GROUP BY 1")
         utterances = results.frame('SELECT id, speaker, "group", emotion, gender, duration_seconds FROM utterances')
         description = results.description()
         labels = description.get("labels") or sorted(set(utterances["emotion"]) - {""})
         counts = dict(zip(plans["experiment"], plans["n"], strict=True))
-        return cls(results, description, jobs, counts, utterances, tuple(labels))
+        n_left_out = len(results.finished() - set(jobs["job_id"]))
+        return cls(results, description, jobs, n_left_out, counts, utterances, tuple(labels))
 
     @property
     def chance(self) -> float:
@@ -179,16 +187,22 @@ class Run:
         return tables.folds(self.description, self.utterances, self.labels)
 
     @cached_property
+    def rows(self) -> pd.DataFrame:
+        """The finished jobs' tidy rows; a job of two experiments stands there twice, one of none is left out."""
+        tidy = self.results.tidy()
+        return tidy[tidy["experiment"] != ""]
+
+    @property
     def tidy(self) -> pd.DataFrame:
-        """The finished jobs' tidy rows, each once whatever experiments asked for it."""
-        return self.results.tidy().drop_duplicates(["job_id", "split"])
+        """The finished jobs' tidy rows, each once."""
+        return self.rows.drop_duplicates(["job_id", "split"])
 
     @cached_property
     def fold_of_speaker(self) -> pd.Series[str]:
         """Fold that tests each known speaker; several, joined by commas, for one who occurs in several."""
         fold_of = {g: fold for fold, groups in self.description.get("test_groups", {}).items() for g in groups}
         known = self.utterances[self.utterances["speaker"] != ""]
-        folds = known["group"].map(fold_of).fillna("")
+        folds = known["group"].map(lambda group: fold_of.get(group, ""))
         return folds.groupby(known["speaker"]).agg(lambda found: ", ".join(sorted(set(found))))
 
     @property
@@ -235,7 +249,7 @@ def write_report(folder: Path) -> Path:
                 block.write(folder / "tables")
             elif isinstance(block, Picture):
                 for panel in block.files:
-                    write_atomically(folder / "figures" / f"{panel.slug}.svg", figures.svg(panel.figure))
+                    write_atomically(folder / "figures" / f"{panel.slug}.svg", panel.svg)
                     write_atomically(folder / "figures" / f"{panel.slug}.png", figures.png(panel.figure))
         write_atomically(folder / PAGE, page)
     except OSError as error:
@@ -280,7 +294,6 @@ def _render(run: Run, sections: Sequence[Section], headline: Sequence[Block]) ->
         sections=sections,
         leaks=_leaks(run),
         warnings=run.description.get("warnings", []),
-        failures=_failures(run),
         rules=_validation_rules(run),
         licences=run.description.get("licences", {}),
     )
@@ -290,7 +303,7 @@ def _render(run: Run, sections: Sequence[Section], headline: Sequence[Block]) ->
 def _notices(run: Run) -> Iterator[str]:
     status, n = run.jobs["status"].value_counts(), len(run.jobs)
     if failed := int(status.get("failed", 0)):
-        yield f"{failed} of {n} jobs failed; their scores are missing below. The errors stand under “Checks and limits”."
+        yield f"{failed} of {n} jobs failed; their scores are missing below. The errors stand under “What was run”."
     if waiting := int(status.get("not run", 0)):
         yield f"{waiting} of {n} jobs have not been run yet; the numbers below are of the others."
     if shared := run.shared_speakers:
@@ -320,15 +333,6 @@ def _sparse(run: Run, experiment: Experiment, made: Made) -> tuple[Section, list
     blocks: list[Block] = [
         Text(tuple(Markup("<strong>{}</strong>: {}.").format(m, _METHOD_NOTES[m]) for m in methods), is_list=True)
     ]
-    if repeated := int(jobs.duplicated(["view", "name", "label_fraction", "fold", "repeat"]).sum()):
-        blocks.append(
-            Text(
-                (
-                    f"Beware: {repeated} trainings differ from another one only in settings or seed (see “What was run”), and "
-                    "the tables average over them. Use one run folder for one configuration.",
-                )
-            )
-        )
     blocks.append(_uar_picture(run, scores, views, about))
     blocks += [_score_table(scores[scores["view"] == view], view) for view in views]
     if not gaps.empty:
@@ -416,15 +420,15 @@ def _best_rows(scores: pd.DataFrame) -> pd.DataFrame:
 
 
 def _best_methods(scores: pd.DataFrame) -> Table:
-    best = _best_rows(scores)[["label_fraction", "n_labels", "method", "view", "pooled_uar", "low", "high"]]
+    best = _best_rows(scores)[["label_fraction", "n_labels", "pooled_uar", "low", "high", "method", "view"]]
     best["interval"] = [span(low, high) for low, high in zip(best["low"], best["high"], strict=True)]
     columns = {
-        "label_fraction": Column("Share of labels", share, True),
+        "label_fraction": Column("Share", share, True),
         "n_labels": Column("Labels", count, True),
-        "method": Column("Best method"),
-        "view": Column("View"),
         "pooled_uar": Column("UAR %", percent, True),
         "interval": Column("95 % interval", str, True),
+        "method": Column("Best method"),
+        "view": Column("View"),
     }
     caption = (
         "The best method at each share of the training labels. It was picked by the very test scores shown, so expect a little "
@@ -483,22 +487,23 @@ def _verdict(gaps: pd.DataFrame) -> list[Block]:
     if n >= 5 and (better or worse):
         left = int((gaps["p_holm"] < 0.05).sum())
         first += (
-            " About one such interval in twenty excludes 0 by chance alone; after Holm's correction for "
-            f"{n} tests {left or 'none'} stay{'s' * (left <= 1)} below p = 0.05."
+            " About one such interval in twenty excludes 0 by chance alone; after Holm's correction "
+            f"{left or 'none'} of the {n} tests stay{'s' * (left <= 1)} below p = 0.05."
         )
     lines = []
     for view in dict.fromkeys(gaps["view"]):
         told = []
         for outcome in dict.fromkeys(outcomes):
             these = [
-                f"{share(row['label_fraction'])} of the labels: {points(row['difference'])} "
-                f"({span(row['low'], row['high'], points)})"
+                f"{share(row['label_fraction'])}: {points(row['difference'])} ({span(row['low'], row['high'], points)})"
                 for row, found in zip(rows, outcomes, strict=True)
                 if row["view"] == view and found == outcome
             ]
-            told += [Markup("<em>{}</em> with {}").format(outcome, "; ".join(these))] * bool(these)
+            told += [Markup("<em>{}</em> at {}").format(outcome, "; ".join(these))] * bool(these)
         lines.append(Markup("<strong>{}</strong>: {}.").format(view, Markup(". ").join(told)))
-    intro = "Pre-trained minus supervised, in percentage points of UAR, with 95 % intervals:"
+    intro = (
+        "Pre-trained minus supervised at each share of the labels, in percentage points of UAR, with 95 % intervals:"
+    )
     return [Text((Markup("<strong>{}</strong>").format(first),)), Text((intro,)), Text(tuple(lines), is_list=True)]
 
 
@@ -637,8 +642,8 @@ def _representations(run: Run, experiment: Experiment, made: Made) -> tuple[Sect
         folds = int(max([*probes.get("folds", []), *retrieval.get("folds", [])]))
         caption = (
             "What the encoders' outputs tell of unseen speakers' recordings before pre-training (random weights) and after; "
-            f"mean over {folds} folds. R² of duration: share of the variance of log duration that is predicted; below 0 it is worse "
-            "than always answering the mean, and drawn at the edge with its value."
+            f"mean over {folds} folds. R² of duration: share of the variance of log duration that is predicted; below 0 it "
+            "is worse than always answering the mean, and drawn at the edge with its value."
         )
         blocks.append(Picture(caption, (Panel("representations", figures.before_and_after(compared), alt),)))
     if not probes.empty:
@@ -719,9 +724,9 @@ SECTIONS: Final[Mapping[str, Callable[[Run, Experiment, Made], tuple[Section, li
 
 def _other_scores(run: Run) -> Section | None:
     """Scores of jobs that belong to no registered experiment, such as those of `emoviews finetune`."""
-    rows = run.tidy[
-        (run.tidy["split"] == "test") & run.tidy["uar"].notna() & ~run.tidy["experiment"].isin(EXPERIMENTS.names())
-    ]
+    of_experiments = set(run.rows.loc[run.rows["experiment"].isin(EXPERIMENTS.names()), "job_id"])
+    tidy = run.tidy
+    rows = tidy[(tidy["split"] == "test") & tidy["uar"].notna() & ~tidy["job_id"].isin(of_experiments)]
     if rows.empty:
         return None
     keys = ["view", "method", "init", "frozen", "label_fraction", "labels_per_class", "validation"]
@@ -760,8 +765,8 @@ def _pretraining_blocks(run: Run) -> list[Block]:
         alt = f"Line chart of training and validation loss by epoch in {len(jobs)} pre-trainings of {ran} epochs."
         caption = (
             f"Contrastive loss by epoch, one line for each of {len(jobs)} pre-trainings. The weights of the marked epoch are "
-            "kept: that of the lowest validation loss. The loss grows with the size of a batch, so the two are comparable only where "
-            "batches have the same size."
+            "kept: that of the lowest validation loss. The loss grows with the size of a batch, so the two are comparable "
+            "only where batches have the same size."
         )
         kept = {str(job): float(epoch) for job, epoch in zip(jobs["job_id"], jobs["best_epoch"], strict=True)}
         blocks.append(Picture(caption, (Panel("pretraining-curves", figures.pretraining_curves(lines, kept), alt),)))
@@ -772,7 +777,7 @@ def _pretraining_blocks(run: Run) -> list[Block]:
     columns = {
         "fold": Column("Fold"),
         "pretraining_data": Column("Recordings"),
-        "temperature": Column("Temperature", plain_number, True),
+        "temperature": Column("Temperature", "{:g}".format, True),
         "epochs_run": Column("Epochs run", count, True),
         "best_epoch": Column("Kept", count, True),
         "train_loss": Column("Training loss", plain_number, True),
@@ -859,6 +864,16 @@ def _what_was_run(run: Run) -> Section:
     }
     caption = "The jobs, each one training and its test. Time is the sum over jobs; in parallel it took less."
     blocks.append(Table.of("jobs", caption, tables.job_counts(run.jobs), columns))
+    failed = run.jobs[run.jobs["status"] == "failed"]
+    if not failed.empty:
+        frame = failed.groupby(["kind", "error"], sort=False)["job_id"].agg(["count", "first"]).reset_index()
+        columns = {
+            "kind": Column("Jobs"),
+            "count": Column("Failed", count, True),
+            "error": Column("Error"),
+            "first": Column("First job"),
+        }
+        blocks.append(Table.of("failures", "Jobs that failed, by error.", frame, columns))
     return Section("What was run", tuple(blocks))
 
 
@@ -867,6 +882,9 @@ def _facts(run: Run) -> Table:
     labelled = int(run.utterances["emotion"].isin(run.labels).sum())
     seeds = {description["seed"] for description in run.jobs["description"].dropna()}
     unknown = f"{len(run.fold_of_speaker)}, and {run.unknown_speakers} recordings without one"
+    left_out = (
+        f"; {run.n_left_out} of earlier configurations are in the database and left out" if run.n_left_out else ""
+    )
     facts = {
         "Corpus": run.description.get("corpus", "–"),
         "Utterance table (hash)": run.description.get("table", "–"),
@@ -875,10 +893,11 @@ def _facts(run: Run) -> Table:
         "Speakers": unknown if run.unknown_speakers else str(len(run.fold_of_speaker)),
         "Folds": str(len(run.folds)),
         "Experiments": ", ".join(f"{name} ({jobs} jobs)" for name, jobs in run.experiments.items()) or "–",
-        "Jobs": ", ".join(f"{status.get(word, 0)} {word}" for word in ("done", "failed", "not run")),
+        "Jobs": ", ".join(f"{status.get(word, 0)} {word}" for word in ("done", "failed", "not run")) + left_out,
         "Training time": f"{seconds(float(run.jobs['seconds'].sum()))}, summed over jobs",
         "Devices": ", ".join(sorted(set(run.jobs["device"]) - {""})) or "–",
-        "Seeds": f"{len(seeds)} different ones, derived from the run's; each job's is in results.csv",
+        "Seed": f"{run.description.get('seed', '–')}; {len(seeds)} seeds of jobs derive from it and stand in results.csv",
+        "Configuration": json.dumps(run.description.get("configuration", {}), ensure_ascii=False) or "–",
         "Versions": ", ".join(f"{name} {version}" for name, version in run.description.get("versions", {}).items())
         or "–",
     }
@@ -902,20 +921,6 @@ def _leaks(run: Run) -> list[str] | None:
         f"{leak} ({'every fold' if len(folds) == len(by_fold) else f'fold {_and(folds)}'})"
         for leak, folds in found.items()
     ]
-
-
-def _failures(run: Run) -> Table | None:
-    failed = run.jobs[run.jobs["status"] == "failed"]
-    if failed.empty:
-        return None
-    frame = failed.groupby(["kind", "error"], sort=False)["job_id"].agg(["count", "first"]).reset_index()
-    columns = {
-        "kind": Column("Jobs"),
-        "count": Column("Failed", count, True),
-        "error": Column("Error"),
-        "first": Column("First job"),
-    }
-    return Table.of("failures", "Jobs that failed, by error.", frame, columns)
 
 
 def _validation_rules(run: Run) -> list[dict[str, str]]:

@@ -367,17 +367,17 @@ def curves(results: Results, jobs: pd.DataFrame, names: Sequence[str]) -> pd.Dat
 
 
 def planned_jobs(results: Results) -> pd.DataFrame:
-    """Every planned or saved job once: `job_id, kind, status, error, seconds, device, description`.
+    """Every planned job once: `job_id, kind, status, error, seconds, device, description`.
 
     The status of a job that has not been run is `not run`; its kind is unknown (empty) and its description None.
     """
     jobs = results.frame("SELECT job_id, description, status, error, seconds, device FROM jobs")
     jobs["description"] = [json.loads(text) for text in jobs["description"]]
     jobs["kind"] = [description["kind"] for description in jobs["description"]]
-    joined = results.frame("SELECT DISTINCT job_id FROM plans").merge(jobs, on="job_id", how="outer")
+    joined = results.frame("SELECT DISTINCT job_id FROM plans").merge(jobs, on="job_id", how="left")
     joined["status"] = joined["status"].fillna("not run")
     for column in ("kind", "error", "device"):
-        joined[column] = joined[column].fillna("")
+        joined[column] = joined[column].astype(object).fillna("")
     joined["seconds"] = joined["seconds"].astype(float).fillna(0.0)
     return joined
 

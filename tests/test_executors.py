@@ -1,0 +1,220 @@
+"""Executors: the same numbers wherever and however often a run is started, and one bad job never takes the others down."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import threadpoolctl
+import torch
+
+from emoviews import executors
+from emoviews.configs import FineTuningConfig, LabelBudget, PretrainingConfig
+from emoviews.engine import Workspace
+from emoviews.errors import EmoViewsError
+from emoviews.executors import run_planned
+from emoviews.experiments import plan_for
+from emoviews.jobs import BaselineJob, FineTuningJob, Job, JobResult, ProbeJob
+from emoviews.results import Results
+
+
+@pytest.fixture(autouse=True)
+def one_thread_a_job(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Sums on two threads differ from those on one in the last bits; on a machine of two cores, two workers get one each."""
+    monkeypatch.setattr(executors, "available_cores", lambda: 2)
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    with threadpoolctl.threadpool_limits(1):
+        yield
+    torch.set_num_threads(before)
+
+
+def planned(workspace: Workspace, folds: str = "AB", learning_rate: float = 1e-3) -> list[Job]:
+    """Dependents first, so that the order is the executor's doing."""
+    plan = plan_for(
+        workspace, "toy", pretraining=PretrainingConfig(batch_size=16, epochs=3, learning_rate=learning_rate)
+    )
+    first = plan.pretrainings()
+    view = next(iter(plan.views.items()))
+    dependents: list[Job] = []
+    for fold in folds:
+        common = plan.common(fold, 1)
+        budget, config = LabelBudget(0.25), FineTuningConfig(batch_size=8, epochs=2)
+        dependents += [FineTuningJob(*common, view, config, init, False, budget) for init in ("random", first[fold].id)]
+        dependents += [BaselineJob(*common, view, "linear_svm", budget), ProbeJob(*common, view, first[fold].id)]
+    return [*dependents, *(first[fold] for fold in folds)]
+
+
+def saved(results: Results) -> dict[str, list[Any]]:
+    """Everything that was saved, but for how long it took."""
+    queries = {
+        "jobs": "SELECT job_id, description, status, error, device FROM jobs ORDER BY 1",
+        "metrics": "SELECT * FROM metrics ORDER BY 1, 2, 3",
+        "curves": "SELECT * FROM curves ORDER BY 1, 2, 3",
+        "predictions": "SELECT * FROM predictions ORDER BY 1, 2",
+    }
+    return {name: results.frame(query).to_numpy().tolist() for name, query in queries.items()}
+
+
+@pytest.fixture(scope="module")
+def undisturbed(toy: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Any]]:
+    folder = tmp_path_factory.mktemp("undisturbed")
+    workspace = toy.workspace(folder)
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    with Results(folder) as results, threadpoolctl.threadpool_limits(1):
+        assert run_planned(planned(workspace), workspace, results, workers=1) == []
+        torch.set_num_threads(before)
+        return saved(results)
+
+
+def test_two_processes_give_the_same_rows(toy: Any, tmp_path: Path, undisturbed: dict[str, list[Any]]) -> None:
+    workspace = toy.workspace(tmp_path)
+    with Results(tmp_path) as results:
+        assert run_planned(planned(workspace), workspace, results, workers=2) == []
+        found = saved(results)
+    assert [len(rows) for rows in found.values()] == [len(rows) for rows in undisturbed.values()]
+    assert found == undisturbed
+
+
+@pytest.mark.parametrize("stop_after", [2, 4, 6])
+def test_a_stopped_run_goes_on_to_the_same_rows(
+    toy: Any, tmp_path: Path, undisturbed: dict[str, list[Any]], stop_after: int
+) -> None:
+    """Stopped in the first pre-training, in the second, and after both."""
+    told = []
+
+    def stop(job: Job, row: dict[str, float]) -> None:
+        told.append(job.id)
+        if len(told) == stop_after:
+            raise KeyboardInterrupt
+
+    with Results(tmp_path) as results:
+        workspace = toy.workspace(tmp_path)
+        with pytest.raises(KeyboardInterrupt):
+            run_planned(planned(workspace), workspace, results, workers=1, on_epoch=stop)
+        assert len(results.finished()) == (stop_after - 1) // 3
+    with Results(tmp_path) as results:
+        workspace = toy.workspace(tmp_path)
+        assert (
+            run_planned(planned(workspace), workspace, results, workers=1, on_epoch=lambda j, r: told.append(j.id))
+            == []
+        )
+        assert saved(results) == undisturbed
+    assert len(told) == 6, "an epoch was trained twice"
+
+
+class Spy:
+    """Notes which jobs are run."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.jobs: list[Job] = []
+        plain = executors.run_jobs
+
+        def spied(jobs: Any, *rest: Any) -> Iterator[JobResult]:
+            for result in plain(jobs, *rest):
+                self.jobs.append(result.job)
+                yield result
+
+        monkeypatch.setattr(executors, "run_jobs", spied)
+
+    def kinds(self) -> list[str]:
+        kinds = [job.kind for job in self.jobs]
+        self.jobs.clear()
+        return kinds
+
+
+def test_pretraining_first_and_every_job_once(toy: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    workspace, spy = toy.workspace(tmp_path), Spy(monkeypatch)
+    jobs = planned(workspace, "A")
+    with Results(tmp_path) as results:
+        assert run_planned([*jobs, *jobs], workspace, results, workers=1) == []
+        assert spy.kinds() == ["pretraining", "finetuning", "finetuning", "baseline", "probe"]
+        assert run_planned(jobs, workspace, results, workers=1) == []
+        assert spy.kinds() == []
+        results.add([JobResult(jobs[2], 0.0, "cpu", error="as if it had failed")])
+        assert run_planned(jobs, workspace, results, workers=1) == []
+        assert spy.kinds() == ["baseline"]
+
+
+def test_a_lost_checkpoint_is_made_again_where_it_is_needed(
+    toy: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workspace, spy = toy.workspace(tmp_path), Spy(monkeypatch)
+    *dependents, first = planned(workspace, "A")
+    tuned = dependents[1]
+    with Results(tmp_path) as results:
+        run_planned([first, tuned], workspace, results, workers=1)
+        before, _ = saved(results), spy.kinds()
+        shutil.rmtree(workspace.checkpoint_folder(first.id))
+        assert run_planned([first, tuned], workspace, results, workers=1) == []
+        assert spy.kinds() == [], "everything that starts from it is finished"
+        again = dataclasses.replace(tuned, repeat=1)  # type: ignore[type-var]
+        assert run_planned([first, tuned, again], workspace, results, workers=1) == []
+        assert spy.kinds() == ["pretraining", "finetuning"]
+        shutil.rmtree(workspace.checkpoint_folder(first.id))
+        assert run_planned([first], workspace, results, workers=1) == []
+        assert spy.kinds() == ["pretraining"], "asked for by itself"
+        after = saved(results)
+        for name in before:
+            assert all(row in after[name] for row in before[name])
+
+
+def test_a_failed_pretraining_fails_what_starts_from_it_and_nothing_else(toy: Any, tmp_path: Path) -> None:
+    workspace = toy.workspace(tmp_path)
+    wild, tame = planned(workspace, "A", learning_rate=1e30), planned(workspace, "B")
+    with Results(tmp_path) as results:
+        failed = run_planned([*wild, *tame], workspace, results, workers=1)
+        assert results.finished() == {job.id for job in [*tame, wild[0], wild[2]]}
+        first, *others = failed
+        assert first.job == wild[-1]
+        assert "loss is nan" in first.error
+        assert [result.job for result in others] == [wild[1], wild[3]]
+        for result in others:
+            assert f"The pre-training it starts from (job {first.job.id}) failed: The pre-training loss" in result.error
+        stored = dict(results.frame("SELECT job_id, error FROM jobs WHERE status = 'failed'").to_numpy().tolist())
+        assert stored == {result.job.id: result.error for result in failed}
+        assert [r.job for r in run_planned(wild, workspace, results, workers=1)] == [r.job for r in failed]
+
+
+class Deadly(str):
+    """A text that ends the process which unpickles it: a job that takes its worker down."""
+
+    def __reduce__(self) -> Any:
+        return os._exit, (1,)
+
+    def __deepcopy__(self, memo: Any) -> str:
+        return str(self)
+
+
+def test_a_job_whose_process_dies_is_recorded_and_the_others_finish(
+    toy: Any, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    workspace = toy.workspace(tmp_path)
+    alive = [job for job in planned(workspace, "ABC") if job.kind == "baseline"]
+    deadly = dataclasses.replace(alive[0], preset=Deadly("deadly"))  # type: ignore[type-var]
+    with Results(tmp_path) as results:
+        (failed,) = run_planned([deadly, *alive], workspace, results, workers=2)
+        assert failed.job == deadly
+        assert "its process died" in failed.error
+        assert results.finished() == {job.id for job in alive}
+        together = saved(results)
+    assert "jobs are tried again, one at a time" in capfd.readouterr().err
+    with Results(tmp_path / "alone") as results:
+        run_planned(alive, workspace, results, workers=1)
+        assert saved(results)["predictions"] == together["predictions"]
+
+
+def test_processes_that_can_not_start_are_one_error(toy: Any, tmp_path: Path) -> None:
+    workspace = toy.workspace(tmp_path)
+    jobs = [job for job in planned(workspace, "ABC") if job.kind == "baseline"]
+    workspace.config = dataclasses.replace(workspace.config, store=tmp_path / "nowhere")
+    with Results(tmp_path) as results:
+        with pytest.raises(EmoViewsError, match=r"worker processes can't be started.*__main__.*--workers 1"):
+            run_planned(jobs, workspace, results, workers=2)
+        assert results.finished() == set()

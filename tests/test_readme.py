@@ -1,0 +1,172 @@
+"""What the documentation shows runs as it is shown, and shows all there is."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from emoviews import cli
+
+ROOT = Path(__file__).parent.parent
+README = ROOT / "README.md"
+ARCHITECTURE = ROOT / "docs" / "architecture.md"
+
+NEEDS_NETWORK = re.compile(r"^(git clone|make|pip install)\b", re.MULTILINE)
+EXAMPLES = {"views": "zero_crossings", "corpora": "my_corpus", "encoders": "mean_pool", "losses": "pairwise_cosine"}
+ATTRIBUTES = {"views": "VIEW", "corpora": "CORPUS", "encoders": "ENCODER", "losses": "LOSS"}
+
+
+def blocks(page: Path) -> list[tuple[str, str]]:
+    """Language and text of every fenced block."""
+    return re.findall(r"^```(\w+)\n(.*?)^```$", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+
+
+def environment(folder: Path) -> dict[str, str]:
+    """This Python's `emoviews` on the path, and nothing of the user's."""
+    return {
+        **os.environ,
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "XDG_CACHE_HOME": str(folder / "cache"),
+        "OMP_NUM_THREADS": "1",
+    }
+
+
+def run_block(language: str, text: str, folder: Path) -> None:
+    command = ["bash", "-eu", "-c", text] if language == "bash" else [sys.executable, "-c", text]
+    done = subprocess.run(command, cwd=folder, env=environment(folder), capture_output=True, text=True)
+    assert done.returncode == 0, f"{text}\nleft with {done.returncode}:\n{done.stdout}\n{done.stderr}"
+
+
+def commands() -> list[str]:
+    return [name for name in cli.app if not name.startswith("-")]
+
+
+def shown() -> list[tuple[str, str]]:
+    """The blocks of the README that a reader runs after the installation, in order."""
+    return [b for b in blocks(README) if b[0] in ("bash", "python") and not NEEDS_NETWORK.search(b[1])]
+
+
+def test_every_block_of_the_readme_runs_in_sequence(tmp_path: Path) -> None:
+    for language, text in shown():
+        if text != "emoviews demo\n":
+            run_block(language, text, tmp_path)
+    assert len(list(tmp_path.glob("checkpoints/*/emoviews.json"))) == 3
+    assert (tmp_path / "run" / "results.csv").is_file()
+    assert "<html" in (tmp_path / "paper" / "report.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.slow
+def test_the_demo_runs(tmp_path: Path) -> None:
+    run_block("bash", "emoviews demo\n", tmp_path)
+    assert "<html" in (tmp_path / "emoviews-demo" / "run" / "report.html").read_text(encoding="utf-8")
+
+
+def test_every_command_is_shown_and_none_that_there_is_not() -> None:
+    named = re.findall(
+        r"^emoviews (\S+)", "\n".join(text for language, text in shown() if language == "bash"), re.MULTILINE
+    )
+    assert set(named) == set(commands())
+
+
+@pytest.mark.parametrize("name", commands())
+def test_help_describes_every_parameter(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    cli.main([name, "--help"])  # leaves with SystemExit where it fails
+    printed = capsys.readouterr().out
+    assert f"emoviews {name}" in printed
+    parameters = [a for a in cli.app[name].assemble_argument_collection(parse_docstring=True) if a.parse and a.show]
+    assert parameters
+    for parameter in parameters:
+        assert parameter.parameter.help, f"{name}: {parameter.name} is not described."
+        assert parameter.name.lower() in printed.lower()
+
+
+def test_exit_codes_are_those_of_the_readme(tmp_path: Path) -> None:
+    (tmp_path / "table.csv").write_text("path\nnothing.wav\n")
+    for arguments, code in ((["list", "losses"], 0), (["extract", "table.csv", "--views", "mfcc"], 1), (["list"], 2)):
+        command = [str(Path(sys.executable).with_name("emoviews")), *arguments]
+        done = subprocess.run(command, cwd=tmp_path, env=environment(tmp_path), capture_output=True, text=True)
+        assert done.returncode == code, f"{arguments}: {done.stdout}{done.stderr}"
+        assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("page", [README, ARCHITECTURE, ROOT / "CONTRIBUTING.md"], ids=lambda page: page.name)
+def test_links_within_the_project_lead_somewhere(page: Path) -> None:
+    links = re.findall(r"\]\((?!https?:)([^)#]*)(?:#([^)]*))?\)", page.read_text(encoding="utf-8"))
+    assert links
+    for target, heading in links:
+        file = page.parent / target if target else page
+        assert file.exists(), target
+        if heading:
+            titles = re.findall(r"^#+ (.*)", file.read_text(encoding="utf-8"), re.MULTILINE)
+            assert heading in {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+def test_the_rooms_are_the_modules_there_are() -> None:
+    text = ARCHITECTURE.read_text(encoding="utf-8").partition("## The rooms of the house")[2].partition("## ")[0]
+    rooms = set(re.findall(r"`(\w+)/?`", "".join(re.findall(r"^\|([^|]*)\|", text, re.MULTILINE))))
+    package = ROOT / "src" / "emoviews"
+    modules = {path.stem for path in package.glob("*.py")} | {
+        path.parent.name for path in package.glob("*/__init__.py")
+    }
+    assert rooms == modules - {"__init__"}
+
+
+# The examples of docs/architecture.md
+
+
+@pytest.fixture(scope="module")
+def examples(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that is a package of a third party: the examples, registered by entry points."""
+    folder = tmp_path_factory.mktemp("examples")
+    text = ARCHITECTURE.read_text(encoding="utf-8")
+    entries = []
+    for family, name in EXAMPLES.items():
+        (code,) = re.findall(
+            rf"`src/emoviews/{family}/{name}\.py`:\n\n```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL
+        )
+        (folder / f"{name}.py").write_text(code, encoding="utf-8")
+        entries.append(f"[emoviews.{family}]\n{name} = {name}:{ATTRIBUTES[family]}\n")
+    information = folder / "emoviews_examples-1.0.dist-info"
+    information.mkdir()
+    (information / "METADATA").write_text("Metadata-Version: 2.1\nName: emoviews-examples\nVersion: 1.0\n")
+    (information / "entry_points.txt").write_text("\n".join(entries))
+    return folder
+
+
+def outcomes(printed: str) -> Iterator[tuple[str, str]]:
+    """Test and outcome, from pytest's verbose lines."""
+    yield from re.findall(r"^(\S+::.*?) (PASSED|FAILED|ERROR|SKIPPED)", printed, re.MULTILINE)
+
+
+def test_the_examples_keep_their_contracts(examples: Path) -> None:
+    command = [sys.executable, "-m", "pytest", str(ROOT / "tests" / "contracts"), "-v", "-p", "no:cacheprovider"]
+    command += ["-p", "no:xdist", "-k", " or ".join(EXAMPLES.values())]
+    env = {**environment(examples), "PYTHONPATH": str(examples), "COLUMNS": "400"}
+    env.pop("PYTEST_ADDOPTS", None)
+    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = list(outcomes(done.stdout))
+    assert {outcome for _, outcome in found} == {"PASSED"}
+    for name in EXAMPLES.values():
+        assert sum(name in test for test, _ in found) >= 5, f"The contract tests did not run {name}."
+
+
+def test_the_example_corpus_reads_what_it_says(examples: Path, tmp_path: Path) -> None:
+    spec = importlib.util.spec_from_file_location("my_corpus", examples / "my_corpus.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    for name in ("anna/anna_happy_03.wav", "ben/ben_sad_01.wav", "ben/noise.wav"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    parsed = module.CORPUS.parse(tmp_path)
+    assert parsed.table[["speaker", "emotion"]].to_numpy().tolist() == [["anna", "happy"], ["ben", "sad"]]
+    assert parsed.warnings == ("1 of 3 files are named otherwise and left out.",)
