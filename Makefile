@@ -27,8 +27,9 @@ CAN_REACH = import sys, urllib.request; urllib.request.urlopen(sys.argv[1] + "/t
 demo: $(RUN) ## the whole main job on a built-in synthetic corpus; opens with DEMO/run/report.html
 	$(BIN)/emoviews demo --out $(DEMO)
 
+# One thread for each of the JOBS processes; more would wait for each other.
 test: $(DEV) lint ## the linters, the type checker, all tests and doctests
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(PYTEST_ARGS)
+	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(PYTEST_ARGS)
 
 lint: $(DEV) ## ruff and mypy
 	$(BIN)/ruff check .

@@ -145,7 +145,7 @@ def main() -> None:
     options = parser.parse_args()
 
     reading = [
-        "| view | MB | open, ms | first touch, GB/s | later, GB/s | raw map, GB/s | raw file, GB/s | first / map | later / map |",
+        "| view | MB | open, ms | first, GB/s | later, GB/s | raw map, GB/s | raw file, GB/s | first / map | later / map |",
         "|---|--:|--:|--:|--:|--:|--:|--:|--:|",
     ]
     drawing = [

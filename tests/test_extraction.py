@@ -562,7 +562,7 @@ def test_processes_that_do_not_start_are_no_fault_of_the_recordings(tmp_path: Pa
     table = table_of(*make_files(tmp_path / "a", 16))
     with pytest.raises(EmoViewsError, match="Worker processes can't be started") as error:
         run(table, tmp_path / "store", ViewRequest.parse("unstartable"), workers=2)
-    assert 'if __name__ == "__main__":' in str(error.value)
+    assert "if __name__ == '__main__':" in str(error.value)
     assert not (tmp_path / "store" / "failed.csv").exists()
 
 

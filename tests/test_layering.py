@@ -16,7 +16,7 @@ import pytest
 import emoviews
 
 ORDER = [
-    *["errors", "types", "registry", "progress", "seeds", "configs"],
+    *["errors", "types", "registry", "progress", "seeds", "configs", "processes"],
     *["audio", "metrics", "statistics", "table", "corpora", "splits", "views", "store"],
     *["extraction", "batching", "checkpoints", "augmentation", "encoders", "heads", "presets", "losses"],
     *[

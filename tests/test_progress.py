@@ -103,7 +103,15 @@ def test_nothing_to_do(stream: type[io.StringIO]) -> None:
 
 @pytest.mark.parametrize(
     ("seconds", "text"),
-    [(0, "0 s"), (0.6, "1 s"), (59.4, "59 s"), (59.6, "1 min 0 s"), (3599.6, "1 h 0 min"), (7229, "2 h 0 min"), (90_000, "25 h 0 min")],
+    [
+        (0, "0 s"),
+        (0.6, "1 s"),
+        (59.4, "59 s"),
+        (59.6, "1 min 0 s"),
+        (3599.6, "1 h 0 min"),
+        (7229, "2 h 0 min"),
+        (90_000, "25 h 0 min"),
+    ],
 )
 def test_readable_seconds(seconds: float, text: str) -> None:
     assert readable_seconds(seconds) == text

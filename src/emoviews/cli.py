@@ -6,6 +6,8 @@ Exit codes: 0 done, 1 failed, 2 wrong use. What a user did wrong is one message,
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,7 +36,9 @@ app = App(
     version=__version__,
     help="Recognise emotion in speech from a few labelled recordings.",
     help_format="plaintext",
+    suppress_keyboard_interrupt=False,
 )
+app.meta.suppress_keyboard_interrupt = False
 _out = Console(highlight=False, soft_wrap=True)
 _note = Console(stderr=True, highlight=False, soft_wrap=True)
 
@@ -244,7 +248,7 @@ def pretrain(
     plan = plan_for(workspace, workspace.config.corpus, preset=options.preset, pretraining=training, seed=options.seed)
     jobs = plan.pretrainings()
     chosen = {fold: jobs[fold] for fold in _folds(workspace, options.fold)}
-    folders = {job.id: out / fold for fold, job in chosen.items()}
+    folders = {job.id: out / _folder_name(fold) for fold, job in chosen.items()}
     workspace.config = dataclasses.replace(workspace.config, checkpoints=folders)
     results, failed = _run(workspace, "pretrain", list(chosen.values()), options, training=training)
     _require_success(failed, out)
@@ -535,6 +539,16 @@ def _folds(workspace: Workspace, chosen: Sequence[str]) -> list[str]:
     if unknown := [name for name in chosen if name not in workspace.folds]:
         raise UsageError(f"There is no fold {unknown[0]!r}. Folds: {', '.join(workspace.folds)}.")
     return list(chosen) or list(workspace.folds)
+
+
+def _folder_name(fold: str) -> str:
+    """The fold's name where it can name a folder, else a legible part of it and a hash of all of it.
+
+    >>> _folder_name("Ses01"), _folder_name("a/b")
+    ('Ses01', 'a_b-c14cdd')
+    """
+    plain = re.sub(r"[^\w+. -]", "_", fold).lstrip(".")[:80]
+    return plain if plain == fold else f"{plain}-{hashlib.sha256(fold.encode()).hexdigest()[:6]}"
 
 
 def _require_labels(workspace: Workspace) -> None:

@@ -6,22 +6,16 @@ driver saves it at once, so a stopped run loses only what was running.
 
 from __future__ import annotations
 
-import concurrent.futures
-import contextlib
-import multiprocessing
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 
 import threadpoolctl
 import torch
 
 from emoviews.checkpoints import holds_checkpoint
 from emoviews.engine import Workspace, WorkspaceConfig, run_jobs
-from emoviews.errors import EmoViewsError
-from emoviews.extraction import available_cores
 from emoviews.jobs import Job, JobResult, PretrainingJob
+from emoviews.processes import available_cores, spread, survives, worker_processes
 from emoviews.progress import Progress
 from emoviews.results import Results
 
@@ -117,10 +111,6 @@ def _start_worker(config: WorkspaceConfig, threads: int) -> None:
     _workspace = Workspace(config)
 
 
-def _is_ready() -> bool:
-    return _workspace is not None
-
-
 def _work(job: Job) -> JobResult:
     assert _workspace is not None
     return next(run_jobs([job], _workspace))
@@ -128,59 +118,16 @@ def _work(job: Job) -> JobResult:
 
 def _run_in_processes(jobs: Sequence[Job], config: WorkspaceConfig, workers: int) -> Iterator[JobResult]:
     """One job a task. When a process dies, the jobs that were running are tried once more, each in a process of its own."""
-    threads = max(1, available_cores() // workers)
-    waiting = list(jobs)
-    while waiting:
-        suspects: list[Job] = []
-        with _processes(min(workers, len(waiting)), config, threads) as executor:
-            yield from _drain(executor, waiting, workers + 1, suspects)  # one more, so that no process waits
-        if suspects:
-            print(f"A worker process died; {len(suspects)} jobs are tried again, one at a time.", file=sys.stderr)
-        for job in suspects:
-            with _processes(1, config, threads) as executor:
-                try:
-                    yield executor.submit(_work, job).result()
-                except BrokenProcessPool:
-                    yield JobResult(job, 0.0, config.device, error="its process died (out of memory, or a crash)")
-
-
-@contextlib.contextmanager
-def _processes(count: int, config: WorkspaceConfig, threads: int) -> Iterator[ProcessPoolExecutor]:
-    """Worker processes that have opened the workspace."""
-    context = multiprocessing.get_context("spawn")  # fork is not safe beside the threads of torch and BLAS
-    executor = ProcessPoolExecutor(count, mp_context=context, initializer=_start_worker, initargs=(config, threads))
-    try:
-        try:
-            for future in [executor.submit(_is_ready) for _ in range(count)]:
-                future.result()
-        except BrokenProcessPool as error:
-            raise EmoViewsError(
-                "The worker processes can't be started; the reason stands above. In a script of your own, put what it does "
-                "under `if __name__ == '__main__':`, as they import it; or go on with workers=1 (--workers 1)."
-            ) from error
-        yield executor
-    finally:
-        executor.shutdown(wait=True, cancel_futures=True)
-
-
-def _drain(
-    executor: ProcessPoolExecutor, waiting: list[Job], in_flight: int, suspects: list[Job]
-) -> Iterator[JobResult]:
-    """Run jobs (taken off the list) until done or a process dies; then `suspects` holds those that were running."""
-    running: dict[concurrent.futures.Future[JobResult], Job] = {}
-    broken = False
-    while running or (waiting and not broken):
-        while waiting and len(running) < in_flight and not broken:
-            try:
-                running[executor.submit(_work, waiting[0])] = waiting[0]
-                waiting.pop(0)
-            except BrokenProcessPool:
-                broken = True
-        done, _ = concurrent.futures.wait(running, return_when=concurrent.futures.FIRST_COMPLETED)
-        for future in done:
-            job = running.pop(future)
-            try:
-                yield future.result()
-            except BrokenProcessPool:
-                broken = True
-                suspects.append(job)
+    start = (_start_worker, (config, max(1, available_cores() // workers)))
+    waiting = iter(jobs)
+    while True:
+        lost: list[Job] = []
+        with worker_processes(workers, *start) as executor:
+            yield from spread(executor, waiting, _work, workers + 1, lost)  # one more, so that no process waits
+        if not lost:
+            return
+        print(f"A worker process died; {len(lost)} jobs are tried again, one at a time.", file=sys.stderr)
+        for job in lost:
+            with worker_processes(1, *start) as executor:
+                result = survives(executor, job, _work)
+            yield result or JobResult(job, 0.0, config.device, error="its process died (out of memory, or a crash)")

@@ -13,35 +13,33 @@ one machine or on several, may fill one store: each sees within seconds what the
 from __future__ import annotations
 
 import collections
-import concurrent.futures
 import contextlib
 import csv
 import io
 import math
-import multiprocessing
 import os
 import random
-import signal
 import sys
-import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-import pandas as pd
 import threadpoolctl
 from numpy.typing import NDArray
 
 from emoviews import audio
 from emoviews.errors import AudioError, EmoViewsError, StoreError, UsageError
+from emoviews.processes import available_cores, spread, survives, worker_processes
 from emoviews.progress import Progress, readable_seconds
 from emoviews.store import Source, Sources, ViewStore, remove_leftovers, to_storage, write_atomically, write_failed
 from emoviews.types import ViewSpec
 from emoviews.views import View, ViewRequest
+
+if TYPE_CHECKING:  # worker processes need no pandas, which takes longer to import than all else here
+    import pandas as pd
 
 MAXIMUM_SECONDS: Final = 600.0
 """Longer utterances are refused: they are sessions that nobody has cut, and functionals over them mean little."""
@@ -102,11 +100,6 @@ class _Outcome:
     source: Source
     arrays: Mapping[int, NDArray[Any]] = field(default_factory=dict)
     present: bool = False
-
-
-def available_cores() -> int:
-    """Cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def extract(
@@ -398,23 +391,6 @@ def _one_thread() -> Iterator[None]:
                 torch.set_num_threads(threads)
 
 
-def settle_worker() -> None:
-    """Make a worker process end without a traceback at Ctrl-C, and with its driver even where that was killed.
-
-    Without the second, it would wait for work, and hold its memory, for ever.
-    """
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-    driver = multiprocessing.parent_process()
-    if driver is None:
-        return
-
-    def end_with_driver() -> None:
-        driver.join()
-        os._exit(1)
-
-    threading.Thread(target=end_with_driver, daemon=True, name="emoviews-driver-watch").start()
-
-
 # What a worker process keeps between tasks.
 _views: list[tuple[View, ViewSpec]] = []
 _existing: Sequence[frozenset[str]] = ()
@@ -422,16 +398,11 @@ _existing: Sequence[frozenset[str]] = ()
 
 def _start_worker(requests: Sequence[ViewRequest], existing: Sequence[frozenset[str]], device: str) -> None:
     global _views, _existing
-    settle_worker()
     _views = [(view, view.spec) for view in (request.make(device) for request in requests)]
     _existing = existing
     threadpoolctl.threadpool_limits(1)  # last: it reaches the libraries that the views have loaded
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(1)
-
-
-def _ready() -> None:
-    """Done by any worker that has started."""
 
 
 def _work(tasks: Sequence[_Task]) -> list[_Outcome]:
@@ -452,86 +423,35 @@ def _run_in_processes(
     Where a process dies, all that was being computed is computed again, one recording at a time; where one dies again, the
     few recordings that this leaves are computed in a process each, which says who did it. Then the others go on.
     """
-    existing = [frozenset(view_store) for view_store in stores]
-    context = multiprocessing.get_context("spawn")  # fork is not safe beside the threads of torch and BLAS
+    start = (_start_worker, (requests, [frozenset(view_store) for view_store in stores], device))
+    known: collections.deque[_Outcome] = collections.deque()
 
-    def pool(n: int) -> concurrent.futures.ProcessPoolExecutor:
-        return concurrent.futures.ProcessPoolExecutor(
-            n, mp_context=context, initializer=_start_worker, initargs=(requests, existing, device)
-        )
+    def lacking() -> Iterator[tuple[_Task, ...]]:
+        """The groups, without what another extraction has added by the time a group is drawn."""
+        for group in _grouped(tasks):
+            found = [_present(task.source, stores, sources) for task in group]
+            known.extend(_Outcome(t.row, s, present=True) for t, s in zip(group, found, strict=True) if s)
+            if left := tuple(task for task, source in zip(group, found, strict=True) if not source):
+                yield left
 
-    def present(source: Source) -> Source | None:
-        return _present(source, stores, sources)
+    def spread_over(groups: Iterator[tuple[_Task, ...]], in_flight: int) -> Generator[_Outcome, None, list[_Task]]:
+        lost: list[tuple[_Task, ...]] = []
+        with worker_processes(workers, *start) as executor:
+            for outcomes in spread(executor, groups, _work, in_flight, lost):
+                yield from outcomes
+                while known:
+                    yield known.popleft()
+        return [task for group in lost for task in group]
 
-    groups = collections.deque(_grouped(tasks))
-    while groups:
-        suspects = yield from _spread(pool(workers), groups, 3 * workers, present)
-        singles: collections.deque[tuple[_Task, ...]] = collections.deque(
-            (task,) for group in suspects for task in group
-        )
-        if singles:
-            warn("A worker process died; looking for the recording that ends it.")
-        while singles:
-            for group in (yield from _spread(pool(workers), singles, workers, present)):
-                yield from _alone(pool(1), group)
-
-
-def _spread(
-    executor: concurrent.futures.ProcessPoolExecutor,
-    groups: collections.deque[tuple[_Task, ...]],
-    in_flight: int,
-    present: Callable[[Source], Source | None],
-) -> Generator[_Outcome, None, list[tuple[_Task, ...]]]:
-    """Run groups (taken off the queue) until done or until a process dies; what was running then is returned."""
-    running: dict[concurrent.futures.Future[list[_Outcome]], tuple[_Task, ...]] = {}
-    lost: list[tuple[_Task, ...]] = []
-    broken = False
-    try:
-        while running or (groups and not broken):
-            while groups and len(running) < in_flight and not broken:
-                lacking = []
-                for task in groups.popleft():
-                    if known := present(task.source):
-                        yield _Outcome(task.row, known, present=True)
-                    else:
-                        lacking.append(task)
-                group = tuple(lacking)
-                try:
-                    if group:
-                        running[executor.submit(_work, group)] = group
-                except BrokenProcessPool:
-                    groups.appendleft(group)
-                    broken = True
-            done, _ = concurrent.futures.wait(running, return_when=concurrent.futures.FIRST_COMPLETED)
-            for future in done:
-                group = running.pop(future)
-                try:
-                    yield from future.result()
-                except BrokenProcessPool:
-                    broken = True
-                    lost.append(group)
-    finally:
-        executor.shutdown(wait=True, cancel_futures=True)
-    return lost
-
-
-def _alone(executor: concurrent.futures.ProcessPoolExecutor, group: tuple[_Task, ...]) -> Iterator[_Outcome]:
-    """Run one recording in a process of its own, which it may take down.
-
-    Raises:
-        EmoViewsError: the process does not even start.
-    """
-    with executor:
-        try:
-            executor.submit(_ready).result()
-        except BrokenProcessPool as error:
-            raise EmoViewsError(
-                "Worker processes can't be started; what is printed above says why. A script that calls `extract` must do "
-                'so under `if __name__ == "__main__":`. With 1 worker everything runs in one process.'
-            ) from error
-        try:
-            yield from executor.submit(_work, group).result()
-        except BrokenProcessPool:
-            why = "the process that computed its views died (out of memory, or a crash in a decoder)"
-            for task in group:
-                yield _Outcome(task.row, replace(task.source, error=f"{task.source.path}: {why}."))
+    groups = lacking()
+    while suspects := (yield from spread_over(groups, 3 * workers)):
+        warn("A worker process died; looking for the recording that ends it.")
+        singles = iter([(task,) for task in suspects])
+        while culprits := (yield from spread_over(singles, workers)):
+            for task in culprits:
+                with worker_processes(1, *start) as executor:
+                    outcomes = survives(executor, (task,), _work)
+                why = "the process that computed its views died (out of memory, or a crash in a decoder)"
+                dead = _Outcome(task.row, replace(task.source, error=f"{task.source.path}: {why}."))
+                yield outcomes[0] if outcomes else dead
+    yield from known

@@ -17,7 +17,6 @@ from typing import Final, Literal
 
 import numpy as np
 import scipy.fft
-import scipy.signal
 from numpy.typing import NDArray
 
 from emoviews.types import SAMPLING_RATE
@@ -150,7 +149,9 @@ class LogMel:
 
     def __init__(self, parameters: MelParameters) -> None:
         self.parameters = parameters
-        self._window = scipy.signal.get_window("hann", parameters.window_samples)
+        # The periodic Hann window; importing scipy.signal for it would take longer than all the rest of starting a worker.
+        turns = np.arange(parameters.window_samples) / parameters.window_samples
+        self._window = 0.5 - 0.5 * np.cos(2 * np.pi * turns)
         self._filters = np.ascontiguousarray(mel_filters(parameters).T, dtype=np.float32)  # (bins, bands)
 
     def __call__(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
