@@ -215,6 +215,6 @@ def test_processes_that_can_not_start_are_one_error(toy: Any, tmp_path: Path) ->
     jobs = [job for job in planned(workspace, "ABC") if job.kind == "baseline"]
     workspace.config = dataclasses.replace(workspace.config, store=tmp_path / "nowhere")
     with Results(tmp_path) as results:
-        with pytest.raises(EmoViewsError, match=r"worker processes can't be started.*__main__.*--workers 1"):
+        with pytest.raises(EmoViewsError, match=r"Worker processes can't be started.*__main__.*--workers 1"):
             run_planned(jobs, workspace, results, workers=2)
         assert results.finished() == set()

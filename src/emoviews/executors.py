@@ -52,27 +52,30 @@ def run_planned(
     pending |= {job.id: job for job in _lost(asked, pending, workspace)}
     first = [job for job in pending.values() if isinstance(job, PretrainingJob)]
     failed: list[JobResult] = []
-    with Progress(len(pending), what, "jobs") as progress:
 
-        def save(result: JobResult) -> None:
-            results.add([result])
-            if result.error:
-                failed.append(result)
-            progress.advance()
+    def run(jobs: Sequence[Job], what: str) -> None:
+        # A bar a phase: the time left of short jobs can't be told from the rate of long ones.
+        with Progress(len(jobs), what, "jobs") as progress:
+            for result in _run(jobs, workspace, workers, on_epoch):
+                save(result)
+                progress.advance()
 
-        for result in _run(first, workspace, workers, on_epoch):
-            save(result)
-        why = {result.job.id: result.error for result in failed}
-        ready = []
-        for job in pending.values():
-            init = getattr(job, "init", "")
-            if init in why:
-                error = f"The pre-training it starts from (job {init}) failed: {why[init]}"
-                save(JobResult(job, 0.0, workspace.config.device, error=error))
-            elif not isinstance(job, PretrainingJob):
-                ready.append(job)
-        for result in _run(ready, workspace, workers, on_epoch):
-            save(result)
+    def save(result: JobResult) -> None:
+        results.add([result])
+        if result.error:
+            failed.append(result)
+
+    run(first, f"{what}: pre-train")
+    why = {result.job.id: result.error for result in failed}
+    ready = []
+    for job in pending.values():
+        init = getattr(job, "init", "")
+        if init in why:
+            error = f"The pre-training it starts from (job {init}) failed: {why[init]}"
+            save(JobResult(job, 0.0, workspace.config.device, error=error))
+        elif not isinstance(job, PretrainingJob):
+            ready.append(job)
+    run(ready, f"{what}: train and test")
     return failed
 
 

@@ -38,6 +38,7 @@ class View(ABC):
 
     Attributes:
         name: the registered name (= the file name).
+        title: what it is, in a phrase.
         version: integer, raised only when the output changes for the same parameters.
         Parameters: the frozen dataclass of parameters; every field has a default, `__post_init__` checks the values.
         axes: one of `types.VIEW_AXES`.
@@ -49,6 +50,7 @@ class View(ABC):
     """
 
     name: ClassVar[str]
+    title: ClassVar[str] = ""
     version: ClassVar[int]
     axes: ClassVar[tuple[str, ...]]
     Parameters: ClassVar[type[Any]] = NoParameters

@@ -14,6 +14,7 @@ class Compare2016(OpensmileFunctionals):
     """`(samples,)` → `(features,)`, the 6373 functionals of ComParE_2016."""
 
     name = "compare_2016"
+    title = "6373 ComParE 2016 functionals of the whole utterance, by openSMILE"
     version = 1
     feature_set = "ComParE_2016"
     n_features = 6373

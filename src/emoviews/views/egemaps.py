@@ -13,6 +13,7 @@ class Egemaps(OpensmileFunctionals):
     """`(samples,)` → `(features,)`, the 88 functionals of eGeMAPSv02."""
 
     name = "egemaps"
+    title = "88 eGeMAPS functionals of the whole utterance, by openSMILE"
     version = 1
     feature_set = "eGeMAPSv02"
     n_features = 88

@@ -20,6 +20,7 @@ class MelSpectrogram(View):
     """`(samples,)` → `(frames, features)`, natural log of power, one feature a mel band, 100 frames a second by default."""
 
     name = "mel_spectrogram"
+    title = "log mel spectrogram: 64 bands, 100 frames a second"
     version = 1
     axes = (FRAMES, FEATURES)
     Parameters = MelParameters

@@ -43,6 +43,7 @@ class Mfcc(View):
     """`(samples,)` → `(frames, features)`, c0 first, 100 frames a second by default."""
 
     name = "mfcc"
+    title = "mel-frequency cepstral coefficients, 100 frames a second"
     version = 1
     axes = (FRAMES, FEATURES)
     Parameters = MfccParameters

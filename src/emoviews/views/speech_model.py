@@ -96,6 +96,7 @@ class SpeechModel(View):
     """
 
     name = "speech_model"
+    title = "layers of any wav2vec 2.0, HuBERT, WavLM or Whisper checkpoint"
     version = 1
     axes = (LAYERS, FRAMES, FEATURES)
     Parameters = SpeechModelParameters

@@ -28,6 +28,7 @@ class Wav2Vec2(SpeechModel):
     """Layers of a frozen wav2vec 2.0 model, float32 `(layers, frames, features)`; see `SpeechModel` for errors."""
 
     name = "wav2vec2"
+    title = "layers of wav2vec 2.0 base, the paper's view"
     version = 1
     Parameters = Wav2Vec2Parameters
     model_types = ("wav2vec2",)
