@@ -24,7 +24,7 @@ from emoviews.engine import (
     budget_indices,
     fresh_encoder,
     run_jobs,
-    workspace_features,
+    standardised,
 )
 from emoviews.errors import LeakageError, StoreError, UsageError
 from emoviews.experiments import plan_for
@@ -152,7 +152,7 @@ def trained(toy: Any, folder: Path, monkeypatch: pytest.MonkeyPatch, validation:
         "classifiers": states,
         "scalers": [torch.from_numpy(a) for s in scalers if s for a in (s.mean, s.deviation)],
         "baseline's features": [
-            torch.from_numpy(workspace_features(workspace, label, fold)[fold.train]) for label in workspace.specs
+            torch.from_numpy(standardised(workspace.means(label), fold)[fold.train]) for label in workspace.specs
         ],
         "budget": [torch.from_numpy(i) for i in budget_indices(workspace, fold, budget, validation, 1)],
         "curves": [r.curves for r in results],

@@ -107,8 +107,9 @@ def result(job: Job, made: Made, table: pd.DataFrame, pretrainings: set[str]) ->
         scores += [("test", f"probe_{name}_chance", 0.2) for name in ("emotion", "speaker", "sentence")]
         return JobResult(job, 0.1, "cpu", metrics=tuple(scores))
     tested = table[(table["fold"] == fold) & (table["emotion"] != "")]
-    key = (job.kind, RANDOM if getattr(job, "init", RANDOM) == RANDOM else "pretrained", getattr(job, "frozen", False))
-    method = METHODS[key] if job.kind == "finetuning" else METHODS[job.method, "", False]  # type: ignore[attr-defined]
+    init = getattr(job, "init", "")
+    start = init if init in ("", RANDOM) else "pretrained"
+    method = METHODS[getattr(job, "method", "finetuning"), start, getattr(job, "frozen", False)]
     skill = made.skill.get(method, 0.3)
     guesses = random.choice(made.labels, len(tested))
     answers = np.where(random.random(len(tested)) < skill, tested["emotion"], guesses)
@@ -266,9 +267,8 @@ def saved(folder: Path) -> pd.DataFrame:
     rows["label_fraction"] = [job["budget"]["fraction"] or 1.0 for job in jobs]
 
     def name(job: dict[str, Any]) -> str:
-        if job["kind"] == "baseline":
-            return METHODS[job["method"], "", False]
-        return METHODS["finetuning", RANDOM if job["init"] == RANDOM else "pretrained", job["frozen"]]
+        start = job["init"] if job["init"] in ("", RANDOM) else "pretrained"
+        return METHODS[job.get("method", "finetuning"), start, job.get("frozen", False)]
 
     rows["method"] = [name(job) for job in jobs]
     return rows
@@ -556,8 +556,10 @@ def test_failed_and_waiting_jobs_are_said(tmp_path: Path, quick: None) -> None:
     made = small(run=("pretraining", "finetuning"), fail=3)
     shown = Page(write_report(build(tmp_path, made)))
     total = len(SPARSE.jobs(made.plan()))
+    waiting = sum(job.kind == "baseline" for job in SPARSE.jobs(made.plan()))
+    assert waiting == 12
     assert f"3 of {total} jobs failed" in shown.text
-    assert f"6 of {total} jobs have not been run yet" in shown.text
+    assert f"{waiting} of {total} jobs have not been run yet" in shown.text
     assert shown.tables["failures"][1][:3] == ["finetuning", "3", "it broke at <x> | y"]
 
 

@@ -389,7 +389,12 @@ def _run_baseline(job: BaselineJob, workspace: Workspace, on_epoch: Callable[[di
     fold = workspace.fold_of(job)
     _check_fingerprints(workspace, (job.view,))
     train, validation = budget_indices(workspace, fold, job.budget, job.validation, _subset_seed(job))
-    features = workspace_features(workspace, job.view[0], fold)
+    if job.init:
+        encoder, scaler = _initial_encoder(job.init, job.view, job.preset, job.seed, workspace, fold)
+        embedded = embed(workspace.data(job.view[0]), encoder, scaler=scaler, device=workspace.config.device)
+        features = standardised(embedded.cpu().numpy(), fold)
+    else:
+        features = standardised(workspace.means(job.view[0]), fold)
     targets = workspace.targets
     middle = BASELINE_REGULARISATION[len(BASELINE_REGULARISATION) // 2]
     strengths = BASELINE_REGULARISATION if len(validation) else (middle,)
@@ -493,9 +498,8 @@ _RUNNERS: Mapping[type[Job], Callable[..., JobResult]] = {
 }
 
 
-def workspace_features(workspace: Workspace, label: str, fold: splits.Fold) -> NDArray[np.float64]:
-    """A view's features averaged over frames (and layers), z-scored by the fold's training part: `(n, features)`."""
-    features = workspace.means(label)
+def standardised(features: NDArray[Any], fold: splits.Fold) -> NDArray[np.float64]:
+    """Features `(n, features)` of all utterances, z-scored by the fold's training part."""
     center, spread = features[fold.train].mean(axis=0), features[fold.train].std(axis=0)
     scaled: NDArray[np.float64] = (features - center) / np.where(spread > 1e-12, spread, 1.0)
     return scaled

@@ -15,6 +15,8 @@ from typing import Any, ClassVar, Literal
 
 from emoviews.configs import FineTuningConfig, LabelBudget, PretrainingConfig, Scaling, Validation
 
+BaselineMethod = Literal["logistic_regression", "linear_svm"]
+
 RANDOM = "random"
 """The `init` of an encoder that was not pre-trained; otherwise `init` is the id of the pre-training job."""
 
@@ -100,18 +102,26 @@ class FineTuningJob(Job):
 
 @dataclass(frozen=True)
 class BaselineJob(Job):
-    """A simple classifier on a view's standardised features (averaged over frames, where the view has them).
+    """A simple classifier on standardised features: a view's own (averaged over frames), or what an encoder makes of them.
 
     Its one hyper-parameter, the regularisation, is chosen on the same validation data that stops the neural trainings.
+
+    Attributes:
+        view: (label, fingerprint).
+        method: the classifier.
+        budget, validation, repeat: as for `FineTuningJob`.
+        init: empty for the view's own features; for a probe on a frozen encoder's embeddings `random`, or the id of a
+            pre-training job.
     """
 
     kind: ClassVar[str] = "baseline"
 
     view: tuple[str, str]
-    method: Literal["logistic_regression", "linear_svm"]
+    method: BaselineMethod
     budget: LabelBudget = LabelBudget()
     validation: Validation = "full"
     repeat: int = 0
+    init: str = ""
 
 
 @dataclass(frozen=True)

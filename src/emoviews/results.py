@@ -275,7 +275,7 @@ def _prediction_rows(result: JobResult) -> list[tuple[str, str, str, str, str]]:
 
 def _tidy_row(job_id: str, job: dict[str, Any], all_jobs: dict[str, dict[str, Any]]) -> dict[str, Any]:
     """The descriptive columns of one job."""
-    init = job.get("init")
+    init = job.get("init") or None
     pretraining = job if job["kind"] == "pretraining" else all_jobs.get(init or "", {})
     budget = job.get("budget") or {}
     view = job["view"][0] if "view" in job else "+".join(label for label, _ in job["views"])

@@ -40,7 +40,7 @@ def test_how_many_jobs_there_are() -> None:
     kinds = Counter(job.kind for job in SPARSE.jobs(PLAN))
     runs = 3 * 2 * 2 * 2  # folds, views, fractions, repeats
     # Logistic regression and SVM; all labels leave nothing to draw, so their repeats would be the same job.
-    assert kinds == {"pretraining": 3, "finetuning": 4 * runs, "baseline": 2 * (runs - 3 * 2)}
+    assert kinds == {"pretraining": 3, "finetuning": 4 * runs, "baseline": 4 * (runs - 3 * 2)}
 
 
 def test_pretraining_is_of_the_folds_own_split_and_shared() -> None:
@@ -48,7 +48,7 @@ def test_pretraining_is_of_the_folds_own_split_and_shared() -> None:
     first = {job.fold: job for job in jobs if job.kind == "pretraining"}
     for job in jobs:
         assert job.split == FOLDS[job.fold]
-        if getattr(job, "init", "random") != "random":
+        if getattr(job, "init", "") not in ("", "random"):
             assert job.init == first[job.fold].id
 
 
@@ -108,10 +108,10 @@ def results(toy: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 def test_the_table_can_be_computed_again_from_the_saved_predictions(results: Results) -> None:
     table = SPARSE.tables(results)["UAR by share of labels"]
-    assert len(table) == 2 * 6 * 2
+    assert len(table) == 2 * 8 * 2
     assert table["method"].unique().tolist() == [
         *("supervised from scratch", "pre-trained, tuned", "pre-trained, frozen", "random, frozen"),
-        *("logistic regression", "linear SVM"),
+        *("pre-trained, probe", "random, probe", "logistic regression", "linear SVM"),
     ]
     jobs = {job.id: job for job in SPARSE.jobs(PLAN) if job.kind != "pretraining"}
     said = results.frame("SELECT job_id, y_true, y_pred FROM predictions")
@@ -120,6 +120,8 @@ def test_the_table_can_be_computed_again_from_the_saved_predictions(results: Res
         for name, job in jobs.items():
             method = getattr(job, "method", "").replace("logistic_regression", "logistic regression")
             method = method.replace("linear_svm", "linear SVM")
+            if method and job.init:
+                method = f"{'random' if job.init == 'random' else 'pre-trained'}, probe"
             if not method:
                 start = "random" if job.init == "random" else "pre-trained"
                 method = f"{start}, {'frozen' if job.frozen else 'tuned'}"
@@ -171,9 +173,11 @@ def test_the_whole_experiment_on_a_small_corpus(toy: Any, tmp_path: Path) -> Non
         results.add_utterances(workspace.table, list(workspace.durations))
         assert run_planned(SPARSE.jobs(plan), workspace, results, workers=1) == []
         table = SPARSE.tables(results)["UAR by share of labels"]
-    assert len(table) == 2 * 6
-    assert table["n_jobs"].tolist() == [2] * 12
+    assert len(table) == 2 * 8
+    assert table["n_jobs"].tolist() == [2] * 16
     assert set(table["n_labels"]) == {6.0}
-    neural = ~table["method"].isin(["logistic regression", "linear SVM"])
+    neural = table["method"].isin(
+        ["supervised from scratch", "pre-trained, tuned", "pre-trained, frozen", "random, frozen"]
+    )
     assert table.drop(columns="epochs_run").notna().all(axis=None)
     assert (table["epochs_run"].notna() == neural).all()

@@ -1,8 +1,9 @@
 """Figure 3: few labels. Supervised from scratch against pre-trained, on the same label subsets, with simple baselines beside.
 
 For every fraction, fold and repeat: each view's encoder trained from scratch, pre-trained and tuned, pre-trained and frozen
-(a probe), random and frozen (what the architecture alone gives); logistic regression and a linear SVM on standardised
-features. The interval of a mean is a bootstrap that resamples speakers, since utterances of one speaker are not independent.
+(the paper's head on an encoder that stays as it is), random and frozen; a probe on the embeddings of the last two by logistic
+regression, which does not depend on how a head is trained; logistic regression and a linear SVM on standardised features. The
+interval of a mean is a bootstrap that resamples speakers, since utterances of one speaker are not independent.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import pandas as pd
 from emoviews import statistics
 from emoviews.configs import LabelBudget
 from emoviews.experiments import Experiment, Plan
-from emoviews.jobs import RANDOM, BaselineJob, FineTuningJob, Job
+from emoviews.jobs import RANDOM, BaselineJob, BaselineMethod, FineTuningJob, Job
 from emoviews.results import Results
 from emoviews.seeds import derive_seed
 
@@ -24,12 +25,14 @@ METHODS: Final = {
     ("finetuning", "pretrained", False): "pre-trained, tuned",
     ("finetuning", "pretrained", True): "pre-trained, frozen",
     ("finetuning", "random", True): "random, frozen",
+    ("logistic_regression", "pretrained", False): "pre-trained, probe",
+    ("logistic_regression", "random", False): "random, probe",
     ("logistic_regression", "", False): "logistic regression",
     ("linear_svm", "", False): "linear SVM",
 }
 """(method, init, frozen) → what the table calls it, in the order of its rows."""
 
-BASELINES: Final = ("logistic_regression", "linear_svm")
+BASELINES: Final[tuple[BaselineMethod, ...]] = ("logistic_regression", "linear_svm")
 
 
 class Sparse(Experiment):
@@ -54,9 +57,11 @@ class Sparse(Experiment):
                                 found.append(FineTuningJob(*common, view, config, init, frozen, budget, rule, repeat))
                         # All labels leave nothing to draw, and these have no random start: one repeat says it all.
                         if fraction < 1.0 or repeat == 0:
+                            simple: list[tuple[BaselineMethod, str]] = [(method, "") for method in BASELINES]
+                            simple += [("logistic_regression", init) for init in (RANDOM, pretraining.id)]
                             found += [
-                                BaselineJob(*common, view, method, budget, plan.validation, repeat)
-                                for method in BASELINES
+                                BaselineJob(*common, view, method, budget, plan.validation, repeat, init)
+                                for method, init in simple
                             ]
         return found
 

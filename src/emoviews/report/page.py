@@ -54,6 +54,8 @@ _METHOD_NOTES: Final = {
     PRETRAINED: "the same, but the encoder starts from contrastive pre-training on training recordings without labels",
     METHODS["finetuning", "pretrained", True]: "the pre-trained encoder stays as it is, only the classifier is trained",
     METHODS["finetuning", "random", True]: "the encoder was never trained: what its architecture alone gives",
+    METHODS["logistic_regression", "pretrained", False]: "logistic regression on what the pre-trained encoder gives",
+    METHODS["logistic_regression", "random", False]: "logistic regression on what the untrained encoder gives",
     METHODS["logistic_regression", "", False]: "on the view's features, averaged over time; the simple baseline",
     METHODS["linear_svm", "", False]: "on the same features",
 }
