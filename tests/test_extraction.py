@@ -568,6 +568,7 @@ def test_processes_that_do_not_start_are_no_fault_of_the_recordings(tmp_path: Pa
 
 EXTRACTION = """
 import json
+import signal
 import sys
 import time
 from pathlib import Path
@@ -577,6 +578,7 @@ from emoviews.table import read_table
 from emoviews.views import ViewRequest
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run in a shell's background
     folder, store, workers, pause = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4])
     extraction.FLUSH_SECONDS = 0.0
     advance = Progress.advance
