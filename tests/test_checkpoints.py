@@ -144,7 +144,8 @@ def test_a_failed_replacement_leaves_the_old_one_whole(
 
 def test_another_view_or_extraction_is_refused(checkpoint: Checkpoint) -> None:
     with pytest.raises(CheckpointError, match=r"has the views mfcc, speech_model\(.*\), not egemaps"):
-        checkpoint.view("egemaps", FUNCTIONALS.fingerprint)
+        checkpoint.view("egemaps", "111111111111")
+    assert checkpoint.view("in other words", FRAMES.fingerprint) is checkpoint.views["mfcc"]
     with pytest.raises(CheckpointError) as caught:
         checkpoint.view("mfcc", "000000000000")
     assert FRAMES.fingerprint in str(caught.value)

@@ -275,3 +275,63 @@ def test_nothing_slow_is_imported_for_help() -> None:
     code = "import sys, emoviews.cli; print(sorted({'torch', 'pandas', 'transformers', 'sklearn'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_speakers_from_paths(world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for emotion in ("anger", "joy"):
+        for speaker in ("ann", "bob", "cy"):
+            (tmp_path / "own" / emotion).mkdir(parents=True, exist_ok=True)
+            tone(tmp_path / "own" / emotion / f"{speaker}-{emotion}.wav")
+    arguments = ["corpus", "folder", tmp_path / "own", "--out", tmp_path / "t.csv"]
+    assert run(*arguments) == 0
+    assert run("check", tmp_path / "t.csv", "--store", tmp_path / "store", "--workers", 1) == 1
+    assert "--speaker" in capsys.readouterr().err
+    assert run(*arguments, "--speaker", r"/(\w+)-") == 0
+    written = pd.read_csv(tmp_path / "t.csv", dtype=str)
+    assert sorted(set(written["speaker"])) == sorted(set(written["group"])) == ["ann", "bob", "cy"]
+    fails(capsys, 2, "finds no speaker in 4 of 6 paths, e.g. anger/bob-anger.wav", *arguments, "--speaker", "ann")
+    fails(capsys, 2, "no regular expression", *arguments, "--speaker", "(")
+
+
+def test_speakers_without_labels(
+    world: Path, table: pd.DataFrame, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    few = table.assign(emotion=table["emotion"].where(table["speaker"].isin(["S01", "S02", "S03"]), ""))
+    arguments = ["--store", world / "store", *QUICK]
+    path = write(few, world, "few.csv")
+    assert run("pretrain", path, "--views", VIEWS, "--out", tmp_path / "c", *arguments) == 0
+    finetune = ["finetune", path, "--view", "mfcc", "--out", tmp_path / "r", *arguments]
+    assert run(*finetune, "--init", tmp_path / "c") == 0
+    printed = capsys.readouterr()
+    assert "3 groups without any label (36 recordings) are trained on, never tested." in printed.err
+    rows = pd.read_csv(tmp_path / "r" / "results.csv")
+    assert set(rows["fold"]) == {"S01", "S02", "S03"}
+    assert set(rows["temperature"]) == {0.5}, "what the checkpoint was made with is not in the rows"
+    assert set(rows["pretraining_data"]) == {"all"}
+    fails(
+        capsys, 1, "pre-trained with preset 'default'", *finetune, "--init", tmp_path / "c", "--preset", "paper-table"
+    )
+    fails(capsys, 1, "scaling", *finetune, "--init", tmp_path / "c", "--scaling", "none")
+
+
+def test_wrong_use_is_said_before_any_work(world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    common = ["--store", world / "store", "--out", tmp_path / "r"]
+    fails(capsys, 2, "at least 2; got mfcc", "pretrain", world / "t.csv", "--views", "mfcc", *common)
+    fails(capsys, 2, "at least 2; got mfcc", "reproduce", world / "t.csv", "--views", "mfcc", *common)
+    fails(capsys, 2, "repeats must be 1", "reproduce", world / "t.csv", "--views", VIEWS, "--repeats", "0", *common)
+    fails(capsys, 2, "no loss called", "pretrain", world / "t.csv", "--views", VIEWS, "--training.loss", "no", *common)
+    fails(capsys, 2, "no device 'gpu'", "pretrain", world / "t.csv", "--views", VIEWS, "--device", "gpu", *common)
+    fails(capsys, 2, "no such file", "pretrain", world / "t.csv", "--config", tmp_path / "c.yaml", *common)
+    (tmp_path / "empty.csv").write_text("path,emotion\n")
+    fails(capsys, 2, "has no rows", "check", tmp_path / "empty.csv", "--store", tmp_path / "store")
+    assert not (tmp_path / "r").exists()
+
+
+def test_long_recordings_are_said_to_be_cut(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tone(tmp_path / "long.wav", seconds=16)
+    (tmp_path / "t.csv").write_text("path\nlong.wav\n")
+    arguments = ["extract", tmp_path / "t.csv", "--store", tmp_path / "store", "--workers", 1, "--views"]
+    assert run(*arguments, "mfcc") == 0
+    assert "1 recordings are longer than a view takes" in capsys.readouterr().err
+    assert run(*arguments, "mfcc(maximum_seconds=20)") == 0
+    assert "longer" not in capsys.readouterr().err

@@ -256,9 +256,22 @@ def test_full_validation_is_the_whole_group(toy: Any, tmp_path: Path) -> None:
     workspace = some.workspace(tmp_path)
     _, validation = budget_indices(workspace, workspace.folds["A"], LabelBudget(0.1), "full", 0)
     assert set(validation) == set(range(26, 48))
-    none = relabelled(toy, range(24, 48), "").workspace(tmp_path)
-    assert "no utterance of its validation part has a label" in error(none, finetuning(none))
-    assert not run(none, finetuning(none, validation="budget"))[0].error
+    silent = relabelled(toy, range(24, 48), "")
+    split = silent.table.assign(split=["test"] * 24 + ["val"] * 24 + ["train"] * 72)
+    none = dataclasses.replace(silent, table=split).workspace(tmp_path, folds="official")
+    job = finetuning(none, fold="official")
+    assert "no utterance of its validation part has a label" in error(none, job)
+    assert not run(none, finetuning(none, fold="official", validation="budget"))[0].error
+
+
+def test_groups_without_labels_train_and_are_never_tested(toy: Any, tmp_path: Path) -> None:
+    workspace = relabelled(toy, range(24, 48), "").workspace(tmp_path)  # all of speaker B
+    assert sorted(workspace.folds) == ["A", "C", "D", "E"]
+    for fold in workspace.folds.values():
+        assert set(range(24, 48)) <= set(fold.train)
+    assert set(workspace.folds["A"].validation) == set(range(48, 72))
+    assert workspace.warnings == ["1 groups without any label (24 recordings) are trained on, never tested."]
+    assert not run(workspace, finetuning(workspace))[0].error
 
 
 def test_a_class_with_one_example(toy: Any, tmp_path: Path) -> None:
@@ -283,8 +296,10 @@ def test_labels_that_can_not_be_learnt(toy: Any, tmp_path: Path) -> None:
     for job in (finetuning(single), BaselineJob(*common(single), view(single), "linear_svm")):
         assert "at least 2 emotions; the table's labels: joy" in error(single, job)
     one(none, pretraining(none))  # which needs no labels
-    test = relabelled(toy, range(24), "").workspace(tmp_path)
-    assert "Fold A: no test utterance has a label" in error(test, finetuning(test))
+    split = relabelled(toy, range(24), "")
+    split = dataclasses.replace(split, table=split.table.assign(split=["test"] * 24 + ["val"] * 24 + ["train"] * 72))
+    test = split.workspace(tmp_path, folds="official")
+    assert "Fold official: no test utterance has a label" in error(test, finetuning(test, fold="official"))
 
 
 def test_groups(toy: Any, tmp_path: Path) -> None:
@@ -320,6 +335,7 @@ def test_recordings_that_failed_are_left_out_and_said_to_be(toy: Any, tmp_path: 
     assert len(workspace.table) == len(workspace.sources) == len(workspace.data(view(workspace)[0])) == 118
     assert workspace.warnings == ["2 of 120 utterances could not be extracted and are left out (first: it is silent)"]
     assert metric(one(workspace, finetuning(workspace)), "test", "n") == 23
+    assert workspace.hashes == toy.workspace(tmp_path).hashes  # so that a checkpoint of other views still fits
     with pytest.raises(StoreError, match="No utterance of the table can be used: nothing to hear"):
         dataclasses.replace(toy, errors=dict.fromkeys(range(120), "nothing to hear")).write(tmp_path / "s").workspace(
             tmp_path

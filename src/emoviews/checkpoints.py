@@ -68,15 +68,15 @@ class Checkpoint:
         Raises:
             CheckpointError: no such view, or another fingerprint; both values are named.
         """
+        same = [view for view in self.views.values() if view.spec.fingerprint == fingerprint]
+        if same:  # the same extraction, in whatever words it was asked for
+            return same[0]
         if label not in self.views:
             raise CheckpointError(f"The checkpoint has the views {', '.join(self.views)}, not {label}.")
-        found = self.views[label].spec.fingerprint
-        if found != fingerprint:
-            raise CheckpointError(
-                f"The checkpoint's {label} was trained on the extraction {found}; the store's is {fingerprint}. Extract with "
-                "the parameters the checkpoint names in its emoviews.json, or pre-train again."
-            )
-        return self.views[label]
+        raise CheckpointError(
+            f"The checkpoint's {label} was trained on the extraction {self.views[label].spec.fingerprint}; the store's is "
+            f"{fingerprint}. Extract with the parameters the checkpoint names in its emoviews.json, or pre-train again."
+        )
 
 
 def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
     from emoviews.engine import Workspace
     from emoviews.jobs import JobResult
+    from emoviews.statistics import Interval
     from emoviews.views import ViewRequest
 
 app = App(
@@ -84,6 +86,7 @@ class Options:
         seed: from which all random choices derive.
         device: cpu, cuda, ….
         workers: processes; all cores by default.
+        threads: of each training on the CPU; the results' last bits depend on it, but not on the number of processes.
         allow_speaker_overlap: go on although a speaker is on both sides of a split.
     """
 
@@ -98,11 +101,12 @@ class Options:
     seed: int = 0
     device: str = "cpu"
     workers: int | None = None
+    threads: int = 1
     allow_speaker_overlap: Annotated[bool, Parameter(negative=())] = False
 
 
 @app.command
-def corpus(name: str, root: Path, *, out: Path, preset: str | None = None) -> Path:
+def corpus(name: str, root: Path, *, out: Path, preset: str | None = None, speaker: str | None = None) -> Path:
     """Parse a published corpus (or a folder of recordings) into an utterance table.
 
     Args:
@@ -110,16 +114,22 @@ def corpus(name: str, root: Path, *, out: Path, preset: str | None = None) -> Pa
         root: the corpus' folder; for `synthetic`, where its recordings are written.
         out: the table to write: .csv, .tsv or .parquet.
         preset: a selection the corpus defines, e.g. iemocap-4.
+        speaker: where a path names its speaker, as a regular expression searched in it: the bracketed part, or all of the
+            match, e.g. "S[0-9]+" for anger/S07_12.wav. For corpora that do not know their speakers, such as `folder`.
     """
     from emoviews.corpora import CORPORA
     from emoviews.table import write_table
 
     parser = CORPORA.load(name)
     parsed = parser.parse(root.absolute(), preset)
-    write_table(parsed.table, out)
-    _out.print(f"{parser.title}: {len(parsed.table)} utterances written to {out}")
-    _print_counts(parsed.table)
-    for warning in parsed.warnings:
+    table, warnings = parsed.table, list(parsed.warnings)
+    if speaker is not None:
+        table = _name_speakers(table, root.absolute(), speaker)
+        warnings = [warning for warning in warnings if "speaker" not in warning]
+    write_table(table, out)
+    _out.print(f"{parser.title}: {len(table)} utterances written to {out}")
+    _print_counts(table)
+    for warning in warnings:
         _warn(warning)
     _out.print(f"Licence:  {parser.licence}")
     _out.print(f"Citation: {parser.citation}")
@@ -170,8 +180,13 @@ def check(table: Path, *, store: Path | None = None, workers: int | None = None)
     for leak in leaks:
         (_warn if leak.severity == "error" else _say)(str(leak))
     if len(groups) < 3:
-        _warn(f"{len(groups)} group(s): training, validating and testing on different speakers needs at least 3.")
-    healthy = usable.all() and not duplicates and not any(leak.severity == "error" for leak in leaks)
+        _warn(
+            f"{len(groups)} group(s): training, validating and testing on different speakers needs at least 3. Fill in the "
+            "column 'speaker', e.g. by: emoviews corpus folder ROOT --out TABLE --speaker PATTERN"
+        )
+    healthy = (
+        usable.all() and not duplicates and len(groups) >= 3 and not any(leak.severity == "error" for leak in leaks)
+    )
     _out.print("No problem found." if healthy else "There are problems; see above.")
     if not healthy:
         raise SystemExit(1)
@@ -215,6 +230,11 @@ def extract(
         f"{readable_seconds(report.wall_seconds)}, {rate:.4f} s a second), {report.n_present} were there, "
         f"{len(report.failures)} can't be used. Store: {folder}"
     )
+    if report.n_cropped:
+        _warn(
+            f"{report.n_cropped} recordings are longer than a view takes (15 s by default); of these it sees the start alone. "
+            "Views take maximum_seconds, e.g. mel_spectrogram(maximum_seconds=30)."
+        )
     for failure in report.failures[:10]:
         _warn(f"{failure.id}: {failure.error}")
     if report.failures:
@@ -244,6 +264,7 @@ def pretrain(
     """
     from emoviews.experiments import plan_for
 
+    _require_pretrainable(views, training)
     workspace = _workspace(table, out, views, options, "pretrain", training=training)
     plan = plan_for(workspace, workspace.config.corpus, preset=options.preset, pretraining=training, seed=options.seed)
     jobs = plan.pretrainings()
@@ -321,10 +342,11 @@ def finetune(
         for repeat in range(repeats)
     ]
     rows, failed = _run(workspace, "finetune", jobs, options, training=training)
-    _require_success(failed, out)
     rows = rows[rows["job_id"].isin({job.id for job in jobs})]
     with Results(out) as results:
-        _print_scores(rows, results, workspace)
+        if (rows["split"] == "test").any():
+            _print_scores(rows, results, workspace)
+    _require_success(failed, out)
     return out
 
 
@@ -363,6 +385,9 @@ def reproduce(
 
     for fraction in fractions:
         LabelBudget(fraction)
+    if repeats < 1:
+        raise UsageError(f"repeats must be 1 or more; got {repeats}.")
+    _require_pretrainable(views, pretraining)
     chosen = {name: EXPERIMENTS.load(name) for name in experiments}
     workspace = _workspace(table, out, views, options, "reproduce", pretraining=pretraining, finetuning=finetuning)
     _require_labels(workspace)
@@ -449,6 +474,8 @@ def _launch(
     Args:
         config: a YAML file with values for the command's options, as the effective configuration is printed.
     """
+    if config is not None and not config.is_file():
+        raise UsageError(f"--config {config}: there is no such file.")
     app.config = () if config is None else (Yaml(config, must_exist=True, use_commands_as_keys=False),)
     return app(tokens, exit_on_error=False, print_error=True, error_console=_note, result_action="return_value")
 
@@ -509,6 +536,7 @@ def _workspace(
     from emoviews.engine import Workspace, WorkspaceConfig
     from emoviews.table import apply_label_map, keep_labels, read_table
 
+    _require_device(options.device)
     frame = apply_label_map(read_table(table), options.label_map or {})
     if options.labels:
         frame = keep_labels(frame, options.labels)
@@ -521,6 +549,7 @@ def _workspace(
         folds=options.folds,
         scaling=options.scaling,
         device=options.device,
+        threads=options.threads,
         allow_speaker_overlap=options.allow_speaker_overlap,
     )
     workspace = Workspace(config)
@@ -528,10 +557,9 @@ def _workspace(
     _say(yaml.safe_dump(_effective(options, configs), sort_keys=False, default_flow_style=None).rstrip())
     for warning in workspace.warnings:
         _warn(warning)
-    leaks = {(leak.column, leak.count) for found in workspace.leaks.values() for leak in found}
-    shown = next((leak for found in workspace.leaks.values() for leak in found), None)
-    if shown is not None:
-        _warn(f"{shown} ({len(leaks)} kinds of overlap over all folds; see the report)")
+    kinds = {leak.column: leak for found in workspace.leaks.values() for leak in found}
+    for leak in kinds.values():
+        _warn(str(leak))
     return workspace
 
 
@@ -539,6 +567,29 @@ def _folds(workspace: Workspace, chosen: Sequence[str]) -> list[str]:
     if unknown := [name for name in chosen if name not in workspace.folds]:
         raise UsageError(f"There is no fold {unknown[0]!r}. Folds: {', '.join(workspace.folds)}.")
     return list(chosen) or list(workspace.folds)
+
+
+def _require_device(name: str) -> None:
+    import torch
+
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise UsageError(f"There is no device {name!r}; expected cpu, cuda or cuda:N.") from error
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise UsageError(
+            f"--device {name}: torch {torch.__version__} sees no CUDA device here. Use cpu, or install another."
+        )
+
+
+def _require_pretrainable(views: Sequence[str], training: PretrainingConfig) -> None:
+    from emoviews.losses import LOSSES
+
+    if len(views) < 2:
+        raise UsageError(
+            f"Pre-training aligns views with each other and needs at least 2; got {', '.join(views) or 'none'}."
+        )
+    LOSSES.load(training.loss)
 
 
 def _folder_name(fold: str) -> str:
@@ -549,6 +600,25 @@ def _folder_name(fold: str) -> str:
     """
     plain = re.sub(r"[^\w+. -]", "_", fold).lstrip(".")[:80]
     return plain if plain == fold else f"{plain}-{hashlib.sha256(fold.encode()).hexdigest()[:6]}"
+
+
+def _name_speakers(table: pd.DataFrame, root: Path, pattern: str) -> pd.DataFrame:
+    """Fill in the speakers (and groups) that the corpus leaves empty, from the paths below `root`."""
+    try:
+        search = re.compile(pattern).search
+    except re.error as error:
+        raise UsageError(f"--speaker {pattern!r} is no regular expression: {error}.") from error
+    paths = [Path(path) for path in table["path"]]
+    names = [p.relative_to(root).as_posix() if p.is_relative_to(root) else p.name for p in paths]
+    found = [search(name) for name in names]
+    speakers = [(m[1] if m.re.groups else m[0]) if m else "" for m in found]
+    if missing := [name for name, named in zip(names, speakers, strict=True) if not named]:
+        raise UsageError(
+            f"--speaker {pattern!r} finds no speaker in {len(missing)} of {len(names)} paths, e.g. {missing[0]}. Give a "
+            "pattern that every path has, or fill in the column 'speaker' of the table."
+        )
+    speaker = table["speaker"].where(table["speaker"] != "", speakers)
+    return table.assign(speaker=speaker, group=table["group"].where(table["group"] != "", speaker))
 
 
 def _require_labels(workspace: Workspace) -> None:
@@ -567,6 +637,7 @@ def _run(
 
     with Results(workspace.config.folder) as results:
         results.plan(name, jobs)
+        results.remember(workspace.foreign_jobs())
         results.add_utterances(workspace.table, list(workspace.durations))
         results.describe(
             corpus=workspace.config.corpus,
@@ -610,16 +681,19 @@ def _checkpoints(init: Path, folds: Sequence[str]) -> tuple[dict[str, str], dict
     from emoviews.errors import CheckpointError
 
     inits, folders = {}, {}
+    others: list[str] = []
     for folder in sorted(
         path.parent for path in [init / "emoviews.json", *init.glob("*/emoviews.json")] if path.is_file()
     ):
         made = load_checkpoint(folder).made
         fold = made["job"]["fold"]
+        others.append(fold)
         if fold in folds:
             inits[fold], folders[made["job_id"]] = made["job_id"], folder
     if not inits:
         raise CheckpointError(
-            f"{init} holds no checkpoint for the folds {', '.join(folds)}. Make them with: emoviews pretrain TABLE --out {init}"
+            f"{init} holds no checkpoint for the folds {', '.join(folds)}; its folds: {', '.join(others) or 'none'}. Give the "
+            f"same --folds, or make them with: emoviews pretrain TABLE --out {init}"
         )
     if missing := [fold for fold in folds if fold not in inits]:
         _warn(f"{init} has no checkpoint for {', '.join(missing)}; only {', '.join(inits)} is tested.")
@@ -649,11 +723,17 @@ def _print_scores(rows: pd.DataFrame, results: Any, workspace: Workspace) -> Non
     interval = pooled_interval(test, by_job, results.speakers())
     _out.print(
         f"mean UAR {test['uar'].mean():.3f} over {test['fold'].nunique()} folds and {test['repeat'].nunique()} repeats; pooled "
-        f"{interval.estimate:.3f}, 95 % interval {interval.low:.3f} to {interval.high:.3f} (bootstrap over speakers); "
+        f"{interval.estimate:.3f}, {_said(interval)}; "
         f"chance {1 / len(workspace.labels):.3f}"
     )
     _print_confusion(pooled["y_true"], pooled["y_pred"], workspace.labels)
     _out.print(f"Saved in {results.path.parent}")
+
+
+def _said(interval: Interval) -> str:
+    if math.isnan(interval.low):
+        return "no interval, as there is one test speaker"
+    return f"95 % interval {interval.low:.3f} to {interval.high:.3f} (bootstrap over speakers)"
 
 
 def _print_confusion(y_true: pd.Series[str], y_pred: pd.Series[str], labels: Sequence[str]) -> None:

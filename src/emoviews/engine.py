@@ -61,6 +61,7 @@ class WorkspaceConfig:
             group a fold of its own.
         scaling: `zscore` (statistics of the fold's training part) or `none`.
         device: `cpu`, `cuda`, ….
+        threads: of each job on the CPU, in whichever process it runs: other numbers of threads give other last bits.
         checkpoints: pre-training job → folder, for checkpoints that do not lie below the run folder.
         allow_speaker_overlap: turn a speaker on both sides of a split from an error into a warning.
     """
@@ -73,6 +74,7 @@ class WorkspaceConfig:
     folds: int | Literal["official"] | None = None
     scaling: Scaling = "zscore"
     device: str = "cpu"
+    threads: int = 1
     checkpoints: Mapping[str, Path] | None = None
     allow_speaker_overlap: bool = False
 
@@ -92,7 +94,8 @@ class Workspace:
         self.warnings: list[str] = []
         self.specs = {request.label: request.make().spec for request in config.views}
         self._stores = {label: ViewStore(config.store, spec) for label, spec in self.specs.items()}
-        self.table, self.sources = self._present(config.table)
+        usable, self.sources = self._present(config.table)
+        self.table = config.table[usable].reset_index(drop=True)
         self.table_hash = self._hash()
         self._data: dict[str, ViewData] = {}
         self._means: dict[str, NDArray[np.float64]] = {}
@@ -101,9 +104,12 @@ class Workspace:
         self.labels: tuple[str, ...] = tuple(labels)
         numbers = {label: number for number, label in enumerate(labels)}
         self.targets: NDArray[np.int64] = np.array([numbers.get(e, -1) for e in self.table["emotion"]], dtype=np.int64)
-        self.folds = {fold.name: fold for fold in self._make_folds()}
-        self.hashes = {name: splits.split_hash(fold, list(self.table["id"])) for name, fold in self.folds.items()}
-        self.leaks = {name: self._audit(fold) for name, fold in self.folds.items()}
+        # Folds are those of the whole table, so that a recording that can't be used moves no other to another fold.
+        whole = self._make_folds(config.table)
+        ids = list(config.table["id"])
+        self.hashes = {fold.name: splits.split_hash(fold, ids) for fold in whole}
+        self.folds = {fold.name: _restricted(fold, usable) for fold in whole}
+        self.leaks = {name: self.audit(fold.parts) for name, fold in self.folds.items()}
         for fold in self.folds.values():
             if absent := self.absent(fold.test):
                 self.warnings.append(f"Fold {fold.name}: no test utterance is labelled {', '.join(absent)}.")
@@ -119,8 +125,8 @@ class Workspace:
         """Labels that none of these utterances has."""
         return [self.labels[i] for i in sorted(set(range(len(self.labels))) - set(self.targets[indices].tolist()))]
 
-    def _present(self, table: pd.DataFrame) -> tuple[pd.DataFrame, list[Source]]:
-        """The rows that every view has; rows whose extraction failed are left out and said to be."""
+    def _present(self, table: pd.DataFrame) -> tuple[NDArray[np.bool_], list[Source]]:
+        """Which rows every view has, and their sources; rows whose extraction failed are left out and said to be."""
         sources = locate(table, self.config.store)
         stores = list(self._stores.items())
         lacking = {label: [s for s in sources if s.key and not s.error and s.key not in view] for label, view in stores}
@@ -140,21 +146,50 @@ class Workspace:
                 f"(first: {next(s.error for s, u in zip(sources, usable, strict=True) if not u)})"
             )
         kept = [source for source, good in zip(sources, usable, strict=True) if good]
-        return table[usable].reset_index(drop=True), kept
+        return usable, kept
 
-    def _make_folds(self) -> list[splits.Fold]:
-        groups, folds = list(self.table["group"]), self.config.folds
+    def _make_folds(self, table: pd.DataFrame) -> list[splits.Fold]:
+        """Leave one group out among the groups with labels; the others, of which nothing can be tested, always train."""
+        folds = self.config.folds
         if folds == "official":
-            return [splits.official_split(list(self.table["split"]))]
+            return [splits.official_split(list(table["split"]))]
+        with_labels = set(table["group"][table["emotion"] != ""]) or set(table["group"])
+        tested = table["group"].isin(with_labels).to_numpy()
+        rows, rest = np.flatnonzero(tested), np.flatnonzero(~tested)
+        if len(rest):
+            n = table["group"][rest].nunique()
+            self.warnings.append(f"{n} groups without any label ({len(rest)} recordings) are trained on, never tested.")
+        groups = list(table["group"].iloc[rows])
         if folds is not None:
             groups = splits.merge_groups(groups, folds)
-        return splits.leave_one_group_out(groups)
+        return [
+            replace(
+                fold,
+                train=np.sort(np.concatenate([rows[fold.train], rest])),
+                validation=rows[fold.validation],
+                test=rows[fold.test],
+            )
+            for fold in splits.leave_one_group_out(groups)
+        ]
 
-    def _audit(self, fold: splits.Fold) -> list[splits.Leak]:
-        hashes = [source.key for source in self.sources]
-        overlap = self.config.allow_speaker_overlap
-        found = splits.leakage_audit(fold.parts, self.table, hashes, allow_speaker_overlap=overlap)
+    def audit(self, parts: Mapping[str, NDArray[np.int64]], validation_within_train: bool = False) -> list[splits.Leak]:
+        """What the parts share that they may; every job audits the very rows it uses.
+
+        Raises:
+            LeakageError: they share a speaker, a group or a recording.
+        """
+        found = splits.leakage_audit(
+            {name: rows for name, rows in parts.items() if len(rows)},
+            self.table,
+            self._keys,
+            allow_speaker_overlap=self.config.allow_speaker_overlap,
+            validation_within_train=validation_within_train,
+        )
         return splits.require_no_leakage(found)
+
+    @cached_property
+    def _keys(self) -> list[str]:
+        return [source.key for source in self.sources]
 
     @cached_property
     def durations(self) -> NDArray[np.float64]:
@@ -198,6 +233,16 @@ class Workspace:
             )
         return found
 
+    def foreign_jobs(self) -> dict[str, dict[str, Any]]:
+        """Descriptions of the pre-training jobs whose checkpoints lie elsewhere, by id."""
+        found = {}
+        for job_id, folder in (self.config.checkpoints or {}).items():
+            if (folder / "emoviews.json").is_file():
+                made = load_checkpoint(folder).made
+                if made.get("job_id") == job_id:
+                    found[job_id] = made["job"]
+        return found
+
     def checkpoint_folder(self, job_id: str) -> Path:
         """Where a pre-training job leaves its encoders."""
         return (self.config.checkpoints or {}).get(job_id, self.config.folder / CHECKPOINTS / job_id)
@@ -216,6 +261,16 @@ class Workspace:
                 f"{self.table_hash} and that fold's split {self.hashes.get(job.fold, 'does not exist')}."
             )
         return self.folds[job.fold]
+
+
+def _restricted(fold: splits.Fold, usable: NDArray[np.bool_]) -> splits.Fold:
+    """The fold over the usable rows alone, numbered anew."""
+    position = np.cumsum(usable) - 1
+
+    def part(rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        return position[rows[usable[rows]]]
+
+    return replace(fold, train=part(fold.train), validation=part(fold.validation), test=part(fold.test))
 
 
 def run_jobs(
@@ -286,8 +341,11 @@ def budget_indices(
     train = labelled[chosen]
     if validation == "budget":
         inner_train, inner_validation = splits.validation_from_budget([emotions[i] for i in train], seed=seed)
-        return train[inner_train], train[inner_validation]
+        parts = {"train": train[inner_train], "validation": train[inner_validation], "test": fold.test}
+        workspace.audit(parts, validation_within_train=True)
+        return parts["train"], parts["validation"]
     if validation == "none":
+        workspace.audit({"train": train, "test": fold.test})
         return train, np.array([], dtype=np.int64)
     other = fold.validation[targets[fold.validation] >= 0]
     if len(other) == 0:
@@ -295,6 +353,7 @@ def budget_indices(
             f"Fold {fold.name}: no utterance of its validation part has a label. Take the labels that validate out of the "
             "budget (validation 'budget'), or do without (validation 'none')."
         )
+    workspace.audit({"train": train, "validation": other, "test": fold.test})
     return train, other
 
 
@@ -306,6 +365,7 @@ def _run_pretraining(
     labels = [label for label, _ in job.views]
     _check_fingerprints(workspace, job.views)
     train, validation = (_of_kind(workspace, part, job.data) for part in (fold.train, fold.validation))
+    workspace.audit({"pretraining": np.concatenate([train, validation]), "test": fold.test})
     models, encoders = {}, {}
     for label in labels:
         spec = workspace.specs[label]
@@ -568,6 +628,13 @@ def _initial_encoder(
             f"The checkpoint was pre-trained on split {made_for}, this fold's is {workspace.hashes[fold.name]}: its training "
             "data may hold this fold's test recordings. Pre-train on the same table and folds."
         )
+    made = checkpoint.made["job"]
+    for name, mine in (("preset", preset), ("scaling", workspace.config.scaling)):
+        if made.get(name) != mine:
+            raise CheckpointError(
+                f"The checkpoint was pre-trained with {name} {made.get(name)!r}; this run has {mine!r}. Give --{name} "
+                f"{made.get(name)}, or pre-train again."
+            )
     found = checkpoint.view(label, fingerprint)
     return restored_encoder(found), found.scaler
 

@@ -38,8 +38,8 @@ def run_planned(
         jobs: what to run; equal jobs count once.
         workspace: what they are run against.
         results: where they are saved.
-        workers: processes; all cores when None. With 1 everything runs in this process, on all cores. Runs with the same
-            number of threads a job give the same numbers, bit for bit.
+        workers: processes; all cores when None. With 1 everything runs in this process. The number of processes changes no
+            number; that of threads a job (`WorkspaceConfig.threads`) changes last bits.
         what: the word on the progress bar.
         on_epoch: is told every pre-training epoch's numbers, where jobs run in this process.
 
@@ -99,7 +99,13 @@ def _run(
 ) -> Iterator[JobResult]:
     count = min(workers or available_cores(), len(jobs))
     if count <= 1:
-        yield from run_jobs(jobs, workspace, on_epoch)
+        before = torch.get_num_threads()
+        with threadpoolctl.threadpool_limits(workspace.config.threads):
+            torch.set_num_threads(workspace.config.threads)
+            try:
+                yield from run_jobs(jobs, workspace, on_epoch)
+            finally:
+                torch.set_num_threads(before)
     else:
         yield from _run_in_processes(jobs, workspace.config, count)
 
@@ -107,10 +113,10 @@ def _run(
 _workspace: Workspace | None = None  # of a worker process, opened once
 
 
-def _start_worker(config: WorkspaceConfig, threads: int) -> None:
+def _start_worker(config: WorkspaceConfig) -> None:
     global _workspace
-    torch.set_num_threads(threads)
-    threadpoolctl.threadpool_limits(threads)
+    torch.set_num_threads(config.threads)
+    threadpoolctl.threadpool_limits(config.threads)
     _workspace = Workspace(config)
 
 
@@ -121,7 +127,7 @@ def _work(job: Job) -> JobResult:
 
 def _run_in_processes(jobs: Sequence[Job], config: WorkspaceConfig, workers: int) -> Iterator[JobResult]:
     """One job a task. When a process dies, the jobs that were running are tried once more, each in a process of its own."""
-    start = (_start_worker, (config, max(1, available_cores() // workers)))
+    start = (_start_worker, (config,))
     waiting = iter(jobs)
     while True:
         lost: list[Job] = []

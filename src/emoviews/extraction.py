@@ -74,6 +74,7 @@ class ExtractionReport:
         failures: rows that could not be used.
         audio_seconds: of the rows computed now.
         wall_seconds: from start to end.
+        n_cropped: rows computed now that are longer than a view's `maximum_seconds`, of which it sees the start alone.
     """
 
     n_utterances: int
@@ -82,6 +83,7 @@ class ExtractionReport:
     failures: tuple[Failure, ...]
     audio_seconds: float
     wall_seconds: float
+    n_cropped: int = 0
 
 
 @dataclass(frozen=True)
@@ -145,7 +147,11 @@ def extract(
     if tasks:
         for view in made:  # what is wrong with a model is not the recordings' fault, and is said before any work
             view.prepare()
-    computed, seconds = 0, 0.0
+    computed, cropped, seconds = 0, 0, 0.0
+    limit = min(
+        (v.parameters.maximum_seconds or math.inf for v in made if hasattr(v.parameters, "maximum_seconds")),
+        default=math.inf,
+    )
     writer = _Writer(stores, sources)
     with Progress(len(tasks), "extract", "recordings") as progress, writer:
         run = (
@@ -165,10 +171,11 @@ def extract(
                 else:
                     computed += 1
                     seconds += outcome.source.duration_seconds
+                    cropped += outcome.source.duration_seconds > limit
                 writer.take(outcome)
     failures = tuple(Failure(ids[row], paths[row], failed[row]) for row in sorted(failed))
     write_failures(store, failures)
-    return ExtractionReport(len(table), present, computed, failures, seconds, time.monotonic() - started)
+    return ExtractionReport(len(table), present, computed, failures, seconds, time.monotonic() - started, cropped)
 
 
 def locate(table: pd.DataFrame, store: Path) -> list[Source]:

@@ -17,7 +17,7 @@ import contextlib
 import json
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -152,6 +152,12 @@ class Results:
             rows = [(experiment, job.id) for job in jobs]
             connection.executemany("INSERT OR IGNORE INTO plans VALUES (?, ?)", rows)
 
+    def remember(self, descriptions: Mapping[str, Mapping[str, Any]]) -> None:
+        """Note jobs that ran for another folder (id → description), so that rows which start from them can name them."""
+        with self._transaction() as connection:
+            rows = [(name, json.dumps(found, sort_keys=True)) for name, found in descriptions.items()]
+            connection.executemany("INSERT OR IGNORE INTO jobs VALUES (?, ?, 'elsewhere', '', 0, '', '{}')", rows)
+
     def describe(self, **values: Any) -> None:
         """Note what was run: JSON values by name."""
         with self._transaction() as connection:
@@ -204,8 +210,9 @@ class Results:
         A pre-training's `temperature` and `pretraining_data` stand in the rows of the classifiers that start from it. What a
         job used up or chose for itself (`PER_JOB`) stands in each of its rows, and a split that has nothing else in none.
         """
-        jobs = self.frame("SELECT job_id, description FROM jobs WHERE status = 'done'")
-        described = {i: json.loads(d) for i, d in zip(jobs["job_id"], jobs["description"], strict=True)}
+        jobs = self.frame("SELECT job_id, description, status FROM jobs")
+        known = {i: json.loads(d) for i, d in zip(jobs["job_id"], jobs["description"], strict=True)}
+        described = {i: known[i] for i in jobs["job_id"][jobs["status"] == "done"]}
         plans = self.frame("SELECT experiment, job_id FROM plans")
         metrics = self.frame("SELECT * FROM metrics")
         if metrics.empty:
@@ -215,7 +222,7 @@ class Results:
         ).reset_index()
         wide = wide.dropna(axis=0, how="all", subset=[c for c in wide.columns if c not in ("job_id", "split")])
         wide = wide[wide["job_id"].isin(described)]
-        described_frame = pd.DataFrame([_tidy_row(i, d, described) for i, d in described.items()])
+        described_frame = pd.DataFrame([_tidy_row(i, d, known) for i, d in described.items()])
         wide = wide.merge(described_frame, on="job_id")
         per_job = [column for column in PER_JOB if column in wide.columns]
         wide = wide.dropna(how="all", subset=sorted(set(metrics["name"]) - set(per_job)))

@@ -81,12 +81,9 @@ def leave_one_group_out(groups: Sequence[str], validation: Literal["next", "none
     needed = 3 if validation == "next" else 2
     if len(names) < needed:
         parts = "one to test, one to validate and one to train" if needed == 3 else "one to test and one to train"
-        without = (
-            "; two are enough without a validation group (validation='none')" if (needed, len(names)) == (3, 2) else ""
-        )
         raise UsageError(
             f"Expected at least {needed} groups ({parts}), got {len(names)}: {', '.join(names) or 'no rows'}. Add recordings "
-            f"of other speakers, or fill in a finer column 'group'{without}."
+            f"of other speakers, or fill in a finer column 'group'."
         )
     folds = []
     for i, name in enumerate(names):

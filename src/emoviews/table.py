@@ -124,6 +124,8 @@ def read_table(path: str | Path) -> pd.DataFrame:
         ) from error
     except (OSError, ValueError) as error:  # pandas' and pyarrow's parser errors are ValueErrors
         raise TableError(f"{path} can't be read as a table: {error}") from error
+    if frame.empty:
+        raise TableError(f"{path} has no rows; expected one row an utterance.")
     try:
         return make_table(frame, path.parent)
     except TableError as error:
