@@ -210,6 +210,19 @@ def test_a_job_whose_process_dies_is_recorded_and_the_others_finish(
         assert saved(results)["predictions"] == together["predictions"]
 
 
+def test_a_long_pretraining_says_how_it_goes(
+    toy: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(executors, "LINE_EVERY_SECONDS", 0.0)
+    workspace = toy.workspace(tmp_path)
+    jobs = [job for job in planned(workspace) if job.kind == "pretraining"][:1]
+    with Results(tmp_path) as results:
+        assert run_planned(jobs, workspace, results, workers=1) == []
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("pre-train without")]
+    assert len(lines) == jobs[0].config.epochs
+    assert lines[0].startswith(f"pre-train without {jobs[0].fold}: 1 epochs (of at most {jobs[0].config.epochs})")
+
+
 def test_processes_that_can_not_start_are_one_error(toy: Any, tmp_path: Path) -> None:
     workspace = toy.workspace(tmp_path)
     jobs = [job for job in planned(workspace, "ABC") if job.kind == "baseline"]

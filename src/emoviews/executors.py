@@ -7,6 +7,7 @@ driver saves it at once, so a stopped run loses only what was running.
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import threadpoolctl
@@ -16,7 +17,7 @@ from emoviews.checkpoints import holds_checkpoint
 from emoviews.engine import Workspace, WorkspaceConfig, run_jobs
 from emoviews.jobs import Job, JobResult, PretrainingJob
 from emoviews.processes import available_cores, spread, survives, worker_processes
-from emoviews.progress import Progress
+from emoviews.progress import LINE_EVERY_SECONDS, Progress
 from emoviews.results import Results
 
 
@@ -27,7 +28,7 @@ def run_planned(
     *,
     workers: int | None = None,
     what: str = "train",
-    on_epoch: Callable[[Job, dict[str, float]], None] = lambda job, row: None,
+    on_epoch: Callable[[Job, dict[str, float]], None] | None = None,
 ) -> list[JobResult]:
     """Run the jobs that are not finished yet, saving each result as it comes; those that failed are returned.
 
@@ -41,11 +42,13 @@ def run_planned(
         workers: processes; all cores when None. With 1 everything runs in this process. The number of processes changes no
             number; that of threads a job (`WorkspaceConfig.threads`) changes last bits.
         what: the word on the progress bar.
-        on_epoch: is told every pre-training epoch's numbers, where jobs run in this process.
+        on_epoch: is told every pre-training epoch's numbers, where jobs run in this process. None says them, a line every
+            few seconds, as worker processes do.
 
     Raises:
         EmoViewsError: results can't be saved, or worker processes can't be started.
     """
+    on_epoch = on_epoch or EpochLines()
     finished = results.finished()
     asked = {job.id: job for job in jobs}
     pending = {i: job for i, job in asked.items() if i not in finished}
@@ -110,11 +113,31 @@ def _run(
         yield from _run_in_processes(jobs, workspace.config, count)
 
 
+class EpochLines:
+    """Says how the pre-trainings of this process go, a line on standard error every few seconds."""
+
+    def __init__(self) -> None:
+        self._epochs: dict[str, int] = {}
+        self._last = time.monotonic()
+
+    def __call__(self, job: Job, row: dict[str, float]) -> None:
+        """Take an epoch's numbers (epochs are counted from where this process began)."""
+        self._epochs[job.id] = self._epochs.get(job.id, 0) + 1
+        now = time.monotonic()
+        if isinstance(job, PretrainingJob) and now - self._last >= LINE_EVERY_SECONDS:
+            self._last = now
+            watched = row.get("validation_loss", row["train_loss"])
+            done = f"{self._epochs[job.id]} epochs (of at most {job.config.epochs})"
+            print(f"pre-train without {job.fold}: {done}, validation loss {watched:.4f}", file=sys.stderr, flush=True)
+
+
 _workspace: Workspace | None = None  # of a worker process, opened once
+_lines: EpochLines | None = None
 
 
 def _start_worker(config: WorkspaceConfig) -> None:
-    global _workspace
+    global _workspace, _lines
+    _lines = EpochLines()
     torch.set_num_threads(config.threads)
     threadpoolctl.threadpool_limits(config.threads)
     _workspace = Workspace(config)
@@ -122,7 +145,8 @@ def _start_worker(config: WorkspaceConfig) -> None:
 
 def _work(job: Job) -> JobResult:
     assert _workspace is not None
-    return next(run_jobs([job], _workspace))
+    assert _lines is not None
+    return next(run_jobs([job], _workspace, _lines))
 
 
 def _run_in_processes(jobs: Sequence[Job], config: WorkspaceConfig, workers: int) -> Iterator[JobResult]:
