@@ -245,6 +245,17 @@ def test_a_moved_corpus_is_decoded_but_not_computed(tmp_path: Path, peak: OwnReq
     assert run(moved, tmp_path / "store", peak).n_present == 5
 
 
+def test_training_needs_the_store_not_the_recordings(tmp_path: Path) -> None:
+    table = table_of(*make_files(tmp_path / "a", 3))
+    run(table, tmp_path / "store", MFCC, workers=1)
+    before = locate(table, tmp_path / "store")
+    for path in table["path"]:
+        Path(path).unlink()
+    assert locate(table, tmp_path / "store") == before
+    (unknown,) = locate(table_of(tmp_path / "never.wav"), tmp_path / "store")
+    assert "no such file" in unknown.error
+
+
 def test_locate_alone_finds_a_moved_corpus_and_remembers_it(tmp_path: Path, monkeypatch) -> None:
     paths = make_files(tmp_path / "old", 3)
     run(table_of(*paths), tmp_path / "store")

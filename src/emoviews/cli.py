@@ -185,7 +185,10 @@ def check(table: Path, *, store: Path | None = None, workers: int | None = None)
             "column 'speaker', e.g. by: emoviews corpus folder ROOT --out TABLE --speaker PATTERN"
         )
     healthy = (
-        usable.all() and not duplicates and len(groups) >= 3 and not any(leak.severity == "error" for leak in leaks)
+        not report.failures
+        and not duplicates
+        and len(groups) >= 3
+        and not any(leak.severity == "error" for leak in leaks)
     )
     _out.print("No problem found." if healthy else "There are problems; see above.")
     if not healthy:

@@ -44,7 +44,9 @@ if TYPE_CHECKING:  # worker processes need no pandas, which takes longer to impo
 MAXIMUM_SECONDS: Final = 600.0
 """Longer utterances are refused: they are sessions that nobody has cut, and functionals over them mean little."""
 
-FLUSH_SECONDS: Final = 15.0
+FLUSH_SECONDS: Final = (
+    15.0  # at most; the first shards come sooner, so that short extractions can be resumed and shared
+)
 """So much work at most is lost to a kill, or done twice by two extractions into one store."""
 
 FLUSH_BYTES: Final = 64_000_000
@@ -181,15 +183,17 @@ def extract(
 def locate(table: pd.DataFrame, store: Path) -> list[Source]:
     """The source of every row: from the cache, else by decoding the recording (once; then it is cached).
 
-    A row that can't be decoded comes back with its `error` set and no key.
+    A file that is gone is what it was when it was last seen: training needs the store, not the recordings. A row that can't
+    be decoded comes back with its `error` set and no key.
     """
     sources = Sources(store)
     found = []
     wanted = _sources_of(table)
+    latest = sources.latest() if any(s.error for s in wanted) else {}
     unknown = sum(not s.error and sources.find(s) is None for s in wanted)
     with Progress(unknown, "look up recordings", "recordings") as progress:
         for source in wanted:
-            cached = None if source.error else sources.find(source)
+            cached = latest.get(source.place) if source.error else sources.find(source)
             if cached is None and not source.error:
                 cached = _decode(source)[0]
                 sources.add(cached)
@@ -229,7 +233,7 @@ class _Writer:
         self.stores, self.sources = stores, sources
         self._arrays: list[dict[str, NDArray[Any]]] = [{} for _ in stores]
         self._bytes = 0
-        self._flushed = time.monotonic()
+        self._started = self._flushed = time.monotonic()
 
     def __enter__(self) -> _Writer:
         return self
@@ -246,7 +250,9 @@ class _Writer:
         for number, array in outcome.arrays.items():
             self._arrays[number][outcome.source.key] = array
             self._bytes += array.nbytes
-        if self._bytes > FLUSH_BYTES or time.monotonic() - self._flushed > FLUSH_SECONDS:
+        now = time.monotonic()
+        patience = min(FLUSH_SECONDS, max(2.0, (now - self._started) / 4))
+        if self._bytes > FLUSH_BYTES or now - self._flushed > patience:
             self._flush()
 
     def _flush(self) -> None:

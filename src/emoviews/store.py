@@ -346,6 +346,11 @@ class Source:
     error: str = ""
 
     @property
+    def place(self) -> tuple[object, ...]:
+        """Path and segment, whatever the file holds."""
+        return (self.identity[0], *self.identity[3:])
+
+    @property
     def identity(self) -> tuple[object, ...]:
         """What must agree for the cached key to hold (NaN, which equals nothing, becomes None)."""
         numbers = (self.start_seconds, self.end_seconds, self.channel)
@@ -399,6 +404,11 @@ class Sources:
         """The cached entry of the same file, size, time and segment, if there is one."""
         known = self._known.get(source.identity)
         return None if known is None else known[1]
+
+    def latest(self) -> dict[tuple[object, ...], Source]:
+        """Path and segment (`Source.place`) → the latest usable entry, whatever the file's size and time then were."""
+        usable = sorted((entry for entry in self._known.values() if not entry[1].error), key=lambda entry: entry[0])
+        return {source.place: source for _, source in usable}
 
     def add(self, source: Source) -> None:
         """Remember a source; on disk after `flush`. What is known already, e.g. an earlier failure, is not written twice."""
