@@ -48,7 +48,7 @@ def test_no_recording_at_all_is_refused(tmp_path: Path) -> None:
 
 
 def test_no_rows_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(CorpusError, match="has no rows"):
+    with pytest.raises(TableError, match="has no rows"):
         TABLE.parse(write(tmp_path, "path\n"))
 
 

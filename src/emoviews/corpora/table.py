@@ -35,8 +35,6 @@ class Table(Corpus):
                 "For a folder of recordings with one sub-folder a class: emoviews corpus folder ROOT --out TABLE"
             )
         table = read_table(root)
-        if table.empty:
-            raise CorpusError(f"The table {root} has no rows; looked for at least one recording in its column 'path'.")
         there = exist(table["path"])
         missing = [path for path, is_there in zip(table["path"], there, strict=True) if not is_there]
         warnings = report_missing(missing, len(table), str(root))
