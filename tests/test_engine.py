@@ -274,6 +274,27 @@ def test_groups_without_labels_train_and_are_never_tested(toy: Any, tmp_path: Pa
     assert not run(workspace, finetuning(workspace))[0].error
 
 
+def test_a_group_of_which_nothing_can_be_used_is_no_fold(toy: Any, tmp_path: Path) -> None:
+    gone = dataclasses.replace(toy, errors=dict.fromkeys(range(24, 48), "not found")).write(tmp_path / "s")
+    workspace = gone.workspace(tmp_path)  # all of speaker B
+    assert sorted(workspace.folds) == ["A", "C", "D", "E"]
+    assert workspace.folds["A"].validation_group == "C"
+    assert sorted(np.concatenate(list(workspace.folds["A"].parts.values()))) == list(range(96))
+    assert "No recording of B can be used: there is no fold that tests them." in workspace.warnings
+    pretrained = pretraining(workspace)
+    one(workspace, pretrained)
+    one(workspace, finetuning(workspace, init=pretrained.id))
+    # What is left of B has no label: it trains.
+    table = relabelled(gone, [24], "").table
+    left = dataclasses.replace(gone, table=table, errors=dict.fromkeys(range(25, 48), "cut off")).write(tmp_path / "l")
+    workspace = left.workspace(tmp_path)
+    assert sorted(workspace.folds) == ["A", "C", "D", "E"]
+    assert all(24 in fold.train for fold in workspace.folds.values())
+    split = toy.table.assign(split=["train"] * 24 + ["test"] * 24 + ["train"] * 72)
+    with pytest.raises(StoreError, match="Fold official: no recording of its test part can be used"):
+        dataclasses.replace(gone, table=split).workspace(tmp_path, folds="official")
+
+
 def test_a_class_with_one_example(toy: Any, tmp_path: Path) -> None:
     workspace = relabelled(toy, [119], "disgust").workspace(tmp_path)  # said once, by speaker E
     result = one(workspace, finetuning(workspace, budget=LabelBudget(0.1), validation="budget"))

@@ -105,14 +105,19 @@ class Workspace:
         numbers = {label: number for number, label in enumerate(labels)}
         self.targets: NDArray[np.int64] = np.array([numbers.get(e, -1) for e in self.table["emotion"]], dtype=np.int64)
         # Folds are those of the whole table, so that a recording that can't be used moves no other to another fold.
-        whole = self._make_folds(config.table)
+        whole = self._make_folds(config.table, usable)
         ids = list(config.table["id"])
         self.hashes = {fold.name: splits.split_hash(fold, ids) for fold in whole}
         self.folds = {fold.name: _restricted(fold, usable) for fold in whole}
-        self.leaks = {name: self.audit(fold.parts) for name, fold in self.folds.items()}
         for fold in self.folds.values():
+            for part in ("train", "test"):
+                if part not in fold.parts:
+                    raise StoreError(
+                        f"Fold {fold.name}: no recording of its {part} part can be used. {self.warnings[0]}"
+                    )
             if absent := self.absent(fold.test):
                 self.warnings.append(f"Fold {fold.name}: no test utterance is labelled {', '.join(absent)}.")
+        self.leaks = {name: self.audit(fold.parts) for name, fold in self.folds.items()}
 
     def _hash(self) -> str:
         """Twelve hexadecimal digits over what jobs read of the table: its contract's hash, the recordings, their texts."""
@@ -148,17 +153,23 @@ class Workspace:
         kept = [source for source, good in zip(sources, usable, strict=True) if good]
         return usable, kept
 
-    def _make_folds(self, table: pd.DataFrame) -> list[splits.Fold]:
-        """Leave one group out among the groups with labels; the others, of which nothing can be tested, always train."""
+    def _make_folds(self, table: pd.DataFrame, usable: NDArray[np.bool_]) -> list[splits.Fold]:
+        """Leave one group out among those with a usable labelled recording; the others can't be tested and always train."""
         folds = self.config.folds
         if folds == "official":
             return [splits.official_split(list(table["split"]))]
-        with_labels = set(table["group"][table["emotion"] != ""]) or set(table["group"])
-        tested = table["group"].isin(with_labels).to_numpy()
+        group = table["group"]
+        with_labels = set(group[usable & (table["emotion"] != "")]) or set(group[usable])
+        tested = group.isin(with_labels).to_numpy()
         rows, rest = np.flatnonzero(tested), np.flatnonzero(~tested)
-        if len(rest):
-            n = table["group"][rest].nunique()
-            self.warnings.append(f"{n} groups without any label ({len(rest)} recordings) are trained on, never tested.")
+        left = usable[rest]
+        if left.any():
+            n = group[rest[left]].nunique()
+            self.warnings.append(
+                f"{n} groups without any label ({left.sum()} recordings) are trained on, never tested."
+            )
+        if lost := sorted(set(group[rest]) - set(group[usable])):
+            self.warnings.append(f"No recording of {', '.join(lost)} can be used: there is no fold that tests them.")
         groups = list(table["group"].iloc[rows])
         if folds is not None:
             groups = splits.merge_groups(groups, folds)

@@ -126,9 +126,9 @@ class EpochLines:
         now = time.monotonic()
         if isinstance(job, PretrainingJob) and now - self._last >= LINE_EVERY_SECONDS:
             self._last = now
-            watched = row.get("validation_loss", row["train_loss"])
-            done = f"{self._epochs[job.id]} epochs (of at most {job.config.epochs})"
-            print(f"pre-train without {job.fold}: {done}, validation loss {watched:.4f}", file=sys.stderr, flush=True)
+            name = next(name for name in ("validation_loss", "train_loss") if name in row)
+            done = f"{self._epochs[job.id]} epochs (of at most {job.config.epochs}), {name.replace('_', ' ')} {row[name]:.4f}"
+            print(f"pre-train without {job.fold}: {done}", file=sys.stderr, flush=True)
 
 
 _workspace: Workspace | None = None  # of a worker process, opened once
