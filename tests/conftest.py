@@ -17,10 +17,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from emoviews.engine import Workspace, WorkspaceConfig
 from emoviews.store import Source, Sources, ViewStore, to_storage
 from emoviews.table import make_table
 from emoviews.views import ViewRequest
+from emoviews.workspace import Workspace, WorkspaceConfig
 
 SPEAKERS = "ABCDE"
 EMOTIONS = ("anger", "neutral", "sadness")

@@ -25,8 +25,8 @@ from emoviews.checkpoints import (
     save_tensors,
 )
 from emoviews.encoders import make_encoder
-from emoviews.engine import restored_encoder
 from emoviews.errors import CheckpointError, StoreError
+from emoviews.runners._common import restored_encoder
 from emoviews.types import ViewSpec
 
 FRAMES = ViewSpec(

@@ -16,19 +16,17 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 
-from emoviews import engine
 from emoviews.configs import FineTuningConfig, LabelBudget, PretrainingConfig
-from emoviews.engine import (
-    BASELINE_REGULARISATION,
-    Workspace,
-    budget_indices,
-    fresh_encoder,
-    run_jobs,
-    standardised,
-)
+from emoviews.engine import run_jobs
 from emoviews.errors import LeakageError, StoreError, UsageError
 from emoviews.experiments import plan_for
 from emoviews.jobs import RANDOM, BaselineJob, FineTuningJob, Job, JobResult, PretrainingJob, ProbeJob
+from emoviews.runners import baseline as baseline_runner
+from emoviews.runners import finetuning as finetuning_runner
+from emoviews.runners import probe as probe_runner
+from emoviews.runners._common import budget_indices, fresh_encoder, standardised, subset_seed
+from emoviews.runners.baseline import BASELINE_REGULARISATION
+from emoviews.workspace import Workspace
 
 PRETRAINING = PretrainingConfig(batch_size=16, epochs=3)
 FINETUNING = FineTuningConfig(batch_size=8, epochs=3)
@@ -126,14 +124,14 @@ def trained(toy: Any, folder: Path, monkeypatch: pytest.MonkeyPatch, validation:
     """Everything that a fold's trainings arrive at, and what they say of the test group."""
     workspace = toy.workspace(folder, views=3)
     states: list[torch.Tensor] = []
-    plain = engine.finetune
+    plain = finetuning_runner.finetune
 
     def spied(data: Any, labels: Any, encoder: Any, classifier: Any, *rest: Any, **named: Any) -> Any:
         history = plain(data, labels, encoder, classifier, *rest, **named)
         states.extend([*encoder.state_dict().values(), *classifier.state_dict().values()])
         return history
 
-    monkeypatch.setattr(engine, "finetune", spied)
+    monkeypatch.setattr(finetuning_runner, "finetune", spied)
     first = pretraining(workspace)
     budget = LabelBudget(0.5)
     tuned = [
@@ -146,7 +144,7 @@ def trained(toy: Any, folder: Path, monkeypatch: pytest.MonkeyPatch, validation:
     fold = workspace.folds["A"]
     scalers = [workspace.scaler(label, fold) for label in workspace.specs]
     checkpoint = workspace.checkpoint(first.id)
-    monkeypatch.setattr(engine, "finetune", plain)
+    monkeypatch.setattr(finetuning_runner, "finetune", plain)
     return {
         "checkpoint": [v.tensors[name] for v in checkpoint.views.values() for name in sorted(v.tensors)],
         "classifiers": states,
@@ -205,13 +203,14 @@ def test_a_budget_is_the_same_for_all_methods_and_nested(
 ) -> None:
     workspace = toy.workspace(tmp_path)
     drawn: list[Any] = []
-    plain = engine.budget_indices
+    plain = budget_indices
 
     def spied(*given: Any) -> Any:
         drawn.append(plain(*given))
         return drawn[-1]
 
-    monkeypatch.setattr(engine, "budget_indices", spied)
+    for runner in (finetuning_runner, baseline_runner):
+        monkeypatch.setattr(runner, "budget_indices", spied)
     one(workspace, pretraining(workspace))
     init = pretraining(workspace).id
     sizes = []
@@ -495,13 +494,13 @@ def test_a_defect_is_recorded_with_its_traceback_and_the_others_go_on(
     toy: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     workspace = toy.workspace(tmp_path)
-    plain = engine.predict_probabilities
+    plain = finetuning_runner.predict_probabilities
 
     def broken(*given: Any, **named: Any) -> Any:
-        monkeypatch.setattr(engine, "predict_probabilities", plain)
+        monkeypatch.setattr(finetuning_runner, "predict_probabilities", plain)
         raise MemoryError("no room")
 
-    monkeypatch.setattr(engine, "predict_probabilities", broken)
+    monkeypatch.setattr(finetuning_runner, "predict_probabilities", broken)
     bad, good = run(workspace, finetuning(workspace), finetuning(workspace, repeat=1))
     assert "Traceback" in bad.error
     assert "MemoryError: no room" in bad.error
@@ -520,7 +519,7 @@ def test_a_baseline_is_what_scikit_learn_gives(toy: Any, tmp_path: Path, method:
     job = BaselineJob(*common(workspace), view(workspace, number), method, LabelBudget(0.25), repeat=1)
     result = one(workspace, job)
     fold = workspace.folds["A"]
-    train, validation = budget_indices(workspace, fold, job.budget, "full", engine._subset_seed(job))
+    train, validation = budget_indices(workspace, fold, job.budget, "full", subset_seed(job))
     kept = np.float16 if number == MFCC else np.float32
     rows = [np.atleast_2d(a.astype(kept)).astype(np.float32).mean(axis=0) for a in toy.arrays[job.view[0]]]
     features, emotions = np.stack(rows).astype(float), workspace.table["emotion"].to_numpy()
@@ -574,7 +573,7 @@ def planted(
         names, codes = np.unique(table[column].to_numpy().astype(str), return_inverse=True)
         parts.append(table[[column]].to_numpy() if column == "duration" else np.eye(len(names))[codes])
     embedded = torch.from_numpy(np.hstack(parts).astype(np.float32))
-    monkeypatch.setattr(engine, "embed", lambda *given, **named: embedded)
+    monkeypatch.setattr(probe_runner, "embed", lambda *given, **named: embedded)
     found = one(workspace, ProbeJob(*common(workspace), view(workspace), RANDOM)).metrics
     assert {split for split, _, _ in found} == {"test"}
     return {name: value for _, name, value in found}

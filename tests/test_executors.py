@@ -15,12 +15,12 @@ import torch
 
 from emoviews import executors
 from emoviews.configs import FineTuningConfig, LabelBudget, PretrainingConfig
-from emoviews.engine import Workspace
 from emoviews.errors import EmoViewsError
 from emoviews.executors import run_planned
 from emoviews.experiments import plan_for
 from emoviews.jobs import BaselineJob, FineTuningJob, Job, JobResult, ProbeJob
 from emoviews.results import Results
+from emoviews.workspace import Workspace
 
 
 @pytest.fixture(autouse=True)

@@ -707,5 +707,7 @@ def test_ctrl_c_keeps_what_is_done_and_shows_no_traceback_of_workers(
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGINT)  # a terminal sends it to the whole group
     _, err = process.communicate(timeout=60)
-    assert err.count("Traceback") == 1  # the driver's own KeyboardInterrupt, of which the command line makes a sentence
+    # The driver's own, of which the command line makes a sentence; it may come while a dead worker is noticed.
+    assert err.rstrip().endswith("KeyboardInterrupt")
+    assert "Process Spawn" not in err, "a worker's traceback"
     assert 0 < len(contents(tmp_path / "store")) < N_MANY

@@ -54,6 +54,8 @@ def changed(value: Any) -> Any:
                     yield dataclasses.replace(value, **{field.name: other})  # type: ignore[type-var]
         if isinstance(value, LabelBudget):
             yield from (LabelBudget(0.5), LabelBudget(None, 9), LabelBudget())
+    elif value is None:
+        yield 5
     elif isinstance(value, bool):
         yield not value
     elif isinstance(value, int | float):

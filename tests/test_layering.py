@@ -25,6 +25,8 @@ ORDER = [
         "ensembles",
         "alignment",
         "jobs",
+        "workspace",
+        "runners",
         "engine",
         "results",
         "executors",

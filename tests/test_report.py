@@ -26,6 +26,7 @@ from emoviews.experiments.sparse import EXPERIMENT as SPARSE
 from emoviews.experiments.sparse import METHODS
 from emoviews.jobs import RANDOM, FineTuningJob, Job, JobResult, Predictions, PretrainingJob, ProbeJob
 from emoviews.report import figures, page, tables, write_report
+from emoviews.report.sections import sparse as sparse_section
 from emoviews.results import Results
 from emoviews.statistics import uar_interval
 from emoviews.types import ViewSpec
@@ -332,7 +333,7 @@ def test_best_method_of_each_share(run: Path, shown: Page) -> None:
 def test_best_is_by_the_pooled_score(run: Path) -> None:
     scores = pd.read_csv(run / "tables" / "uar-by-share-of-labels.csv").query("label_fraction == 1.0").head(2)
     scores = scores.assign(pooled_uar=[0.5, 0.6], mean_uar=[0.9, 0.1])
-    (row,) = page._best_methods(scores).rows
+    (row,) = sparse_section._best_methods(scores).rows
     assert [cell.text for cell in row][2] == "60.0"
     assert row[4].text == scores["method"].iloc[1]
 
@@ -595,9 +596,9 @@ def test_of_many_speakers_the_ends_are_shown(tmp_path: Path, quick: None) -> Non
     folds = tuple(tuple(f"s{i}" for i in range(start, 60, 3)) for start in range(3))
     folder = build(tmp_path, small(folds=folds))
     shown = Page(write_report(folder))
-    assert len(shown.tables["speakers"]) - 1 == page.MOST_SPEAKERS
+    assert len(shown.tables["speakers"]) - 1 == sparse_section.MOST_SPEAKERS
     assert "Of 60 speakers the 20 highest and the 20 lowest are shown" in shown.text
-    assert pd.read_csv(folder / "tables" / "speakers.csv")["speaker"].nunique() == page.MOST_SPEAKERS
+    assert pd.read_csv(folder / "tables" / "speakers.csv")["speaker"].nunique() == sparse_section.MOST_SPEAKERS
     assert pd.read_csv(folder / "tables" / "speakers-all.csv")["speaker"].nunique() == 60
 
 
@@ -645,7 +646,7 @@ def test_an_experiment_without_its_own_section_shows_its_tables(
     tmp_path: Path, quick: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Alignment(Experiment):
-        name, title, source = "alignment", "How alike views are", "Table 3"
+        name, title, source = "novel", "How alike views are", "Table 3"
 
         def jobs(self, plan: Plan) -> list[Job]:
             return []
@@ -655,18 +656,18 @@ def test_an_experiment_without_its_own_section_shows_its_tables(
 
     class Registered:
         def names(self) -> Sequence[str]:
-            return ["alignment"]
+            return ["novel"]
 
         def load(self, name: str) -> Experiment:
             return Alignment()
 
     build(tmp_path, small())
     with sqlite3.connect(tmp_path / "results.sqlite") as connection:
-        connection.execute("UPDATE plans SET experiment = 'alignment'")
+        connection.execute("UPDATE plans SET experiment = 'novel'")
     monkeypatch.setattr(page, "EXPERIMENTS", Registered())
     shown = Page(write_report(tmp_path))
     assert "How alike views are" in shown.headings
-    assert shown.tables["alignment-pwcca"] == [["pair", "score"], ["a <-> b", "0.652"]]
+    assert shown.tables["novel-pwcca"] == [["pair", "score"], ["a <-> b", "0.652"]]
 
 
 def test_no_results_no_report(tmp_path: Path) -> None:

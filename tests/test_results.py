@@ -291,7 +291,7 @@ def test_what_is_no_results_database_is_refused(tmp_path: Path) -> None:
             other.execute(statement)
         other.close()
         version = 7 if number == 0 else 0
-        with pytest.raises(EmoViewsError, match=f"has schema version {version}; this version of EmoViews uses 1"):
+        with pytest.raises(EmoViewsError, match=f"has schema version {version}; this version of EmoViews uses {SCHEMA_VERSION}"):
             Results(folder)
     (tmp_path / "file").touch()
     with pytest.raises(EmoViewsError, match="can't be used as a results database"):

@@ -8,7 +8,7 @@ The flow goes one way, and a module imports only from what stands before it here
     losses, pretraining         encoders whose views of one utterance agree; no labels
     finetuning                  a classifier from the few labels there are
     splits, metrics, statistics speaker-disjoint folds, scores, intervals and tests
-    jobs, engine, results       what is run, how, and what is kept of it
+    jobs, runners, results      what is run, how, and what is kept of it
     experiments, report         the paper's tables and figures, from saved rows only
     cli                         one thin function a command
 

@@ -28,10 +28,10 @@ from emoviews.errors import EmoViewsError, UsageError
 if TYPE_CHECKING:
     import pandas as pd
 
-    from emoviews.engine import Workspace
     from emoviews.jobs import JobResult
     from emoviews.statistics import Interval
     from emoviews.views import ViewRequest
+    from emoviews.workspace import Workspace
 
 app = App(
     name="emoviews",
@@ -536,8 +536,8 @@ def _workspace(
     table: Path, out: Path, views: Sequence[str], options: Options, command: str, **configs: Any
 ) -> Workspace:
     """Open the table, its folds and its views, and say what is about to run."""
-    from emoviews.engine import Workspace, WorkspaceConfig
     from emoviews.table import apply_label_map, keep_labels, read_table
+    from emoviews.workspace import Workspace, WorkspaceConfig
 
     _require_device(options.device)
     frame = apply_label_map(read_table(table), options.label_map or {})

@@ -14,11 +14,12 @@ import threadpoolctl
 import torch
 
 from emoviews.checkpoints import holds_checkpoint
-from emoviews.engine import Workspace, WorkspaceConfig, run_jobs
+from emoviews.engine import run_jobs
 from emoviews.jobs import Job, JobResult, PretrainingJob
 from emoviews.processes import available_cores, spread, survives, worker_processes
 from emoviews.progress import LINE_EVERY_SECONDS, Progress
 from emoviews.results import Results
+from emoviews.workspace import Workspace, WorkspaceConfig
 
 
 def run_planned(
@@ -28,7 +29,7 @@ def run_planned(
     *,
     workers: int | None = None,
     what: str = "train",
-    on_epoch: Callable[[Job, dict[str, float]], None] | None = None,
+    on_epoch: Callable[[Job, Mapping[str, float]], None] | None = None,
 ) -> list[JobResult]:
     """Run the jobs that are not finished yet, saving each result as it comes; those that failed are returned.
 
@@ -98,7 +99,7 @@ def _run(
     jobs: Sequence[Job],
     workspace: Workspace,
     workers: int | None,
-    on_epoch: Callable[[Job, dict[str, float]], None],
+    on_epoch: Callable[[Job, Mapping[str, float]], None],
 ) -> Iterator[JobResult]:
     count = min(workers or available_cores(), len(jobs))
     if count <= 1:
@@ -120,7 +121,7 @@ class EpochLines:
         self._epochs: dict[str, int] = {}
         self._last = time.monotonic()
 
-    def __call__(self, job: Job, row: dict[str, float]) -> None:
+    def __call__(self, job: Job, row: Mapping[str, float]) -> None:
         """Take an epoch's numbers (epochs are counted from where this process began)."""
         self._epochs[job.id] = self._epochs.get(job.id, 0) + 1
         now = time.monotonic()

@@ -17,8 +17,11 @@ from emoviews.configs import FineTuningConfig, LabelBudget, PretrainingConfig, S
 
 BaselineMethod = Literal["logistic_regression", "linear_svm"]
 
+PretrainingData = Literal["all", "target", "out_of_distribution"]
+"""All utterances; those with a target emotion; those without."""
+
 RANDOM = "random"
-"""The `init` of an encoder that was not pre-trained; otherwise `init` is the id of the pre-training job."""
+"""The `init` of an encoder that was not trained before; otherwise `init` is the id of the job whose encoder is used."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +30,7 @@ class Job:
 
     Attributes:
         corpus: a name for people.
-        table: hash of the utterance table and its recordings (`engine.Workspace.table_hash`).
+        table: hash of the utterance table and its recordings (`workspace.Workspace.table_hash`).
         fold: name of the test group.
         split: `splits.split_hash` of the fold.
         preset: name of the architecture's preset.
@@ -63,15 +66,18 @@ class PretrainingJob(Job):
 
     Attributes:
         views: (label, fingerprint) of each view.
-        data: which utterances: `all`, those with a target emotion, or those without (`out_of_distribution`).
+            One view alone: two augmented versions of it are aligned (SimCLR), the baseline of a single view.
         config: the optimisation.
+        data: which utterances of the training and validation parts.
+        size: how many of the training utterances at most, drawn by the seed; all when None.
     """
 
     kind: ClassVar[str] = "pretraining"
 
     views: tuple[tuple[str, str], ...]
     config: PretrainingConfig
-    data: Literal["all", "target", "out_of_distribution"] = "all"
+    data: PretrainingData = "all"
+    size: int | None = None
 
 
 @dataclass(frozen=True)
@@ -87,6 +93,7 @@ class FineTuningJob(Job):
         frozen: only the head is trained.
         config: the optimisation.
         repeat: number of the label subset.
+        keep: leave the trained encoder as a checkpoint, for jobs whose `init` names this one.
     """
 
     kind: ClassVar[str] = "finetuning"
@@ -98,6 +105,7 @@ class FineTuningJob(Job):
     budget: LabelBudget = LabelBudget()
     validation: Validation = "full"
     repeat: int = 0
+    keep: bool = False
 
 
 @dataclass(frozen=True)
@@ -130,13 +138,43 @@ class ProbeJob(Job):
 
     Attributes:
         view: (label, fingerprint).
-        init: `random`, or the id of a pre-training job.
+        init: `random`, or the id of a pre-training or fine-tuning job.
     """
 
     kind: ClassVar[str] = "probe"
 
     view: tuple[str, str]
     init: str = RANDOM
+
+
+@dataclass(frozen=True)
+class MapJob(Job):
+    """A map in two dimensions (t-SNE) of an encoder's embeddings of the fold's test group.
+
+    Attributes:
+        view: (label, fingerprint).
+        init: `random`, or the id of a pre-training or fine-tuning job.
+    """
+
+    kind: ClassVar[str] = "map"
+
+    view: tuple[str, str]
+    init: str = RANDOM
+
+
+@dataclass(frozen=True)
+class AlignmentJob(Job):
+    """How alike two views' embeddings of the fold's test group are (PWCCA).
+
+    Attributes:
+        views: two of (label, fingerprint).
+        inits: of their encoders, in the same order: `random`, or the id of a pre-training or fine-tuning job.
+    """
+
+    kind: ClassVar[str] = "alignment"
+
+    views: tuple[tuple[str, str], tuple[str, str]]
+    inits: tuple[str, str] = (RANDOM, RANDOM)
 
 
 def _canonical(value: Any) -> Any:
@@ -178,6 +216,7 @@ class JobResult:
         metrics: (split, name, value); the split is `train`, `validation` or `test`.
         curves: (epoch counted from 1, name, value).
         predictions: of classifiers, on the test group.
+        points: (utterance id, x, y) of a map.
     """
 
     job: Job
@@ -187,3 +226,10 @@ class JobResult:
     metrics: tuple[tuple[str, str, float], ...] = ()
     curves: tuple[tuple[int, str, float], ...] = ()
     predictions: Predictions | None = None
+    points: tuple[tuple[str, float, float], ...] = ()
+
+
+def starts_from(job: Job) -> tuple[str, ...]:
+    """Ids of the jobs whose encoders this one needs."""
+    inits = [getattr(job, "init", ""), *getattr(job, "inits", ())]
+    return tuple(dict.fromkeys(init for init in inits if init not in ("", RANDOM)))

@@ -4,6 +4,7 @@
     metrics(job_id, split, name, value)
     curves(job_id, epoch, name, value)
     predictions(job_id, id, y_true, y_pred, probabilities)                  probabilities by label, as JSON
+    points(job_id, id, x, y)                                                of maps (t-SNE)
     plans(experiment, job_id)                                               which experiment asked for which job
     utterances(id, speaker, group, emotion, gender, duration_seconds)       who said what is predicted, for intervals
     run(name, value)                                                        what was run, as JSON, for the report
@@ -28,7 +29,7 @@ from emoviews.errors import EmoViewsError
 from emoviews.jobs import RANDOM, Job, JobResult
 
 FILE: Final = "results.sqlite"
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS jobs (job_id TEXT PRIMARY KEY, description TEXT NOT NULL, status TEXT NOT NULL,
@@ -39,6 +40,8 @@ CREATE TABLE IF NOT EXISTS curves (job_id TEXT NOT NULL, epoch INTEGER NOT NULL,
     PRIMARY KEY (job_id, epoch, name)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS predictions (job_id TEXT NOT NULL, id TEXT NOT NULL, y_true TEXT NOT NULL, y_pred TEXT NOT NULL,
     probabilities TEXT NOT NULL, PRIMARY KEY (job_id, id)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS points (job_id TEXT NOT NULL, id TEXT NOT NULL, x REAL NOT NULL, y REAL NOT NULL,
+    PRIMARY KEY (job_id, id)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS utterances (id TEXT PRIMARY KEY, speaker TEXT NOT NULL, "group" TEXT NOT NULL,
     emotion TEXT NOT NULL, gender TEXT NOT NULL, duration_seconds REAL NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS run (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -56,6 +59,7 @@ TIDY_COLUMNS: Final = (
     "frozen",
     "temperature",
     "pretraining_data",
+    "pretraining_size",
     "validation",
     "label_fraction",
     "labels_per_class",
@@ -82,6 +86,7 @@ PER_JOB: Final = ("n_labels", "epochs_run", "best_epoch", "regularisation")
 
 _NUMBERS: Final = (
     "temperature",
+    "pretraining_size",
     "label_fraction",
     "labels_per_class",
     "n_labels",
@@ -190,7 +195,7 @@ class Results:
         with self._transaction() as connection:
             for result in results:
                 job = result.job.id
-                for name in ("jobs", "metrics", "curves", "predictions"):
+                for name in ("jobs", "metrics", "curves", "predictions", "points"):
                     connection.execute(f"DELETE FROM {name} WHERE job_id = ?", (job,))
                 status = "failed" if result.error else "done"
                 description = json.dumps(result.job.description, sort_keys=True)
@@ -199,6 +204,7 @@ class Results:
                 connection.executemany("INSERT INTO metrics VALUES (?, ?, ?, ?)", [(job, *m) for m in result.metrics])
                 connection.executemany("INSERT INTO curves VALUES (?, ?, ?, ?)", [(job, *c) for c in result.curves])
                 connection.executemany("INSERT INTO predictions VALUES (?, ?, ?, ?, ?)", _prediction_rows(result))
+                connection.executemany("INSERT INTO points VALUES (?, ?, ?, ?)", [(job, *p) for p in result.points])
 
     def frame(self, query: str, parameters: tuple[Any, ...] = ()) -> pd.DataFrame:
         """The answer to an SQL query."""
@@ -282,8 +288,10 @@ def _prediction_rows(result: JobResult) -> list[tuple[str, str, str, str, str]]:
 
 def _tidy_row(job_id: str, job: dict[str, Any], all_jobs: dict[str, dict[str, Any]]) -> dict[str, Any]:
     """The descriptive columns of one job."""
-    init = job.get("init") or None
-    pretraining = job if job["kind"] == "pretraining" else all_jobs.get(init or "", {})
+    inits = [i for i in (job.get("init"), *job.get("inits", ())) if i]
+    start = job if job["kind"] == "pretraining" else all_jobs.get(inits[0] if inits else "", {})
+    # A classifier may start from a fine-tuned encoder, and that one from a pre-trained.
+    pretraining = start if start.get("kind") == "pretraining" else all_jobs.get(start.get("init", ""), {})
     budget = job.get("budget") or {}
     view = job["view"][0] if "view" in job else "+".join(label for label, _ in job["views"])
     return {
@@ -292,10 +300,11 @@ def _tidy_row(job_id: str, job: dict[str, Any], all_jobs: dict[str, dict[str, An
         "method": job.get("method", job["kind"]),
         "corpus": job["corpus"],
         "view": view,
-        "init": None if init is None else (RANDOM if init == RANDOM else "pretrained"),
+        "init": _start_name(start) if inits and inits[0] != RANDOM else (RANDOM if inits else None),
         "frozen": job.get("frozen"),
         "temperature": pretraining.get("config", {}).get("temperature"),
         "pretraining_data": pretraining.get("data"),
+        "pretraining_size": pretraining.get("size"),
         "validation": job.get("validation"),
         "label_fraction": 1.0 if budget == {"fraction": None, "per_class": None} else budget.get("fraction"),
         "labels_per_class": budget.get("per_class"),
@@ -306,3 +315,10 @@ def _tidy_row(job_id: str, job: dict[str, Any], all_jobs: dict[str, dict[str, An
         "preset": job["preset"],
         "scaling": job["scaling"],
     }
+
+
+def _start_name(start: dict[str, Any]) -> str:
+    """What `init` says in the tidy table: `pretrained`, `simclr` (of one view) or `supervised`."""
+    if start.get("kind") == "finetuning":
+        return "supervised" if start["init"] == RANDOM else "tuned"
+    return "simclr" if len(start.get("views", ())) == 1 else "pretrained"

@@ -12,11 +12,11 @@ import pytest
 from sklearn.metrics import accuracy_score, balanced_accuracy_score
 
 from emoviews.configs import FineTuningConfig, LabelBudget, PretrainingConfig
-from emoviews.engine import budget_indices
 from emoviews.executors import run_planned
 from emoviews.experiments import EXPERIMENTS, Plan, plan_for
 from emoviews.jobs import JobResult, Predictions
 from emoviews.results import Results
+from emoviews.runners._common import budget_indices
 
 SPARSE = EXPERIMENTS.load("sparse")
 FOLDS = {"A": "1" * 12, "B": "2" * 12, "C": "3" * 12}
@@ -53,14 +53,14 @@ def test_pretraining_is_of_the_folds_own_split_and_shared() -> None:
 
 
 def test_methods_of_one_repeat_get_the_same_labels_and_seeds_others(toy: Any, tmp_path: Path) -> None:
-    from emoviews.engine import _subset_seed
+    from emoviews.runners._common import subset_seed
 
     def drawn(seed: int) -> dict[Any, set[bytes]]:
         found = defaultdict(set)
         plan = plan_for(workspace, "toy", fractions=(0.1, 0.3), repeats=2, seed=seed)
         for job in SPARSE.jobs(plan):
             if job.kind != "pretraining":
-                train, _ = budget_indices(workspace, workspace.folds[job.fold], job.budget, "none", _subset_seed(job))
+                train, _ = budget_indices(workspace, workspace.folds[job.fold], job.budget, "none", subset_seed(job))
                 found[job.fold, job.budget.fraction, job.repeat].add(train.tobytes())
         return found
 

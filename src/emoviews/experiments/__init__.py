@@ -14,11 +14,11 @@ from typing import ClassVar
 import pandas as pd
 
 from emoviews.configs import FineTuningConfig, PretrainingConfig, Scaling, Validation
-from emoviews.engine import Workspace
 from emoviews.jobs import Job, PretrainingJob
 from emoviews.registry import Registry
 from emoviews.results import Results
 from emoviews.seeds import derive_seed
+from emoviews.workspace import Workspace
 
 EXPERIMENTS = Registry("emoviews.experiments", "EXPERIMENT", "experiment")
 

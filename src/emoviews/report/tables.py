@@ -172,6 +172,15 @@ def share(fraction: float) -> str:
     return f"{100 * fraction:.3g}\u00a0%"
 
 
+def listed(parts: Sequence[str]) -> str:
+    """Words as a list.
+
+    >>> listed(["a", "b", "c"])
+    'a, b and c'
+    """
+    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
+
+
 def p_value(value: float) -> str:
     """A p-value.
 

@@ -1,0 +1,267 @@
+"""The workspace: what jobs share. The table, its folds, the extracted views, the pre-trained checkpoints.
+
+It is described by a small picklable `WorkspaceConfig`, from which any process can open it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from emoviews import splits
+from emoviews.batching import Scaler, ViewData
+from emoviews.checkpoints import Checkpoint, load_checkpoint
+from emoviews.configs import Scaling
+from emoviews.errors import CheckpointError, StoreError, UsageError
+from emoviews.extraction import locate
+from emoviews.jobs import Job
+from emoviews.store import Source, ViewStore
+from emoviews.table import table_hash
+from emoviews.views import ViewRequest
+
+CHECKPOINTS = "checkpoints"
+
+
+@dataclass(frozen=True)
+class WorkspaceConfig:
+    """From which any process opens the same workspace.
+
+    Attributes:
+        table: the utterance table, labels already mapped.
+        corpus: its name, for people.
+        store: root folder of the extracted views.
+        views: which views, by label.
+        folder: the run folder; checkpoints go below it.
+        folds: a number merges the groups into so many folds, `official` takes the table's column `split`; None makes every
+            group a fold of its own.
+        scaling: `zscore` (statistics of the fold's training part) or `none`.
+        device: `cpu`, `cuda`, ….
+        threads: of each job on the CPU, in whichever process it runs: other numbers of threads give other last bits.
+        checkpoints: pre-training job → folder, for checkpoints that do not lie below the run folder.
+        allow_speaker_overlap: turn a speaker on both sides of a split from an error into a warning.
+    """
+
+    table: pd.DataFrame
+    corpus: str
+    store: Path
+    views: tuple[ViewRequest, ...]
+    folder: Path
+    folds: int | Literal["official"] | None = None
+    scaling: Scaling = "zscore"
+    device: str = "cpu"
+    threads: int = 1
+    checkpoints: Mapping[str, Path] | None = None
+    allow_speaker_overlap: bool = False
+
+
+class Workspace:
+    """What jobs share. Opening it checks that the store has the views and that no fold leaks."""
+
+    def __init__(self, config: WorkspaceConfig) -> None:
+        """Open.
+
+        Raises:
+            StoreError: utterances have not been extracted; the message gives the command.
+            UsageError: too few groups for folds.
+            LeakageError: training and test data share a speaker, a group or a recording.
+        """
+        self.config = config
+        self.warnings: list[str] = []
+        self.specs = {request.label: request.make().spec for request in config.views}
+        self._stores = {label: ViewStore(config.store, spec) for label, spec in self.specs.items()}
+        usable, self.sources = self._present(config.table)
+        self.table = config.table[usable].reset_index(drop=True)
+        self.table_hash = self._hash()
+        self._data: dict[str, ViewData] = {}
+        self._means: dict[str, NDArray[np.float64]] = {}
+        self._scalers: dict[tuple[str, str], Scaler | None] = {}
+        labels = sorted(set(self.table["emotion"]) - {""})
+        self.labels: tuple[str, ...] = tuple(labels)
+        numbers = {label: number for number, label in enumerate(labels)}
+        self.targets: NDArray[np.int64] = np.array([numbers.get(e, -1) for e in self.table["emotion"]], dtype=np.int64)
+        # Folds are those of the whole table, so that a recording that can't be used moves no other to another fold.
+        whole = self._make_folds(config.table, usable)
+        ids = list(config.table["id"])
+        self.hashes = {fold.name: splits.split_hash(fold, ids) for fold in whole}
+        self.folds = {fold.name: _restricted(fold, usable) for fold in whole}
+        for fold in self.folds.values():
+            for part in ("train", "test"):
+                if part not in fold.parts:
+                    raise StoreError(
+                        f"Fold {fold.name}: no recording of its {part} part can be used. {self.warnings[0]}"
+                    )
+            if absent := self.absent(fold.test):
+                self.warnings.append(f"Fold {fold.name}: no test utterance is labelled {', '.join(absent)}.")
+        self.leaks = {name: self.audit(fold.parts) for name, fold in self.folds.items()}
+
+    def _hash(self) -> str:
+        """Twelve hexadecimal digits over what jobs read of the table: its contract's hash, the recordings, their texts."""
+        digest = hashlib.sha256(table_hash(self.table).encode())
+        for source, text in zip(self.sources, self.table["text"], strict=True):
+            digest.update(f"{source.key}\x1f{text}\x1e".encode())
+        return digest.hexdigest()[:12]
+
+    def absent(self, indices: NDArray[np.int64]) -> list[str]:
+        """Labels that none of these utterances has."""
+        return [self.labels[i] for i in sorted(set(range(len(self.labels))) - set(self.targets[indices].tolist()))]
+
+    def _present(self, table: pd.DataFrame) -> tuple[NDArray[np.bool_], list[Source]]:
+        """Which rows every view has, and their sources; rows whose extraction failed are left out and said to be."""
+        sources = locate(table, self.config.store)
+        stores = list(self._stores.items())
+        lacking = {label: [s for s in sources if s.key and not s.error and s.key not in view] for label, view in stores}
+        for label, missing in lacking.items():
+            if missing:
+                raise StoreError(
+                    f"{len(missing)} of {len(table)} utterances have no {label} in {self.config.store} (first: "
+                    f"{missing[0].path}). Run: emoviews extract TABLE --store {self.config.store} --views {label}"
+                )
+        usable = np.array([bool(s.key) and all(s.key in view for _, view in stores) for s in sources], dtype=bool)
+        if not usable.any():
+            first = next((s.error for s in sources if s.error), "the table is empty")
+            raise StoreError(f"No utterance of the table can be used: {first}")
+        if not usable.all():
+            self.warnings.append(
+                f"{(~usable).sum()} of {len(table)} utterances could not be extracted and are left out "
+                f"(first: {next(s.error for s, u in zip(sources, usable, strict=True) if not u)})"
+            )
+        kept = [source for source, good in zip(sources, usable, strict=True) if good]
+        return usable, kept
+
+    def _make_folds(self, table: pd.DataFrame, usable: NDArray[np.bool_]) -> list[splits.Fold]:
+        """Leave one group out among those with a usable labelled recording; the others can't be tested and always train."""
+        folds = self.config.folds
+        if folds == "official":
+            return [splits.official_split(list(table["split"]))]
+        group = table["group"]
+        with_labels = set(group[usable & (table["emotion"] != "")]) or set(group[usable])
+        tested = group.isin(with_labels).to_numpy()
+        rows, rest = np.flatnonzero(tested), np.flatnonzero(~tested)
+        left = usable[rest]
+        if left.any():
+            n = group[rest[left]].nunique()
+            self.warnings.append(
+                f"{n} groups without any label ({left.sum()} recordings) are trained on, never tested."
+            )
+        if lost := sorted(set(group[rest]) - set(group[usable])):
+            self.warnings.append(f"No recording of {', '.join(lost)} can be used: there is no fold that tests them.")
+        groups = list(table["group"].iloc[rows])
+        if folds is not None:
+            groups = splits.merge_groups(groups, folds)
+        return [
+            replace(
+                fold,
+                train=np.sort(np.concatenate([rows[fold.train], rest])),
+                validation=rows[fold.validation],
+                test=rows[fold.test],
+            )
+            for fold in splits.leave_one_group_out(groups)
+        ]
+
+    def audit(self, parts: Mapping[str, NDArray[np.int64]], validation_within_train: bool = False) -> list[splits.Leak]:
+        """What the parts share that they may; every job audits the very rows it uses.
+
+        Raises:
+            LeakageError: they share a speaker, a group or a recording.
+        """
+        found = splits.leakage_audit(
+            {name: rows for name, rows in parts.items() if len(rows)},
+            self.table,
+            self._keys,
+            allow_speaker_overlap=self.config.allow_speaker_overlap,
+            validation_within_train=validation_within_train,
+        )
+        return splits.require_no_leakage(found)
+
+    @cached_property
+    def _keys(self) -> list[str]:
+        return [source.key for source in self.sources]
+
+    @cached_property
+    def durations(self) -> NDArray[np.float64]:
+        """Seconds of each utterance, `(n,)`."""
+        return np.array([source.duration_seconds for source in self.sources])
+
+    def data(self, label: str) -> ViewData:
+        """A view of all utterances, read once."""
+        if label not in self._data:
+            self._data[label] = ViewData(self._stores[label], [source.key for source in self.sources])
+        return self._data[label]
+
+    def means(self, label: str) -> NDArray[np.float64]:
+        """A view averaged over frames (and layers), read once: `(n, features)`."""
+        if label not in self._means:
+            data = self.data(label)
+            rows = [data.batch([i]).values.numpy() for i in range(len(data))]
+            self._means[label] = np.stack([row.reshape(-1, row.shape[-1]).mean(axis=0) for row in rows]).astype(float)
+        return self._means[label]
+
+    def scaler(self, label: str, fold: splits.Fold) -> Scaler | None:
+        """z-scores from the fold's training part, labelled or not; computed once."""
+        key = (label, fold.name)
+        if key not in self._scalers:
+            fitted = self.data(label).fit_scaler(fold.train) if self.config.scaling == "zscore" else None
+            self._scalers[key] = fitted
+        return self._scalers[key]
+
+    def checkpoint(self, job_id: str) -> Checkpoint:
+        """What the pre-training job left.
+
+        Raises:
+            CheckpointError: it left nothing, or the folder holds what another job left.
+        """
+        folder = self.checkpoint_folder(job_id)
+        found = load_checkpoint(folder)
+        if found.made.get("job_id") != job_id:
+            raise CheckpointError(
+                f"{folder} holds the checkpoint of job {found.made.get('job_id')}; expected that of {job_id}. Pre-train again, "
+                "or name the folder that holds it."
+            )
+        return found
+
+    def foreign_jobs(self) -> dict[str, dict[str, Any]]:
+        """Descriptions of the pre-training jobs whose checkpoints lie elsewhere, by id."""
+        found = {}
+        for job_id, folder in (self.config.checkpoints or {}).items():
+            if (folder / "emoviews.json").is_file():
+                made = load_checkpoint(folder).made
+                if made.get("job_id") == job_id:
+                    found[job_id] = made["job"]
+        return found
+
+    def checkpoint_folder(self, job_id: str) -> Path:
+        """Where a pre-training job leaves its encoders."""
+        return (self.config.checkpoints or {}).get(job_id, self.config.folder / CHECKPOINTS / job_id)
+
+    def fold_of(self, job: Job) -> splits.Fold:
+        """The job's fold, refused unless table and split are the job's.
+
+        Raises:
+            UsageError: the job was made for another table, split or scaling.
+        """
+        if job.scaling != self.config.scaling:
+            raise UsageError(f"The job wants scaling {job.scaling!r}; this run's is {self.config.scaling!r}.")
+        if job.table != self.table_hash or self.hashes.get(job.fold) != job.split:
+            raise UsageError(
+                f"The job is for table {job.table}, fold {job.fold} with split {job.split}; here the table is "
+                f"{self.table_hash} and that fold's split {self.hashes.get(job.fold, 'does not exist')}."
+            )
+        return self.folds[job.fold]
+
+
+def _restricted(fold: splits.Fold, usable: NDArray[np.bool_]) -> splits.Fold:
+    """The fold over the usable rows alone, numbered anew."""
+    position = np.cumsum(usable) - 1
+
+    def part(rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        return position[rows[usable[rows]]]
+
+    return replace(fold, train=part(fold.train), validation=part(fold.validation), test=part(fold.test))
