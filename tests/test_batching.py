@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+import weakref
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,10 @@ from hypothesis import strategies as st
 from emoviews.batching import Scaler, ViewData, prefetched, shuffled_batches
 from emoviews.errors import UsageError
 from emoviews.store import ViewStore, to_storage
-from emoviews.types import ViewSpec
+from emoviews.types import ViewBatch, ViewSpec
+
+# torch warns, once a process, about tensors on memory that can't be written to. A batch is never one: nobody should read of it.
+pytestmark = pytest.mark.filterwarnings("error:The given NumPy array is not writable")
 
 SPECS = {
     "layered": ViewSpec("layered", 1, {}, ("layers", "frames", "features"), (3, 0, 4), "float16", 50.0),
@@ -100,6 +104,27 @@ def test_a_scaled_batch(case) -> None:
     mean, deviation = (np.expand_dims(v, 0) if v.ndim == 1 else v[:, None] for v in (scaler.mean, scaler.deviation))
     expected = (by_hand(spec, [arrays[i] for i in indices]) - mean) / deviation
     assert np.allclose(data.batch(indices, scaler).values.numpy(), expected, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("resident_bytes", [10**9, 0])
+@pytest.mark.parametrize("shape", [(3, 0, 700), (0, 700), (0, 40_000)], ids=str)
+def test_scaling_in_pieces_is_three_passes_over_everything(
+    tmp_path: Path, shape: tuple[int, ...], resident_bytes: int
+) -> None:
+    """Bit for bit, for utterances of many pieces, of one, and for rows larger than a piece."""
+    axes = ("layers", "frames", "features")[-len(shape) :]
+    spec = ViewSpec("large", 1, {}, axes, shape, "float16", 50.0)
+    rng = np.random.default_rng(0)
+    lengths = [230, 1, 47, 46] if shape[-1] < 1000 else [3, 1]
+    arrays = [(5 + rng.standard_normal([n or m for n in shape])).astype(np.float16) for m in lengths]
+    data = make_data(tmp_path, spec, arrays, resident_bytes)
+    order = [1, 0, 1, *range(2, len(lengths))]
+    scaler = data.fit_scaler(order)
+    expected = np.concatenate([arrays[i].astype(np.float32) for i in order], axis=-2)
+    expected -= np.expand_dims(scaler.mean, -2)
+    expected /= np.expand_dims(scaler.deviation, -2)
+    assert np.array_equal(data.batch(order, scaler).values.numpy(), expected)
+    assert np.array_equal(data.batch(order).values.numpy(), np.concatenate([arrays[i] for i in order], axis=-2))
 
 
 def test_batches_do_not_share_memory_with_the_data(case) -> None:
@@ -297,19 +322,52 @@ def test_an_error_in_the_loop_ends_the_thread() -> None:
     assert prefetch_threads() == []
 
 
-def test_reading_overlaps_with_computing() -> None:
-    """The second item is drawn while the first is still being worked on."""
-    drawn = [threading.Event() for _ in range(4)]
+def wait_for(condition: Callable[[], bool]) -> bool:
+    deadline = time.monotonic() + 10
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.002)
+    return condition()
 
-    def items() -> Iterator[int]:
-        for number, event in enumerate(drawn):
-            event.set()
-            yield number
 
-    stream = prefetched(items(), depth=1)
-    assert next(stream) == 0
-    assert drawn[1].wait(timeout=30)
-    assert drawn[2].wait(timeout=30)  # it waits for room in the queue
-    time.sleep(0.01)
-    assert not drawn[3].is_set()
-    assert list(stream) == [1, 2, 3]
+@pytest.mark.parametrize(("depth", "size", "ahead"), [(1, 0, 1), (3, 0, 3), (9, 40, 2), (9, 100, 1), (9, 101, 1)])
+def test_reading_overlaps_with_computing_as_far_as_depth_and_bytes_allow(depth: int, size: int, ahead: int) -> None:
+    """`ahead` items wait while one is in use; the next is not drawn before there is room for it. At most 100 bytes wait."""
+    drawn: list[int] = []
+
+    def items() -> Iterator[dict[str, ViewBatch]]:
+        for number in range(9):
+            drawn.append(number)
+            values = torch.zeros(size, 1, dtype=torch.int8)
+            yield {
+                "a": ViewBatch(values[: size // 2], torch.tensor([0])),
+                "b": ViewBatch(values[size // 2 :], torch.tensor([0])),
+            }
+
+    stream = prefetched(items(), depth, maximum_bytes=100)
+    for number in range(3):
+        next(stream)
+        assert wait_for(lambda number=number: len(drawn) == number + 1 + ahead)
+        time.sleep(0.02)
+        assert len(drawn) == number + 1 + ahead
+    assert len(list(stream)) == 6
+
+
+def test_items_are_freed_as_soon_as_they_are_used() -> None:
+    """Batches are as large as gigabytes: while one is drawn, nothing keeps the one that its user has let go."""
+
+    class Item:
+        pass
+
+    freed: list[bool] = []
+
+    def items() -> Iterator[Item]:
+        for _ in range(4):
+            item = Item()
+            reference = weakref.ref(item)
+            yield item
+            del item
+            freed.append(wait_for(lambda reference=reference: reference() is None))
+
+    for item in prefetched(items(), depth=1):
+        del item
+    assert freed == [True] * 4

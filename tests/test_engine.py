@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,14 +18,15 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 
 from emoviews.configs import FineTuningConfig, LabelBudget, PretrainingConfig
-from emoviews.engine import run_jobs
+from emoviews.encoders.temporal_cnn import TemporalCNN
+from emoviews.engine import BANK, banks, run_jobs
 from emoviews.errors import LeakageError, StoreError, UsageError
 from emoviews.experiments import plan_for
 from emoviews.jobs import RANDOM, BaselineJob, FineTuningJob, Job, JobResult, PretrainingJob, ProbeJob
 from emoviews.runners import baseline as baseline_runner
 from emoviews.runners import finetuning as finetuning_runner
 from emoviews.runners import probe as probe_runner
-from emoviews.runners._common import budget_indices, fresh_encoder, standardised, subset_seed
+from emoviews.runners._common import budget_indices, fresh_encoder, initial_encoder, standardised, subset_seed
 from emoviews.runners.baseline import BASELINE_REGULARISATION
 from emoviews.workspace import Workspace
 
@@ -124,14 +126,15 @@ def trained(toy: Any, folder: Path, monkeypatch: pytest.MonkeyPatch, validation:
     """Everything that a fold's trainings arrive at, and what they say of the test group."""
     workspace = toy.workspace(folder, views=3)
     states: list[torch.Tensor] = []
-    plain = finetuning_runner.finetune
+    plain = finetuning_runner.finetune_many
 
-    def spied(data: Any, labels: Any, encoder: Any, classifier: Any, *rest: Any, **named: Any) -> Any:
-        history = plain(data, labels, encoder, classifier, *rest, **named)
-        states.extend([*encoder.state_dict().values(), *classifier.state_dict().values()])
-        return history
+    def spied(data: Any, labels: Any, members: Any, *rest: Any, **named: Any) -> Any:
+        histories = plain(data, labels, members, *rest, **named)
+        for member in members:
+            states.extend([*member.encoder.state_dict().values(), *member.classifier.state_dict().values()])
+        return histories
 
-    monkeypatch.setattr(finetuning_runner, "finetune", spied)
+    monkeypatch.setattr(finetuning_runner, "finetune_many", spied)
     first = pretraining(workspace)
     budget = LabelBudget(0.5)
     tuned = [
@@ -144,7 +147,7 @@ def trained(toy: Any, folder: Path, monkeypatch: pytest.MonkeyPatch, validation:
     fold = workspace.folds["A"]
     scalers = [workspace.scaler(label, fold) for label in workspace.specs]
     checkpoint = workspace.checkpoint(first.id)
-    monkeypatch.setattr(finetuning_runner, "finetune", plain)
+    monkeypatch.setattr(finetuning_runner, "finetune_many", plain)
     return {
         "checkpoint": [v.tensors[name] for v in checkpoint.views.values() for name in sorted(v.tensors)],
         "classifiers": states,
@@ -441,7 +444,7 @@ def test_an_interrupted_pretraining_keeps_its_state_beside_the_checkpoint(toy: A
     assert sorted(p.name for p in tmp_path.iterdir()) == ["session.0", "session.1"]
 
 
-@pytest.mark.parametrize(("data", "n"), [("all", 72), ("target", 69), ("out_of_distribution", 3)])
+@pytest.mark.parametrize(("data", "n"), [("all", 72), ("target", 69), ("out_of_distribution+undecided", 3)])
 def test_pretraining_data(toy: Any, tmp_path: Path, data: Any, n: int) -> None:
     workspace = relabelled(toy, [30, 31, 50, 60, 70], "").workspace(tmp_path)
     job = pretraining(workspace, data=data)
@@ -494,18 +497,163 @@ def test_a_defect_is_recorded_with_its_traceback_and_the_others_go_on(
     toy: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     workspace = toy.workspace(tmp_path)
-    plain = finetuning_runner.predict_probabilities
+    plain = finetuning_runner.classified
 
     def broken(*given: Any, **named: Any) -> Any:
-        monkeypatch.setattr(finetuning_runner, "predict_probabilities", plain)
+        monkeypatch.setattr(finetuning_runner, "classified", plain)
         raise MemoryError("no room")
 
-    monkeypatch.setattr(finetuning_runner, "predict_probabilities", broken)
+    monkeypatch.setattr(finetuning_runner, "classified", broken)
     bad, good = run(workspace, finetuning(workspace), finetuning(workspace, repeat=1))
     assert "Traceback" in bad.error
     assert "MemoryError: no room" in bad.error
     assert not good.error
     assert good.seconds > 0
+
+
+# Banks
+
+
+def test_banks_are_of_trainings_that_take_the_same_steps(toy: Any, tmp_path: Path) -> None:
+    workspace = toy.workspace(tmp_path, views=3)
+    first = pretraining(workspace)
+    budget = LabelBudget(0.25)
+    alike = [
+        dataclasses.replace(finetuning(workspace, init=init, repeat=repeat, budget=budget), seed=repeat)
+        for repeat in range(3)
+        for init in (RANDOM, first.id)
+    ]
+    job = alike[0]
+    others = [
+        dataclasses.replace(job, **change)
+        for change in (
+            {"frozen": True},
+            {"budget": LabelBudget(0.5)},
+            {"validation": "budget"},
+            {"view": view(workspace, MFCC)},
+            {"preset": "paper-table"},
+            {"config": dataclasses.replace(FINETUNING, epochs=4)},
+        )
+    ]
+    others.append(finetuning(workspace, "B", budget=budget))
+    rest = [first, BaselineJob(*common(workspace), view(workspace), "linear_svm", budget)]
+    found = banks([*alike[:3], *others, *rest, *alike[3:], *alike])
+    assert found[0] == tuple(alike)
+    assert found[1:] == [(other,) for other in [*others, *rest]]
+
+
+def test_a_large_bank_is_cut_into_equal_parts(toy: Any, tmp_path: Path) -> None:
+    workspace = toy.workspace(tmp_path)
+    jobs = [finetuning(workspace, repeat=repeat) for repeat in range(2 * BANK + 1)]
+    found = banks(jobs)
+    assert [job for bank in found for job in bank] == jobs
+    assert len(found) == 3
+    assert max(map(len, found)) - min(map(len, found)) <= 1
+
+
+def test_no_job_is_in_a_bank_with_one_it_starts_from(toy: Any, tmp_path: Path) -> None:
+    workspace = toy.workspace(tmp_path)
+    first = finetuning(workspace, keep=True)
+    second = finetuning(workspace, init=first.id, keep=True)
+    third = finetuning(workspace, init=second.id)
+    beside = finetuning(workspace, repeat=1)
+    assert banks([third, beside, second, first]) == [(third,), (beside, first), (second,)]
+
+
+def test_a_bank_gives_the_rows_of_its_jobs_run_alone(toy: Any, tmp_path: Path) -> None:
+    """Supervised, pre-trained, kept, of several repeats: what they are trained with changes no bit."""
+    workspace = toy.workspace(tmp_path)
+    first = pretraining(workspace)
+    one(workspace, first)
+    for frozen in (False, True):
+        for rule in ("full", "budget"):
+            jobs = [
+                finetuning(
+                    workspace,
+                    init=init,
+                    repeat=repeat,
+                    frozen=frozen,
+                    validation=rule,
+                    budget=LabelBudget(0.25),
+                    keep=init == RANDOM,
+                )
+                for repeat in range(2)
+                for init in (RANDOM, first.id)
+            ]
+            assert banks(jobs) == [tuple(jobs)]
+            for job, result in zip(jobs, run(workspace, *jobs), strict=True):
+                alone = one(workspace, job)
+                assert result.job == job
+                assert not result.error
+                assert (result.metrics, result.curves) == (alone.metrics, alone.curves)
+                assert result.predictions is not None
+                assert alone.predictions is not None
+                np.testing.assert_array_equal(result.predictions.probabilities, alone.predictions.probabilities)
+                assert result.seconds > 0
+
+
+def test_one_job_of_a_bank_may_fail(toy: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One can't be prepared, the weights of another are not numbers; the rest is as if they were not there."""
+    workspace = toy.workspace(tmp_path)
+    jobs = [finetuning(workspace, repeat=repeat) for repeat in range(3)]
+    foreign = finetuning(workspace, init="0" * 16)
+    plain = finetuning_runner._prepare
+
+    def broken(job: Any, *given: Any) -> Any:
+        prepared = plain(job, *given)
+        if job.repeat == 1:
+            with torch.no_grad():
+                prepared.member.classifier.layers[0].weight[0, 0] = torch.nan
+        return prepared
+
+    clean = run(workspace, *jobs)
+    monkeypatch.setattr(finetuning_runner, "_prepare", broken)
+    results = run(workspace, jobs[0], foreign, jobs[1], jobs[2])
+    assert [result.job for result in results] == [jobs[0], foreign, jobs[1], jobs[2]]
+    assert "holds no checkpoint" in results[1].error
+    assert "The fine-tuning loss is nan in epoch 1; try a lower learning rate" in results[2].error
+    assert "Traceback" not in results[2].error
+    for mine, its in ((results[0], clean[0]), (results[3], clean[2])):
+        assert (mine.error, mine.metrics, mine.curves) == ("", its.metrics, its.curves)
+
+
+def test_encoders_that_can_not_be_stacked_are_trained_one_at_a_time(
+    toy: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workspace = toy.workspace(tmp_path)
+    jobs = [finetuning(workspace, repeat=repeat, budget=LabelBudget(0.25)) for repeat in range(2)]
+    together = run(workspace, *jobs)
+    monkeypatch.setattr(TemporalCNN, "banks", False)
+    apart = run(workspace, *jobs)
+    for mine, its in zip(apart, together, strict=True):
+        assert not mine.error
+        assert [m[:2] for m in mine.metrics] == [m[:2] for m in its.metrics]
+        np.testing.assert_allclose([c[2] for c in mine.curves], [c[2] for c in its.curves], atol=1e-4)
+
+
+def test_a_kept_encoder_is_what_others_start_from(toy: Any, tmp_path: Path) -> None:
+    workspace = toy.workspace(tmp_path)
+    kept = finetuning(workspace, keep=True, budget=LabelBudget(0.5))
+    alone = finetuning(workspace, budget=LabelBudget(0.5))
+    assert one(workspace, kept).metrics == one(workspace, alone).metrics
+    assert sorted(p.name for p in (tmp_path / "checkpoints").iterdir()) == [kept.id]
+    checkpoint = workspace.checkpoint(kept.id)
+    assert checkpoint.made["job"] == json.loads(json.dumps(kept.description))
+    assert (checkpoint.made["n_train"], checkpoint.made["n_validation"]) == (36, 24)
+    assert checkpoint.made["test_group_left_out"] == ["A"]
+    encoder, scaler = initial_encoder(kept.id, kept.view, "default", 0, workspace, workspace.folds["A"])
+    fresh = fresh_encoder(workspace.specs[kept.view[0]], "default", kept.seed)
+    name = "layers.0.weight"
+    assert not torch.equal(encoder.state_dict()[name], fresh.state_dict()[name])
+    fitted = workspace.scaler(kept.view[0], workspace.folds["A"])
+    assert scaler is not None
+    assert fitted is not None
+    np.testing.assert_array_equal(scaler.mean, fitted.mean)
+    # A head on the kept encoder, frozen, finds the emotions that the encoder was trained to tell.
+    follower = one(workspace, finetuning(workspace, init=kept.id, frozen=True))
+    assert metric(follower, "train", "epochs_run") == FINETUNING.epochs
+    assert workspace.hashes["B"] in error(workspace, finetuning(workspace, "B", init=kept.id))
+    assert "preset" in error(workspace, dataclasses.replace(finetuning(workspace, init=kept.id), preset="paper-text"))
 
 
 # Baselines and probes

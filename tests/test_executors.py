@@ -204,10 +204,158 @@ def test_a_job_whose_process_dies_is_recorded_and_the_others_finish(
         assert "its process died" in failed.error
         assert results.finished() == {job.id for job in alive}
         together = saved(results)
-    assert "jobs are tried again, one at a time" in capfd.readouterr().err
+    assert "jobs are tried again" in capfd.readouterr().err
     with Results(tmp_path / "alone") as results:
         run_planned(alive, workspace, results, workers=1)
         assert saved(results)["predictions"] == together["predictions"]
+
+
+def chained(workspace: Workspace) -> list[Job]:
+    """Pre-training, a kept training on its encoder, one that starts from that; and a probe of it. The last first."""
+    plan = plan_for(workspace, "toy", pretraining=PretrainingConfig(batch_size=16, epochs=3))
+    first = plan.pretrainings()["A"]
+    common, view = plan.common("A", 1), next(iter(plan.views.items()))
+    config = FineTuningConfig(batch_size=8, epochs=2)
+    kept = FineTuningJob(*common, view, config, first.id, keep=True)
+    follower = FineTuningJob(*common, view, config, kept.id)
+    return [ProbeJob(*common, view, kept.id), follower, kept, first]
+
+
+def test_kept_trainings_come_before_what_starts_from_them(
+    toy: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workspace, spy = toy.workspace(tmp_path), Spy(monkeypatch)
+    jobs = chained(workspace)
+    probe, follower, kept, first = jobs
+    with Results(tmp_path) as results:
+        assert run_planned(jobs, workspace, results, workers=1) == []
+        assert [job.id for job in spy.jobs] == [first.id, kept.id, follower.id, probe.id]
+        spy.jobs.clear()
+        before = saved(results)
+        for job in (kept, first):
+            shutil.rmtree(workspace.checkpoint_folder(job.id))
+        assert run_planned(jobs, workspace, results, workers=1) == []
+        assert spy.jobs == [], "everything that starts from them is finished"
+        results.add([JobResult(follower, 0.0, "cpu", error="as if it had failed")])
+        assert run_planned(jobs, workspace, results, workers=1) == []
+        assert [job.id for job in spy.jobs] == [first.id, kept.id, follower.id]
+        assert saved(results) == before
+
+
+def test_a_failure_goes_down_the_chain(toy: Any, tmp_path: Path) -> None:
+    workspace = toy.workspace(tmp_path)
+    probe, follower, kept, first = chained(workspace)
+    wild = dataclasses.replace(kept, config=dataclasses.replace(kept.config, learning_rate=1e30))  # type: ignore[type-var, attr-defined]
+    after = dataclasses.replace(follower, init=wild.id)  # type: ignore[type-var]
+    last = dataclasses.replace(probe, init=after.id)  # type: ignore[type-var]
+    with Results(tmp_path) as results:
+        failed = run_planned([last, after, wild, first], workspace, results, workers=1)
+        assert [result.job for result in failed] == [wild, after, last]
+        assert results.finished() == {first.id}
+    assert "The fine-tuning loss is nan" in failed[0].error
+    assert failed[1].error == f"The training it starts from (job {wild.id}) failed: {failed[0].error}"
+    assert failed[2].error.startswith(f"The training it starts from (job {after.id}) failed: The training it starts")
+
+
+def banked(workspace: Workspace, repeats: int = 3) -> list[Job]:
+    """Two banks of trainings, of two folds."""
+    plan = plan_for(workspace, "toy")
+    view, config = next(iter(plan.views.items())), FineTuningConfig(batch_size=8, epochs=2)
+    return [
+        FineTuningJob(*plan.common(fold, repeat), view, config, budget=LabelBudget(0.25), repeat=repeat)
+        for repeat in range(repeats)
+        for fold in "AB"
+    ]
+
+
+def test_a_bank_is_one_transaction_and_is_lost_or_kept_whole(
+    toy: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workspace = toy.workspace(tmp_path)
+    jobs = banked(workspace)
+    sizes: list[int] = []
+    plain = Results.add
+
+    def counted(self: Results, found: Any) -> None:
+        found = list(found)
+        sizes.append(len(found))
+        if len(sizes) == 2:
+            raise KeyboardInterrupt
+        plain(self, found)
+
+    monkeypatch.setattr(Results, "add", counted)
+    with Results(tmp_path) as results:
+        with pytest.raises(KeyboardInterrupt):
+            run_planned(jobs, workspace, results, workers=1)
+        assert sizes == [3, 3]
+        assert results.finished() == {job.id for job in jobs if job.fold == "A"}
+        assert run_planned(jobs, workspace, results, workers=1) == []
+        assert sizes == [3, 3, 3]
+        interrupted = saved(results)
+    with Results(tmp_path / "other") as results:
+        assert run_planned(jobs, workspace, results, workers=2) == []
+        assert saved(results) == interrupted
+
+
+def test_the_rest_of_a_bank_gets_the_rows_of_the_whole(
+    toy: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workspace, spy = toy.workspace(tmp_path), Spy(monkeypatch)
+    jobs = banked(workspace)
+    with Results(tmp_path) as results:
+        assert run_planned(jobs[2:3], workspace, results, workers=1) == []
+        spy.jobs.clear()
+        assert run_planned(jobs, workspace, results, workers=1) == []
+        assert [job.id for job in spy.jobs] == [jobs[i].id for i in (0, 4, 1, 3, 5)]
+        found = saved(results)
+    with Results(tmp_path / "whole") as results:
+        assert run_planned(jobs, workspace, results, workers=1) == []
+        assert saved(results) == found
+
+
+def test_banks_with_most_labels_go_first(toy: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    workspace, spy = toy.workspace(tmp_path), Spy(monkeypatch)
+    budgets = [LabelBudget(per_class=2), LabelBudget(0.1), LabelBudget(), LabelBudget(0.5)]
+    job = banked(workspace)[0]
+    jobs = [dataclasses.replace(job, budget=budget) for budget in budgets]  # type: ignore[type-var]
+    with Results(tmp_path) as results:
+        assert run_planned(jobs, workspace, results, workers=1) == []
+    assert [job.budget for job in spy.jobs] == [budgets[i] for i in (2, 3, 1, 0)]  # type: ignore[attr-defined]
+
+
+def test_a_bank_whose_process_dies_is_tried_once_more(
+    toy: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first process that gets the job dies; the one that tries it again does not."""
+    workspace = toy.workspace(tmp_path)
+    jobs = banked(workspace, 2)
+    mark = tmp_path / "died once"
+    dying = DeadlyOnce("default")
+    dying.mark = mark
+    jobs[0] = dataclasses.replace(jobs[0], preset=dying)  # type: ignore[type-var]
+    with Results(tmp_path) as results:
+        assert run_planned(jobs, workspace, results, workers=2) == []
+        assert results.finished() == {job.id for job in jobs}
+    assert mark.exists()
+
+
+class DeadlyOnce(str):
+    """A text that ends the first process which unpickles it."""
+
+    mark: Path
+
+    def __reduce__(self) -> Any:
+        return die_once, (str(self), self.mark)
+
+    def __deepcopy__(self, memo: Any) -> str:
+        return str(self)
+
+
+def die_once(text: str, mark: Path) -> str:
+    if not mark.exists():
+        mark.touch()
+        os._exit(1)
+    return text
 
 
 def test_a_long_pretraining_says_how_it_goes(

@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import ctypes
 import errno
 import json
 import os
+import platform
 import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +30,7 @@ import soundfile
 from emoviews import audio, cli, extraction
 from emoviews.errors import AudioError, EmoViewsError, StoreError, UsageError
 from emoviews.extraction import ExtractionReport, extract, locate, write_failures
+from emoviews.processes import keep_freed_memory, worker_processes
 from emoviews.store import ViewStore
 from emoviews.table import make_table, write_table
 from emoviews.views import View, ViewRequest, make_view
@@ -509,6 +513,63 @@ def test_one_process_or_two_no_difference(tmp_path: Path) -> None:
     run(table_of(paths[3]), alone, request)
     ((key, value),) = contents(alone, request).items()
     assert found[0][key] == value
+
+
+def test_the_next_recording_is_read_while_one_is_computed(tmp_path: Path, monkeypatch) -> None:
+    """Each view waits, in its computation, until the next recording was opened; the last has no next. No more is read ahead."""
+    n, opened = 5, threading.Semaphore(0)
+    computed: list[bool] = []
+    reading: list[str] = []
+    decode = audio.decode
+
+    def noted(path: str, *args: object) -> audio.Decoded:
+        reading.append(threading.current_thread().name)
+        if len(reading) > 1:
+            opened.release()
+        return decode(path, *args)
+
+    class Waiting(Peak):
+        name = "waiting"
+
+        def compute(self, samples: np.ndarray) -> np.ndarray:
+            computed.append(len(computed) == n - 1 or opened.acquire(timeout=30))
+            assert len(reading) <= len(computed) + 1
+            return super().compute(samples)
+
+    monkeypatch.setattr(audio, "decode", noted)
+    report = run(table_of(*make_files(tmp_path / "a", n)), tmp_path / "store", OwnRequest.of(Waiting))
+    assert report.failures == ()
+    assert computed == [True] * n
+    assert all(name.startswith("emoviews-reader") for name in reading)
+
+
+def page_faults_of_the_second_array() -> int:
+    """Pages that the system had to give for an array of 64 MB, right after one of that size was freed."""
+    import resource
+
+    np.ones(8_000_000)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    np.ones(8_000_000)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="an option of the GNU C library")
+def test_worker_processes_keep_the_memory_that_they_have_freed() -> None:
+    with worker_processes(1, int, ()) as executor:
+        kept = executor.submit(page_faults_of_the_second_array).result()
+    given_back = subprocess.run(
+        [sys.executable, "-c", f"import sys; sys.path[:] = {sys.path}; from {__name__} import *; "
+         "print(page_faults_of_the_second_array())"],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert kept < 200  # of the 15 625 pages of 4 KiB
+    assert int(given_back.stdout) > 20 * max(kept, 1)  # else the test shows nothing
+
+
+def test_other_c_libraries_are_left_alone(monkeypatch) -> None:
+    monkeypatch.setattr(platform, "libc_ver", lambda: ("", ""))
+    monkeypatch.setattr(ctypes, "CDLL", None)
+    keep_freed_memory()
 
 
 DEADLY = '''

@@ -28,6 +28,7 @@ ORDER = [
         "workspace",
         "runners",
         "engine",
+        "estimates",
         "results",
         "executors",
         "experiments",

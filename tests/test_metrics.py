@@ -19,6 +19,7 @@ from emoviews.metrics import (
     log_loss,
     macro_f1,
     mean_recall,
+    reliability,
     uar,
     wa,
 )
@@ -101,6 +102,19 @@ def test_probability_scores_equal_a_naive_loop_and_scikit_learn(p, data):
     assert brier(true, p, LABELS) == pytest.approx(np.mean(squares))
 
 
+@given(probabilities_of_rows, st.data())
+@settings(deadline=None, max_examples=30)
+def test_reliability_equals_a_naive_loop(p, data):
+    true = data.draw(st.lists(st.sampled_from(LABELS), min_size=len(p), max_size=len(p)))
+    found = reliability(true, p, LABELS, 7)
+    sure, answer = p.max(axis=1), np.array(LABELS)[p.argmax(axis=1)]
+    for b in range(7):
+        rows = [i for i in range(len(p)) if b / 7 < sure[i] <= (b + 1) / 7]
+        assert found.n[b] == len(rows)
+        expected = (np.mean(sure[rows]), np.mean([answer[i] == true[i] for i in rows])) if rows else (np.nan, np.nan)
+        assert (found.confidence[b], found.accuracy[b]) == pytest.approx(expected, nan_ok=True)
+
+
 def test_calibration_closed_forms():
     certain = np.tile([1.0, 0.0], (10, 1))
     assert expected_calibration_error(["a"] * 10, certain, ["a", "b"]) == 0.0
@@ -136,7 +150,7 @@ def test_evaluate_refuses_labels_outside_the_task():
         confusion(["a"], ["a"], ["a", "a"])
 
 
-@pytest.mark.parametrize("score", [expected_calibration_error, brier, log_loss])
+@pytest.mark.parametrize("score", [expected_calibration_error, reliability, brier, log_loss])
 def test_probability_scores_refuse_what_is_no_probability(score):
     with pytest.raises(UsageError, match=r"shape \(rows, 2\).*got \(1, 3\)"):
         score(["a"], [[0.2, 0.3, 0.5]], ["a", "b"])
@@ -151,6 +165,7 @@ def test_probability_scores_refuse_what_is_no_probability(score):
         score([], np.empty((0, 2)), ["a", "b"])
 
 
-def test_calibration_error_refuses_no_bin():
+@pytest.mark.parametrize("score", [expected_calibration_error, reliability])
+def test_calibration_refuses_no_bin(score):
     with pytest.raises(UsageError, match="at least one bin, got 0"):
-        expected_calibration_error(["a"], [[0.5, 0.5]], ["a", "b"], bins=0)
+        score(["a"], [[0.5, 0.5]], ["a", "b"], bins=0)

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from emoviews import pretraining
+from emoviews.augmentation import Augmentation
 from emoviews.batching import ViewData, shuffled_batches
 from emoviews.configs import PretrainingConfig
 from emoviews.encoders import make_encoder
@@ -309,3 +310,139 @@ def test_a_loss_that_is_no_number_ends_it_and_is_not_in_the_way(data: dict[str, 
         run(data, wild, state=tmp_path / "s")
     assert not (tmp_path / "s").exists()
     assert math.isfinite(run(data, state=tmp_path / "s")[1].curves[-1]["train_loss"])
+
+
+# One view: two augmented versions of each utterance
+
+
+@pytest.fixture(scope="module")
+def single(data: dict[str, ViewData]) -> dict[str, ViewData]:
+    return {"mel": data["mel"]}
+
+
+FRAMEWISE = Augmentation(("frames", "features"))
+
+
+def copies(view: ViewData, batch: Any, scaler: Any, *seeded_by: object) -> list[Any]:
+    """By hand: the seeds that the two versions of a batch are promised to have."""
+    seeds = [derive_seed("augmentation", *seeded_by, f"copy {n}") for n in (1, 2)]
+    return [FRAMEWISE(view.batch(batch, scaler), np.random.default_rng(seed)) for seed in seeds]
+
+
+def test_one_view_is_the_training_of_two_augmented_versions(single: dict[str, ViewData]) -> None:
+    config = PretrainingConfig(batch_size=30, epochs=2, patience=5)
+    models, mine = fresh(single, dropout=0.0), fresh(single, dropout=0.0)["mel"]
+    for model in (models["mel"], mine):
+        model.encoder.double()
+        model.head.double()
+    history = pretrain(single, models, TRAIN, VALIDATION[:20], config, seed=3, augment=FRAMEWISE)
+
+    view, both = single["mel"], nn.ModuleList([mine.encoder, mine.head])
+    optimizer = torch.optim.Adam(both.parameters(), lr=1e-3)
+
+    def loss(batch: Any, *seeded_by: object) -> Tensor:
+        a, b = (mine.head(mine.encoder(copy)) for copy in copies(view, batch, mine.scaler, *seeded_by))
+        return naive_loss(a, b, 0.5, "both")
+
+    # Validation batches are drawn without the job's seed, and so are their augmented versions.
+    (fixed,) = shuffled_batches(VALIDATION[:20], 30, np.random.default_rng(derive_seed("validation")), drop_last=True)
+    snapshots = []
+    for epoch in range(2):
+        order = np.random.default_rng(derive_seed(3, "batches", epoch)).permutation(TRAIN)
+        for number, batch in enumerate((order[:30], order[30:60])):
+            value = loss(batch, 3, epoch, number)
+            optimizer.zero_grad()
+            value.backward()
+            optimizer.step()
+        with torch.no_grad():
+            snapshots.append((loss(fixed, "validation", 0).item(), weights({"mel": mine})))
+    assert [row["validation_loss"] for row in history.curves] == pytest.approx([s[0] for s in snapshots], abs=1e-12)
+    best = min(snapshots, key=lambda s: s[0])[1]
+    for name, tensor in weights(models).items():
+        torch.testing.assert_close(tensor, best[name], atol=1e-9, rtol=0)
+    assert {name for name in history.curves[0] if "|" in name} == {
+        "train_loss mel copy 1|mel copy 2",
+        "validation_loss mel copy 1|mel copy 2",
+    }
+
+
+class Counting(Augmentation):
+    """Notes what the generators that it is given draw first."""
+
+    def __call__(self, batch: Any, generator: np.random.Generator) -> Any:
+        self.__dict__.setdefault("first", []).append(generator.bit_generator.state["state"]["state"])
+        return super().__call__(batch, generator)
+
+
+def test_every_copy_batch_and_epoch_is_drawn_anew_and_validation_never(single: dict[str, ViewData]) -> None:
+    def drawn(seed: int) -> list[list[int]]:
+        counting = Counting(FRAMEWISE.axes)
+        run(single, dataclasses.replace(QUICK, epochs=3), augment=counting, seed=seed)
+        per_epoch = 2 * (4 + 1)  # copies, batches of 16 to train and one to validate
+        first = counting.__dict__["first"]
+        assert len(first) == 3 * per_epoch
+        return [first[i : i + per_epoch] for i in range(0, len(first), per_epoch)]
+
+    epochs, others = drawn(0), drawn(1)
+    trained = [state for epoch in epochs for state in epoch[:8]]
+    assert len(set(trained)) == len(trained)
+    assert not set(trained) & {state for epoch in others for state in epoch[:8]}
+    assert epochs[0][8:] == epochs[1][8:] == epochs[2][8:] == others[0][8:]
+    assert epochs[0][8] != epochs[0][9]
+
+
+@pytest.mark.parametrize("stop_after", [1, 2])
+def test_a_stopped_training_of_one_view_goes_on_to_the_same_bits(
+    single: dict[str, ViewData], tmp_path: Path, stop_after: int
+) -> None:
+    config = dataclasses.replace(QUICK, epochs=3)
+    undisturbed = run(single, config, init=1, augment=FRAMEWISE)
+    assert undisturbed[1] == run(single, config, init=1, augment=FRAMEWISE)[1]
+    told: list[Any] = []
+
+    def stop(row: dict[str, float]) -> None:
+        told.append(row)
+        if len(told) == stop_after:
+            raise Stop
+
+    state = tmp_path / "s"
+    with pytest.raises(Stop):
+        run(single, config, init=1, augment=FRAMEWISE, state=state, on_epoch=stop)
+    with pytest.raises(CheckpointError, match=r"another training .*crop=0\.6.*crop=0\.9"):
+        run(single, config, augment=Augmentation(FRAMEWISE.axes, crop=0.9), state=state)
+    resumed = run(single, config, init=2, augment=FRAMEWISE, state=state)
+    assert equal(undisturbed[0], resumed[0])
+    assert undisturbed[1] == resumed[1]
+
+
+def test_augmented_versions_are_of_one_view_alone(data: dict[str, ViewData]) -> None:
+    with pytest.raises(UsageError, match="versions of one view are aligned; got 2 views: mel, cepstrum"):
+        run(data, augment=FRAMEWISE)
+    with pytest.raises(UsageError, match="got 0 views: none"):
+        run({}, augment=FRAMEWISE)
+
+
+def test_one_view_learns_to_tell_utterances_apart_however_they_are_augmented(tmp_path: Path) -> None:
+    rng = np.random.default_rng(2)
+    values = np.tanh(rng.normal(size=(300, 8)) @ rng.normal(size=(8, 40))) + 0.1 * rng.normal(size=(300, 40))
+    store = ViewStore(tmp_path, ViewSpec("one", 1, {}, ("features",), (40,), "float32", None))
+    store.add({str(i): row.astype(np.float32) for i, row in enumerate(values)})
+    view = {"one": ViewData(store, [str(i) for i in range(300)])}
+    torch.manual_seed(0)
+    encoder = make_encoder(view["one"].spec, hidden=(32,), dim=32)
+    model = ViewModel(encoder, ProjectionHead(32, 32, 16), view["one"].fit_scaler(range(200)))
+    augment, unseen = Augmentation(("features",)), np.arange(240, 300)
+
+    def retrieval() -> float:
+        batch = view["one"].batch(unseen, model.scaler)
+        with torch.no_grad():
+            a, b = (
+                nn.functional.normalize(model.head(model.encoder(augment(batch, np.random.default_rng(n)))), dim=1)
+                for n in (1, 2)
+            )
+        return float(((a @ b.T).argmax(dim=1) == torch.arange(60)).float().mean())
+
+    before = retrieval()
+    config = PretrainingConfig(batch_size=50, epochs=60, learning_rate=0.003)
+    pretrain(view, {"one": model}, np.arange(200), np.arange(200, 240), config, seed=0, augment=augment)
+    assert retrieval() > before + 0.15

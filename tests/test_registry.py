@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from emoviews.errors import UsageError
+from emoviews.experiments import EXPERIMENTS
 from emoviews.registry import Registry
 from emoviews.types import FEATURES
 from emoviews.views import VIEWS, View, make_view, parse_view, split_view_list
@@ -87,6 +88,17 @@ class TestRegistry:
     def test_nothing_near_lists_the_names_alone(self):
         with pytest.raises(UsageError, match=r"^There is no view called 'zzz'\. Known: .*mfcc"):
             VIEWS.load("zzz")
+
+    def test_names_with_hyphens_are_files_with_underscores(self):
+        assert {"pretraining-data", "sparse"} <= set(EXPERIMENTS.names())
+        assert EXPERIMENTS.load("pretraining-data").name == "pretraining-data"
+        assert not any("_" in name for name in EXPERIMENTS.names())
+        with pytest.raises(
+            UsageError, match=r"no experiment called .pretraining_data.\. Did you mean .pretraining-data.\?"
+        ):
+            EXPERIMENTS.load("pretraining_data")
+        with pytest.raises(UsageError, match="no view called 'mel-spectrogram'"):
+            VIEWS.load("mel-spectrogram")
 
     @pytest.mark.parametrize("name", ["", "_mel", "__init__", "os", "mfcc.VIEW"])
     def test_what_is_no_member_is_refused(self, name):

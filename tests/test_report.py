@@ -6,6 +6,7 @@ import itertools
 import json
 import re
 import sqlite3
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from html.parser import HTMLParser
@@ -15,7 +16,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, recall_score
+import scipy.stats
+from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, log_loss, recall_score
 
 from emoviews import metrics
 from emoviews.configs import FineTuningConfig, LabelBudget
@@ -25,10 +27,10 @@ from emoviews.experiments.representations import EXPERIMENT as REPRESENTATIONS
 from emoviews.experiments.sparse import EXPERIMENT as SPARSE
 from emoviews.experiments.sparse import METHODS
 from emoviews.jobs import RANDOM, FineTuningJob, Job, JobResult, Predictions, PretrainingJob, ProbeJob
-from emoviews.report import figures, page, tables, write_report
+from emoviews.report import figures, latex, page, tables, write_report
 from emoviews.report.sections import sparse as sparse_section
 from emoviews.results import Results
-from emoviews.statistics import uar_interval
+from emoviews.statistics import counted_uar_interval
 from emoviews.types import ViewSpec
 
 SCRATCH, TUNED = METHODS["finetuning", RANDOM, False], METHODS["finetuning", "pretrained", False]
@@ -40,19 +42,24 @@ class Made:
 
     Attributes:
         skill: method's name → how often an answer is right, beyond guessing.
+        too_few: up to so many labels, none is left to validate on out of the budget.
     """
 
     views: tuple[str, ...] = ("mel_spectrogram", "egemaps")
     labels: tuple[str, ...] = ("anger", "neutral", "sadness")
     folds: tuple[tuple[str, ...], ...] = (("s1", "s2"), ("s3", "s4"), ("s5", "s6"))
     fractions: tuple[float, ...] = (0.1, 1.0)
+    per_class: tuple[int, ...] = (4,)
     repeats: int = 2
-    validation: Any = "full"
+    validations: tuple[Any, ...] = ("full", "budget")
+    rarest: dict[str, int] = field(default_factory=dict)
+    too_few: float = 0
     experiments: tuple[Experiment, ...] = (SPARSE, REPRESENTATIONS)
     skill: dict[str, float] = field(default_factory=dict)
     run: tuple[str, ...] = ("pretraining", "finetuning", "baseline", "probe")
     fail: int = 0
     speaker: Any = str
+    gender: Any = lambda number: "female" if number else "male"
     recordings: int = 8
 
     def utterances(self) -> pd.DataFrame:
@@ -64,7 +71,7 @@ class Made:
                         ("", *self.labels)[i % (len(self.labels) + 1)] if i > 5 else self.labels[i % len(self.labels)]
                     )
                     name = self.speaker(speaker)
-                    gender = "female" if number else "male"
+                    gender = self.gender(number)
                     rows.append((f"{speaker}-{i}", name, f"group {speaker}", emotion, gender, fold))
         return pd.DataFrame(rows, columns=["id", "speaker", "group", "emotion", "gender", "fold"])
 
@@ -76,8 +83,11 @@ class Made:
             "table0",
             folds,
             fingerprints,
-            validation=self.validation,
+            validation=self.validations[0],
+            validations=self.validations,
             fractions=self.fractions,
+            per_class=self.per_class,
+            rarest=self.rarest,
             repeats=self.repeats,
         )
 
@@ -114,13 +124,19 @@ def result(job: Job, made: Made, table: pd.DataFrame, pretrainings: set[str]) ->
     skill = made.skill.get(method, 0.3)
     guesses = random.choice(made.labels, len(tested))
     answers = np.where(random.random(len(tested)) < skill, tested["emotion"], guesses)
-    probabilities = np.full((len(tested), len(made.labels)), 1 / len(made.labels))
+    shares = random.dirichlet(np.ones(len(made.labels)), len(tested))
+    shares.sort(axis=1)
+    others = np.array([[label for label in made.labels if label != answer] + [answer] for answer in answers])
+    probabilities = np.take_along_axis(shares, others.argsort(axis=1), axis=1)  # the answer has the largest
     found = Predictions(tuple(tested["id"]), tuple(tested["emotion"]), tuple(answers), made.labels, probabilities)
-    fraction = job.budget.fraction or 1.0  # type: ignore[attr-defined]
+    budget = job.budget  # type: ignore[attr-defined]
+    n_labels = len(made.labels) * budget.per_class if budget.per_class else 60 * (budget.fraction or 1.0) + fold
     scores = [
         ("test", name, value) for name, value in metrics.evaluate(tested["emotion"], answers, made.labels).items()
     ]
-    scores += [("train", "n_labels", 60 * fraction + fold), ("validation", "n", 17.0), ("validation", "uar", 0.5)]
+    scores += [("train", "n_labels", n_labels)]
+    if job.validation == "full" or (job.validation == "budget" and n_labels > made.too_few):  # type: ignore[attr-defined]
+        scores += [("validation", "n", 17.0), ("validation", "uar", 0.5)]
     curves = []
     if job.kind == "finetuning":
         scores += [("train", "epochs_run", 4.0), ("train", "best_epoch", 3.0)]
@@ -145,6 +161,7 @@ def build(folder: Path, made: Made = Made()) -> Path:
             warnings=["1 of 50 utterances could not be <read>"],
             leaks={fold: ["test and train share 3 texts, e.g. 'a < b'"] for fold in plan.folds},
             versions={"emoviews": "9.9", "torch": "2.x"},
+            budgets=plan.budgets_asked(),
         )
         jobs = {job.id: job for experiment in made.experiments for job in experiment.jobs(plan)}
         for experiment in made.experiments:
@@ -233,10 +250,17 @@ class Page(HTMLParser):
         return " ".join(" ".join(self.words).split())
 
 
+def with_small_bootstraps(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tables, "N_RESAMPLES", 200)
+    monkeypatch.setitem(counted_uar_interval.__kwdefaults__, "n_resamples", 200)
+
+
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = build(tmp_path_factory.mktemp("run"))
-    write_report(folder)
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        with_small_bootstraps(monkeypatch)
+        write_report(folder)
     return folder
 
 
@@ -250,22 +274,24 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Figures are not rendered, which takes most of the time, and bootstraps are small, for tests of words."""
     monkeypatch.setattr(figures, "png", lambda figure: b"")
     monkeypatch.setattr(figures, "svg", lambda figure: b'<svg viewBox="0 0 1 1"></svg>')
-    monkeypatch.setattr(tables, "N_RESAMPLES", 200)
-    monkeypatch.setitem(uar_interval.__kwdefaults__, "n_resamples", 200)
+    with_small_bootstraps(monkeypatch)
 
 
-def saved(folder: Path) -> pd.DataFrame:
-    """Every answer with its job, straight from SQLite: independent of `Results.tidy` and `report.tables`."""
+def saved(folder: Path, experiment: str = "sparse") -> pd.DataFrame:
+    """Every answer of an experiment with its job, straight from SQLite: independent of `Results.tidy` and `report.tables`."""
     with sqlite3.connect(folder / "results.sqlite") as connection:
         rows = pd.read_sql_query(
-            "SELECT p.job_id, p.id, y_true, y_pred, speaker, description FROM predictions p JOIN jobs USING (job_id) "
-            "JOIN utterances u ON u.id = p.id WHERE status = 'done'",
+            "SELECT p.job_id, p.id, y_true, y_pred, probabilities, speaker, gender, description FROM predictions p "
+            "JOIN jobs USING (job_id) JOIN plans USING (job_id) JOIN utterances u ON u.id = p.id "
+            "WHERE status = 'done' AND experiment = ?",
             connection,
+            params=(experiment,),
         )
     jobs = [json.loads(text) for text in rows["description"]]
     rows["view"] = [job["view"][0] for job in jobs]
     rows["fold"], rows["repeat"] = [job["fold"] for job in jobs], [job["repeat"] for job in jobs]
-    rows["label_fraction"] = [job["budget"]["fraction"] or 1.0 for job in jobs]
+    rows["validation"] = [job["validation"] for job in jobs]
+    rows["budget"] = [budget_of(job["budget"]["fraction"], job["budget"]["per_class"]) for job in jobs]
 
     def name(job: dict[str, Any]) -> str:
         start = job["init"] if job["init"] in ("", RANDOM) else "pretrained"
@@ -275,144 +301,347 @@ def saved(folder: Path) -> pd.DataFrame:
     return rows
 
 
-def sklearn_uar(rows: pd.DataFrame) -> float:
-    return float(recall_score(rows["y_true"], rows["y_pred"], average="macro", labels=sorted(set(rows["y_true"]))))
+def budget_of(fraction: float | None, per_class: float | None) -> str:
+    """As it is shown."""
+    if per_class and per_class == per_class:
+        return f"{per_class:.0f} a class"
+    return f"{100 * (fraction or 1.0):g}\u00a0%"
+
+
+def read(run: Path, name: str) -> pd.DataFrame:
+    """A table's CSV file, with the budget as it is shown."""
+    table = pd.read_csv(run / "tables" / f"{name}.csv")
+    table["budget"] = [
+        budget_of(None if f != f else f, c)
+        for f, c in zip(table["label_fraction"], table["labels_per_class"], strict=True)
+    ]
+    return table.rename(columns={"name": "method"})
+
+
+def uar_by(rows: pd.DataFrame, by: list[str]) -> pd.Series[float]:
+    """UAR of each group of answers: the mean over true labels of the share that is right."""
+    right = rows.assign(right=rows["y_true"] == rows["y_pred"])
+    return right.groupby([*by, "y_true"])["right"].mean().groupby(by).mean()
 
 
 def pooled(rows: pd.DataFrame) -> float:
-    return float(np.mean([sklearn_uar(repeat) for _, repeat in rows.groupby("repeat")]))
+    return float(uar_by(rows, ["repeat"]).mean())
 
 
-KEYS = ["view", "method", "label_fraction"]
+def uars(rows: pd.DataFrame, by: str) -> list[float]:
+    """UAR of each fold and repeat; `by` is `trainings`, or `repeats` for the mean of each repeat over folds."""
+    of_trainings = uar_by(rows, ["repeat", "fold"])
+    return list(of_trainings if by == "trainings" else of_trainings.groupby("repeat").mean())
+
+
+def shown_number(text: str) -> float:
+    return float(text.replace("−", "-").replace("+", ""))
+
+
+KEYS = ["view", "validation", "method", "budget"]
+BUDGETS = ["10\u00a0%", "100\u00a0%", "4 a class"]
+N_GROUPS = 2 * 3 * (len(METHODS) + len(METHODS) - 2)  # views, budgets, methods under each rule
 
 
 def test_scores_are_those_of_the_saved_predictions(run: Path, shown: Page) -> None:
     answers = saved(run)
-    table = pd.read_csv(run / "tables" / "uar-by-share-of-labels.csv")
+    table = read(run, "uar-by-labels")
     groups = {tuple(key): rows for key, rows in answers.groupby(KEYS)}
-    assert len(table) == len(groups) == 2 * len(METHODS) * 2
+    assert len(table) == len(groups) == N_GROUPS
+    assert {tuple(row[k] for k in KEYS) for row in table.to_dict("records")} == set(groups)
     differs = 0
     for row in table.to_dict("records"):
         rows = groups[tuple(row[k] for k in KEYS)]
         by_job = [job for _, job in rows.groupby("job_id")]
         assert row["pooled_uar"] == pytest.approx(pooled(rows), abs=1e-12)
-        assert row["mean_uar"] == pytest.approx(np.mean([sklearn_uar(job) for job in by_job]), abs=1e-12)
-        assert row["mean_wa"] == pytest.approx(np.mean([accuracy_score(j["y_true"], j["y_pred"]) for j in by_job]))
-        f1 = np.mean([f1_score(j["y_true"], j["y_pred"], average="macro") for j in by_job])
-        assert row["mean_macro_f1"] == pytest.approx(f1)
+        assert row["mean_uar"] == pytest.approx(np.mean(uars(rows, "trainings")), abs=1e-12)
+        for unit in ("repeats", "trainings"):
+            values = uars(rows, unit)
+            ends = (row[f"t_low_{unit}"], row[f"t_high_{unit}"])
+            if len(values) == 1:
+                assert np.isnan(ends).all()
+            else:
+                expected = scipy.stats.t.interval(0.95, len(values) - 1, np.mean(values), scipy.stats.sem(values))
+                assert ends == pytest.approx(expected, abs=1e-12)
         assert row["n_jobs"] == len(by_job)
+        if row["view"] == "egemaps" and row["budget"] == BUDGETS[0]:  # scikit-learn takes its time
+            pairs = [(job["y_true"], job["y_pred"]) for job in by_job]
+            recalls = [recall_score(*pair, average="macro", labels=sorted(set(pair[0]))) for pair in pairs]
+            assert row["mean_uar"] == pytest.approx(np.mean(recalls))
+            assert row["mean_wa"] == pytest.approx(np.mean([accuracy_score(*pair) for pair in pairs]))
+            assert row["mean_macro_f1"] == pytest.approx(np.mean([f1_score(*pair, average="macro") for pair in pairs]))
         assert row["low"] <= row["pooled_uar"] <= row["high"]
         differs += abs(row["pooled_uar"] - row["mean_uar"]) > 1e-3
-        methods = {cells[0]: cells for cells in shown.tables[f"uar-{row['view']}"][1:]}
-        column = 1 + sorted(set(table["label_fraction"])).index(row["label_fraction"])
-        expected = f"{100 * pooled(rows):.1f} ({100 * row['low']:.1f} to {100 * row['high']:.1f})"
-        assert methods[row["method"]][column] == expected
+        kind = "uar-per-class" if row["budget"].endswith("class") else "uar"
+        methods = {cells[0]: cells for cells in shown.tables[f"{kind}-{row['view']}-{row['validation']}"]}
+        column = [cell.split(" ")[0] for cell in methods["Method"]].index(row["budget"].split(" ")[0])
+        expected_cell = f"{100 * pooled(rows):.1f} ({100 * row['low']:.1f} to {100 * row['high']:.1f})"
+        assert methods[row["method"]][column] == expected_cell
     assert differs > 5  # the data do tell the two ways of averaging apart
 
 
+def test_the_rules_are_in_tables_of_their_own(run: Path, shown: Page) -> None:
+    for view in Made().views:
+        full, budget = (shown.tables[f"uar-{view}-{rule}"] for rule in ("full", "budget"))
+        assert full[0] == budget[0]
+        assert full[1][1] != budget[1][1]
+        probes = {"pre-trained, probe", "random, probe"}
+        assert {row[0] for row in full[1:]} - {row[0] for row in budget[1:]} == probes
+    assert all(
+        name.endswith(("full", "budget")) for name in shown.tables if name.startswith(("uar-egemaps", "uar-mel"))
+    )
+
+
 def test_every_shown_number_is_also_in_the_long_table(run: Path, shown: Page) -> None:
-    table = pd.read_csv(run / "tables" / "uar-by-share-of-labels.csv")
-    columns = ["pooled_uar", "low", "high", "mean_uar", "mean_wa", "mean_macro_f1"]
-    for cells, row in zip(shown.tables["uar-by-share-of-labels"][1:], table.to_dict("records"), strict=True):
-        assert cells[:2] == [row["view"], row["method"]]
-        assert cells[4:10] == [f"{100 * row[c]:.1f}" for c in columns]
-        assert cells[2] == f"{100 * row['label_fraction']:g}\u00a0%"
-    # 60 labels at most plus the fold's number: 61 on average, and a tenth of it.
-    assert sorted(set(table["n_labels"])) == [7.0, 61.0]
+    table = read(run, "uar-by-labels")
+    for cells, row in zip(shown.tables["uar-by-labels"][1:], table.to_dict("records"), strict=True):
+        assert cells[:3] == [f"{row['method']} {row['view']}", row["validation"], row["budget"]]
+        assert cells[4] == f"{100 * row['pooled_uar']:.1f} ({100 * row['low']:.1f} to {100 * row['high']:.1f})"
+        ends = [100 * row[f"t_{end}_repeats"] for end in ("low", "high")]
+        told = "no interval" if np.isnan(ends).any() else f"{ends[0]:.1f} to {ends[1]:.1f}".replace("-", "−")
+        assert cells[5] == f"{100 * row['mean_uar']:.1f} ({told})"
+        assert cells[6:8] == [f"{100 * row[c]:.1f}" for c in ("mean_wa", "mean_macro_f1")]
+    # 60 labels at most plus the fold's number: 61 on average, a tenth of it, and 4 of each of 3 classes.
+    assert sorted(set(table["n_labels"])) == [7.0, 12.0, 61.0]
 
 
-def test_best_method_of_each_share(run: Path, shown: Page) -> None:
+def test_best_method_of_each_budget_and_rule(run: Path, shown: Page) -> None:
     groups = {tuple(key): pooled(rows) for key, rows in saved(run).groupby(KEYS)}
+    assert [cells[0] for cells in shown.tables["best-method"][1:]] == BUDGETS
     for cells in shown.tables["best-method"][1:]:
-        fraction = float(cells[0].removesuffix("\u00a0%")) / 100
-        best = max((key for key in groups if key[2] == fraction), key=lambda key: groups[key])
-        assert (cells[5], cells[4], cells[2]) == (best[0], best[1], f"{100 * groups[best]:.1f}")
-    assert len(shown.tables["best-method"]) == 3
+        for rule, (score, method) in {"full": cells[2:4], "budget": cells[4:6]}.items():
+            best = max((key for key in groups if key[1] == rule and key[3] == cells[0]), key=lambda key: groups[key])
+            assert method == f"{best[2]} {best[0]}"
+            assert score.split(" ")[0] == f"{100 * groups[best]:.1f}"
 
 
 def test_best_is_by_the_pooled_score(run: Path) -> None:
-    scores = pd.read_csv(run / "tables" / "uar-by-share-of-labels.csv").query("label_fraction == 1.0").head(2)
-    scores = scores.assign(pooled_uar=[0.5, 0.6], mean_uar=[0.9, 0.1])
+    scores = pd.read_csv(run / "tables" / "uar-by-labels.csv").query("label_fraction == 1.0 and validation == 'full'")
+    scores = scores.head(2).assign(pooled_uar=[0.5, 0.6], mean_uar=[0.9, 0.1])
     (row,) = sparse_section._best_methods(scores).rows
-    assert [cell.text for cell in row][2] == "60.0"
-    assert row[4].text == scores["method"].iloc[1]
+    assert row[2].lines[0] == "60.0"
+    assert row[3].lines[0] == scores["method"].iloc[1]
 
 
 def test_bold_marks_the_best_of_each_column(run: Path) -> None:
-    lines = (run / "tables" / "uar-egemaps.md").read_text().splitlines()
-    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("| ")][2:]
-    for column in (1, 2):
-        values = [float(row[column].strip("*").split()[0]) for row in cells]
-        bold = [i for i, row in enumerate(cells) if row[column].startswith("**")]
-        assert bold == [int(np.argmax(values))]
+    for rule in ("full", "budget"):
+        lines = (run / "tables" / f"uar-egemaps-{rule}.md").read_text().splitlines()
+        cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("| ")][2:]
+        for column in (1, 2):
+            values = [float(row[column].strip("*").split()[0]) for row in cells]
+            bold = [i for i, row in enumerate(cells) if row[column].startswith("**")]
+            assert bold == [int(np.argmax(values))]
 
 
-def test_differences_are_paired_by_speaker(run: Path) -> None:
+def sides_of(answers: pd.DataFrame, row: dict[str, Any]) -> list[pd.DataFrame]:
+    """The answers of the pre-trained and of the supervised classifiers that a row compares."""
+    here = answers[
+        (answers[["view", "validation", "budget"]] == [row[k] for k in ("view", "validation", "budget")]).all(axis=1)
+    ]
+    return [here[here["method"] == name] for name in (TUNED, SCRATCH)]
+
+
+@pytest.mark.parametrize("rule", ["full", "budget"])
+def test_differences_are_paired_by_speaker(run: Path, shown: Page, rule: str) -> None:
     answers = saved(run)
-    table = pd.read_csv(run / "tables" / "pre-trained-minus-supervised.csv")
-    assert len(table) == 4
-    for row in table.to_dict("records"):
-        here = answers[(answers["view"] == row["view"]) & (answers["label_fraction"] == row["label_fraction"])]
-        tuned, scratch = here[here["method"] == TUNED], here[here["method"] == SCRATCH]
+    table = read(run, f"pre-trained-minus-supervised-{rule}")
+    assert len(table) == 2 * 3
+    for cells, row in zip(
+        shown.tables[f"pre-trained-minus-supervised-{rule}"][1:], table.to_dict("records"), strict=True
+    ):
+        assert (row["validation"], cells[0], cells[1]) == (rule, row["view"], row["budget"])
+        tuned, scratch = sides_of(answers, row)
         assert row["difference"] == pytest.approx(pooled(tuned) - pooled(scratch), abs=1e-12)
-        speakers = sorted(set(here["speaker"]))
+        assert shown_number(cells[3]) == pytest.approx(100 * (pooled(tuned) - pooled(scratch)), abs=0.051)
+        speakers = sorted(set(tuned["speaker"]))
         gaps = [pooled(tuned[tuned["speaker"] == s]) - pooled(scratch[scratch["speaker"] == s]) for s in speakers]
         flipped = [abs(np.dot(signs, gaps)) for signs in itertools.product([1, -1], repeat=len(gaps))]
         p = np.mean([f >= abs(sum(gaps)) - 1e-9 for f in flipped])
         assert row["p_sign_flip"] == pytest.approx(p)
-        assert row["n_speakers"] == 6
-        assert row["n_pairs"] == 6
-    order = table.sort_values("p_sign_flip")
-    holm = np.maximum.accumulate(np.minimum(1, order["p_sign_flip"] * [4, 3, 2, 1]))
-    np.testing.assert_allclose(order["p_holm"], holm)
+        other = np.array([gap for gap in np.round(gaps, 9) if gap != 0])
+        ranks = np.sign(other) * scipy.stats.rankdata(np.abs(other))
+        flipped = [abs(np.dot(signs, ranks)) for signs in itertools.product([1, -1], repeat=len(other))]
+        assert row["p_wilcoxon"] == pytest.approx(np.mean(np.array(flipped) >= abs(sum(ranks))))
+        assert row["d_z"] == pytest.approx(scipy.stats.ttest_1samp(gaps, 0).statistic / np.sqrt(6))
+        assert shown_number(cells[6]) == pytest.approx(row["d_z"], abs=0.0051)
+        assert (row["n_speakers"], row["n_pairs"], row["n_repeats"]) == (6, 6, 2)
+    for name, corrected in (("p_sign_flip", "p_holm"), ("p_wilcoxon", "p_wilcoxon_holm")):
+        order = table.sort_values(name)
+        holm = np.maximum.accumulate(np.minimum(1, order[name] * [6, 5, 4, 3, 2, 1]))
+        np.testing.assert_allclose(order[corrected], holm)
+
+
+@pytest.mark.parametrize("rule", ["full", "budget"])
+def test_the_papers_test_in_both_readings(run: Path, shown: Page, rule: str) -> None:
+    answers = saved(run)
+    table = read(run, f"paper-comparison-{rule}")
+    assert "2 against 2 repeats" in shown.tables[f"paper-comparison-{rule}"][0][4]
+    assert "6 against 6 trainings" in shown.tables[f"paper-comparison-{rule}"][0][6]
+    for cells, row in zip(shown.tables[f"paper-comparison-{rule}"][1:], table.to_dict("records"), strict=True):
+        sides = sides_of(answers, row)
+        for end, unit in (("_repeats", "repeats"), ("", "trainings")):
+            a, b = (np.round(uars(side, unit), 9) for side in sides)
+            assert len(a) == {"repeats": 2, "trainings": 6}[unit]
+            assert row[f"p_mann_whitney{end}"] == pytest.approx(scipy.stats.mannwhitneyu(a, b).pvalue)
+            delta = np.mean([np.sign(x - y) for x in a for y in b])
+            assert row[f"cliffs_delta{end}"] == pytest.approx(delta)
+        for name, side, cell in zip(("pretrained", "supervised"), sides, (cells[3], cells[2]), strict=True):
+            of_repeats = uars(side, "repeats")
+            ends = scipy.stats.t.interval(0.95, 1, np.mean(of_repeats), scipy.stats.sem(of_repeats))
+            assert row[f"{name}_mean_uar"] == pytest.approx(np.mean(of_repeats))
+            assert (row[f"{name}_t_low_repeats"], row[f"{name}_t_high_repeats"]) == pytest.approx(ends)
+            assert cell.split(" ")[0] == f"{100 * np.mean(of_repeats):.1f}"
+
+
+def test_full_minus_budget_is_paired_by_repeat(run: Path, shown: Page) -> None:
+    answers = saved(run)
+    for name, budgets in (("full-minus-budget", BUDGETS[:2]), ("full-minus-budget-per-class", BUDGETS[2:])):
+        table = read(run, name)
+        assert len(table) == 2 * 6 * len(budgets)
+        for row in table.to_dict("records"):
+            here = answers[
+                (answers[["view", "method", "budget"]] == [row[k] for k in ("view", "method", "budget")]).all(axis=1)
+            ]
+            full, budget = (here[here["validation"] == rule] for rule in ("full", "budget"))
+            # With all labels a linear baseline's repeats are one under “full”, and that is compared.
+            budget = budget[budget["repeat"].isin(set(full["repeat"]))]
+            assert row["difference"] == pytest.approx(pooled(full) - pooled(budget), abs=1e-12)
+            assert row["n_pairs"] == full["job_id"].nunique() == budget["job_id"].nunique()
+            assert row["low"] < row["difference"] < row["high"]
+            cells = {cells[0]: cells[1:] for cells in shown.tables[name][1:]}[f"{row['method']} {row['view']}"]
+            expected = f"{100 * row['difference']:+.1f}".replace("-", "−")
+            assert cells[budgets.index(row["budget"])].split(" ")[0] in (expected, "0.0")
+    higher = pd.concat([read(run, "full-minus-budget"), read(run, "full-minus-budget-per-class")])
+    assert f"lies above 0 in {(higher['low'] > 0).sum()}, below 0 in {(higher['high'] < 0).sum()}" in shown.text
+
+
+def test_genders(run: Path, shown: Page) -> None:
+    answers = saved(run)
+    table = read(run, "genders")
+    assert set(table["budget"]) == {"10\u00a0%", "100\u00a0%"}  # the fewest and the most labels
+    assert len(table) == 2 * 2 * 2 * 2
+    for cells, row in zip(shown.tables["genders"][1:], table.to_dict("records"), strict=True):
+        here = answers[(answers[KEYS] == [row[k] for k in KEYS]).all(axis=1)]
+        uar = {gender: pooled(rows) for gender, rows in here.groupby("gender")}
+        for gender in ("female", "male"):
+            assert row[f"uar_{gender}"] == pytest.approx(uar[gender], abs=1e-12)
+            assert row[f"n_speakers_{gender}"] == 3
+            assert row[f"low_{gender}"] <= uar[gender] <= row[f"high_{gender}"]
+        assert row["gap"] == pytest.approx(uar["female"] - uar["male"], abs=1e-12)
+        assert (row["gap_low"] + row["gap_high"]) / 2 == pytest.approx(row["gap"])
+        assert cells[4].split(" ")[0] == f"{100 * uar['female']:.1f}"
+        assert shown_number(cells[6].split(" ")[0]) == pytest.approx(100 * row["gap"], abs=0.051)
+
+
+def test_the_interval_of_a_gap_between_genders_draws_the_speakers_of_each(run: Path) -> None:
+    row = read(run, "genders").iloc[0]
+    answers = saved(run)
+    here = answers[(answers[KEYS] == [row[k] for k in KEYS]).all(axis=1)]
+    here = here.assign(right=here["y_true"] == here["y_pred"])
+    random, variances = np.random.default_rng(0), []
+    for _, rows in here.groupby("gender"):
+        parts = dict(list(rows.groupby("speaker")))
+        values = []
+        for _ in range(200):
+            drawn = pd.concat([parts[s] for s in random.choice(sorted(parts), len(parts))])
+            values.append(drawn.groupby(["repeat", "y_true"])["right"].mean().mean())
+        variances.append(np.var(values) * 3 / 2)
+    freedom = sum(variances) ** 2 / sum(v**2 / 2 for v in variances)
+    half = scipy.stats.t.ppf(0.975, freedom) * np.sqrt(sum(variances))
+    assert (row["gap_high"] - row["gap_low"]) / 2 == pytest.approx(half, rel=0.25)
+
+
+def test_no_genders_no_table(tmp_path: Path, quick: None) -> None:
+    shown = Page(write_report(build(tmp_path, small(gender=lambda number: ""))))
+    assert "By gender" not in shown.headings
+    assert "genders" not in shown.tables
+
+
+def test_calibration_is_that_of_the_saved_probabilities(run: Path, shown: Page) -> None:
+    answers, labels = saved(run), list(Made().labels)
+    table = read(run, "calibration")
+    assert len(table) == 2 * 2 * 2 * 2
+    for cells, row in zip(shown.tables["calibration"][1:], table.to_dict("records"), strict=True):
+        here = answers[(answers[KEYS] == [row[k] for k in KEYS]).all(axis=1)]
+        eces, briers, losses = [], [], []
+        for _, rows in here.groupby("repeat"):
+            p = pd.DataFrame([json.loads(text) for text in rows["probabilities"]])[labels]
+            sure, right = p.max(axis=1), p.idxmax(axis=1).to_numpy() == rows["y_true"].to_numpy()
+            gaps = pd.DataFrame({"gap": right - sure, "bin": np.ceil(15 * sure)}).groupby("bin")["gap"].sum().abs()
+            eces.append(gaps.sum() / len(rows))
+            truth = pd.get_dummies(rows["y_true"])[labels].to_numpy()
+            briers.append(((p.to_numpy() - truth) ** 2).sum(axis=1).mean())
+            losses.append(log_loss(rows["y_true"], p.div(p.sum(axis=1), axis=0), labels=labels))
+        scores = (row["ece"], row["brier"], row["log_loss"])
+        assert scores == pytest.approx((np.mean(eces), np.mean(briers), np.mean(losses)), abs=1e-6)
+        assert row["accuracy"] == pytest.approx(accuracy_score(here["y_true"], here["y_pred"]))
+        assert cells[5:7] == [f"{100 * row['accuracy']:.1f}", f"{100 * row['ece']:.1f}"]
+        assert cells[7:] == [f"{row['brier']:.3f}", f"{row['log_loss']:.3f}"]
+
+
+def test_the_points_of_a_reliability_diagram(run: Path) -> None:
+    answers, labels = saved(run), list(Made().labels)
+    with Results(run) as results:
+        jobs = tables.classifiers(results, "sparse")
+        mine = jobs[(jobs["name"] == TUNED) & (jobs["view"] == "egemaps") & (jobs["label_fraction"] == 1.0)]
+        _, bins = tables.calibration(results, mine[mine["validation"] == "budget"], labels)
+    here = answers[(answers[KEYS] == ["egemaps", "budget", TUNED, BUDGETS[1]]).all(axis=1)]
+    sure = np.array([max(json.loads(text).values()) for text in here["probabilities"]])
+    right = (here["y_true"] == here["y_pred"]).to_numpy()
+    assert bins["n"].sum() == len(here)
+    for row in bins.to_dict("records"):
+        inside = (sure > row["bin"] / 15) & (sure <= (row["bin"] + 1) / 15)
+        assert row["n"] == inside.sum()
+        assert row["accuracy"] == pytest.approx(right[inside].mean())
+        assert row["confidence"] == pytest.approx(sure[inside].mean())
 
 
 def test_the_interval_of_a_difference_is_a_bootstrap_of_speakers(run: Path) -> None:
     """A plain loop over resamples of the rows themselves, with Student's t for 6 speakers, gives nearly the same width."""
-    row = pd.read_csv(run / "tables" / "pre-trained-minus-supervised.csv").iloc[0]
-    answers = saved(run)
-    here = answers[(answers["view"] == row["view"]) & (answers["label_fraction"] == row["label_fraction"])]
+    row = read(run, "pre-trained-minus-supervised-full").iloc[0]
     sides = [
-        here[here["method"] == name].assign(right=lambda rows: rows["y_true"] == rows["y_pred"])
-        for name in (TUNED, SCRATCH)
+        side.assign(right=lambda rows: rows["y_true"] == rows["y_pred"]) for side in sides_of(saved(run), row.to_dict())
     ]
-    speakers = sorted(set(here["speaker"]))
+    speakers = sorted(set(sides[0]["speaker"]))
     parts = [{s: side[side["speaker"] == s] for s in speakers} for side in sides]
     random, values = np.random.default_rng(3), []
     for _ in range(150):
         drawn = random.choice(speakers, len(speakers))
-        uars = [pd.concat([part[s] for s in drawn]).groupby(["repeat", "y_true"])["right"].mean() for part in parts]
-        values.append(uars[0].mean() - uars[1].mean())
+        means = [pd.concat([part[s] for s in drawn]).groupby(["repeat", "y_true"])["right"].mean() for part in parts]
+        values.append(means[0].mean() - means[1].mean())
     half = 2.5706 * np.std(values) * np.sqrt(6 / 5)
     assert (row["high"] - row["low"]) / 2 == pytest.approx(half, rel=0.25)
     assert (row["high"] + row["low"]) / 2 == pytest.approx(row["difference"])
 
 
 def test_only_pairs_that_both_methods_have_are_compared(tmp_path: Path) -> None:
-    folder = build(tmp_path, Made(views=("egemaps",), experiments=(SPARSE,), fractions=(1.0,)))
+    folder = build(tmp_path, small(fractions=(1.0,), repeats=2))
     with Results(folder) as results:
         jobs = tables.classifiers(results, "sparse")
         given = tables.answers(results, jobs["job_id"])
         whole = tables.differences(jobs, given)
         missing = jobs[(jobs["name"] == TUNED) & (jobs["fold"] == "fold 0") & (jobs["repeat"] == 0)].index
         part = tables.differences(jobs.drop(missing), given)
-        assert part["n_pairs"].item() == whole["n_pairs"].item() - 1
+        assert part["n_pairs"].tolist() == (whole["n_pairs"] - 1).tolist()
         answers = saved(folder)
         answers = answers[~((answers["fold"] == "fold 0") & (answers["repeat"] == 0))]
-        by_method = {name: pooled(rows) for name, rows in answers.groupby("method")}
-        assert part["difference"].item() == pytest.approx(by_method[TUNED] - by_method[SCRATCH], abs=1e-12)
+        for row in part.to_dict("records"):
+            here = answers[answers["view"] == row["view"]]
+            by_method = {name: pooled(rows) for name, rows in here.groupby("method")}
+            assert row["difference"] == pytest.approx(by_method[TUNED] - by_method[SCRATCH], abs=1e-12)
         assert tables.differences(jobs[jobs["name"] == TUNED], given).empty
 
 
 def test_speakers(run: Path, shown: Page) -> None:
     answers = saved(run)
     every = pd.read_csv(run / "tables" / "speakers-all.csv")
-    groups = {tuple(key): rows for key, rows in answers.groupby(["view", "method", "label_fraction", "speaker"])}
-    assert len(every) == len(groups)
+    expected = uar_by(answers, [*KEYS, "speaker", "repeat"]).groupby([*KEYS, "speaker"]).mean()
+    said = answers.groupby([*KEYS, "speaker"])["id"].nunique()
+    assert len(every) == len(expected)
     for row in every.to_dict("records"):
-        rows = groups[row["view"], row["name"], row["label_fraction"], row["speaker"]]
-        assert row["uar"] == pytest.approx(pooled(rows), abs=1e-12)
-        assert row["n"] == rows["id"].nunique()
+        key = (*(row[k] for k in ("view", "validation", "name", "budget")), row["speaker"])
+        assert row["uar"] == pytest.approx(expected[key], abs=1e-12)
+        assert row["n"] == said[key]
     cells = shown.tables["speakers"]
     assert {row[0] for row in cells[1:]} == {"s1", "s2", "s3", "s4", "s5", "s6"}
     assert {row[0]: row[1:3] for row in cells[1:]}["s4"] == ["female", "fold 1"]
@@ -425,7 +654,7 @@ def test_confusion(run: Path) -> None:
     table = pd.read_csv(run / "tables" / "confusion.csv")
     labels = list(Made().labels)
     for (view, method), rows in table.groupby(["view", "method"]):
-        here = answers[(answers["view"] == view) & (answers["method"] == method) & (answers["label_fraction"] == 1.0)]
+        here = answers[(answers[KEYS] == [view, "full", method, BUDGETS[1]]).all(axis=1)]
         expected = confusion_matrix(here["y_true"], here["y_pred"], labels=labels)
         np.testing.assert_array_equal(rows[[f"n_{label}" for label in labels]].to_numpy(), expected)
     assert set(table["method"]) == {SCRATCH, TUNED}
@@ -449,9 +678,14 @@ def test_the_page_has_every_section(run: Path, shown: Page) -> None:
         *[
             "Summary",
             "Few labels",
+            "A share of each class's labels",
+            "A number of labels a class",
+            "What the labels of the validation group are worth",
             "Pre-trained against supervised",
             "Speaker by speaker",
+            "By gender",
             "Which emotions are confused",
+            "How far probabilities can be trusted",
         ],
         *["All numbers", "What the embeddings know", "How the trainings went", "What was run", "Checks and limits"],
         *["Leakage audit", "Warnings", "How to read the numbers", "Licences, files and source"],
@@ -474,17 +708,21 @@ def test_the_page_has_every_section(run: Path, shown: Page) -> None:
     assert shown.headings[0] == "Speech emotion with few labels: made <up> & more"
     kinds = {row[0]: row[1:5] for row in shown.tables["jobs"][1:]}
     assert kinds["pretraining"] == ["3", "3", "0", "0"]
-    assert kinds["finetuning"] == ["96", "96", "0", "0"]
+    plan = Made().plan()
+    finetunings = {job.id for e in Made().experiments for job in e.jobs(plan) if job.kind == "finetuning"}
+    assert len(finetunings) >= 3 * 2 * 4 * 3 * 2 * 2  # folds, views, starts, budgets, rules, repeats
+    assert kinds["finetuning"] == [str(len(finetunings))] * 2 + ["0", "0"]
     assert [row[0] for row in shown.tables["folds"][1:]] == ["fold 0", "fold 1", "fold 2"]
     assert [row[-1] for row in shown.tables["folds"][1:]] == ["hash0", "hash1", "hash2"]
 
 
 def test_figures_are_files_and_have_text_alternatives(run: Path, shown: Page) -> None:
-    assert len(shown.images) >= 9
+    assert len(shown.images) >= 9 + 12  # of both kinds of budget and both rules, both rules together, reliability
     assert all(len(str(image["aria-label"])) > 40 for image in shown.images)
     names = {path.stem for path in (run / "figures").glob("*.svg")}
     assert names == {path.stem for path in (run / "figures").glob("*.png")}
-    assert {"uar-by-labels", "speakers", "representations", "pretraining-curves", "finetuning-curves-egemaps"} <= names
+    assert {"uar-by-labels", "uar-by-labels-per-class", "uar-by-rule", "speakers", "representations"} <= names
+    assert {"pretraining-curves", "finetuning-curves-egemaps-budget", "reliability-egemaps-full"} <= names
     for path in (run / "figures").glob("*.png"):
         assert path.read_bytes().startswith(b"\x89PNG")
     for path in (run / "figures").glob("*.svg"):
@@ -492,7 +730,8 @@ def test_figures_are_files_and_have_text_alternatives(run: Path, shown: Page) ->
 
 
 def small(**changes: Any) -> Made:
-    return replace(Made(views=("egemaps",), experiments=(SPARSE,), fractions=(0.1,), repeats=1), **changes)
+    few = Made(experiments=(SPARSE,), fractions=(0.1,), per_class=(), repeats=1, validations=("full",))
+    return replace(few, **changes)
 
 
 def test_a_report_of_the_same_rows_is_the_same(tmp_path: Path, quick: None) -> None:
@@ -503,9 +742,9 @@ def test_a_report_of_the_same_rows_is_the_same(tmp_path: Path, quick: None) -> N
 @pytest.mark.parametrize(
     ("tuned", "scratch", "words"),
     [
-        (1.0, 0.0, "was better in 1 of 1 comparisons"),
-        (0.0, 1.0, "was worse in 1 of 1 comparisons"),
-        (0.5, 0.5, "includes 0 in the one comparison made"),
+        (1.0, 0.0, "was better in 2 of 2 comparisons"),
+        (0.0, 1.0, "was worse in 2 of 2 comparisons"),
+        (0.5, 0.5, "includes 0 in each of 2 comparisons"),
     ],
 )
 def test_the_verdict_follows_the_interval(
@@ -514,31 +753,22 @@ def test_the_verdict_follows_the_interval(
     folder = build(tmp_path, small(skill={TUNED: tuned, SCRATCH: scratch}, recordings=40))
     shown = Page(write_report(folder))
     assert words in shown.text
-    row = pd.read_csv(folder / "tables" / "pre-trained-minus-supervised.csv").iloc[0]
-    assert {"better": row["low"] > 0, "worse": row["high"] < 0}.get(row["outcome"], row["low"] <= 0 <= row["high"])
-    assert shown.tables["pre-trained-minus-supervised"][1][5] == row["outcome"]
+    row = pd.read_csv(folder / "tables" / "pre-trained-minus-supervised-full.csv").iloc[0]
+    outcome = shown.tables["pre-trained-minus-supervised-full"][1][5]
+    assert {"better": row["low"] > 0, "worse": row["high"] < 0, "undecided": row["low"] <= 0 <= row["high"]}[outcome]
 
 
 def test_one_view_without_representations(tmp_path: Path, quick: None) -> None:
     shown = Page(write_report(build(tmp_path, small())))
     assert "What the embeddings know" not in shown.headings
     assert "Few labels" in shown.headings
-    assert "uar-egemaps" in shown.tables
+    assert "uar-egemaps-full" in shown.tables
 
 
-def test_representations_alone(tmp_path: Path, quick: None) -> None:
-    folder = build(tmp_path, Made(experiments=(REPRESENTATIONS,)))
-    shown = Page(write_report(folder))
+def test_one_experiment_alone(tmp_path: Path, quick: None) -> None:
+    shown = Page(write_report(build(tmp_path, Made(experiments=(REPRESENTATIONS,)))))
     assert "Few labels" not in shown.headings
-    with sqlite3.connect(folder / "results.sqlite") as connection:
-        query = "SELECT description, value FROM metrics JOIN jobs USING (job_id) WHERE name = 'probe_speaker_accuracy'"
-        rows = [(json.loads(d), value) for d, value in connection.execute(query)]
-    before = np.mean([v for d, v in rows if d["view"][0] == "egemaps" and d["init"] == RANDOM])
-    after = np.mean([v for d, v in rows if d["view"][0] == "egemaps" and d["init"] != RANDOM])
-    assert f"speaker {100 * before:.1f} → {100 * after:.1f} %" in shown.text
-    assert ["speaker (accuracy)", "egemaps", "random", f"{100 * before:.1f}"] in [
-        row[:4] for row in shown.tables["probes"]
-    ]
+    assert "What the embeddings know" in shown.headings
 
 
 def test_labels_are_escaped_everywhere(tmp_path: Path) -> None:
@@ -558,7 +788,7 @@ def test_failed_and_waiting_jobs_are_said(tmp_path: Path, quick: None) -> None:
     shown = Page(write_report(build(tmp_path, made)))
     total = len(SPARSE.jobs(made.plan()))
     waiting = sum(job.kind == "baseline" for job in SPARSE.jobs(made.plan()))
-    assert waiting == 12
+    assert waiting == 24
     assert f"3 of {total} jobs failed" in shown.text
     assert f"{waiting} of {total} jobs have not been run yet" in shown.text
     assert shown.tables["failures"][1][:3] == ["finetuning", "3", "it broke at <x> | y"]
@@ -581,7 +811,7 @@ def test_everything_failed(tmp_path: Path, quick: None) -> None:
 def test_one_speaker_gives_no_interval(tmp_path: Path, quick: None) -> None:
     shown = Page(write_report(build(tmp_path, small(folds=(("s1",),)))))
     assert "one test speaker gives no interval" in shown.text
-    assert shown.tables["uar-egemaps"][1][1].endswith("(no interval)")
+    assert shown.tables["uar-egemaps-full"][1][1].endswith("(no interval)")
 
 
 def test_unknown_and_shared_speakers_are_said(tmp_path: Path, quick: None) -> None:
@@ -604,10 +834,47 @@ def test_of_many_speakers_the_ends_are_shown(tmp_path: Path, quick: None) -> Non
 
 @pytest.mark.parametrize(("rule", "words"), [("budget", "as few as 6"), ("none", "no labels decide when to stop")])
 def test_other_validation_rules_are_explained(tmp_path: Path, quick: None, rule: str, words: str) -> None:
-    shown = Page(write_report(build(tmp_path, small(validation=rule))))
+    shown = Page(write_report(build(tmp_path, small(validations=(rule,)))))
     assert f"Validation “{rule}”" in shown.text
     assert words in shown.text
     assert "Validation “full”" not in shown.text
+
+
+def test_a_budget_that_only_some_folds_can_fill_is_said(tmp_path: Path, quick: None) -> None:
+    made = small(per_class=(2, 4, 9), rarest={"fold 0": 3, "fold 1": 5, "fold 2": 4})
+    folder = build(tmp_path, made)
+    shown = Page(write_report(folder))
+    assert (
+        "4 labels a class: only folds fold 1 and fold 2, since in the training part of fold fold 0 a class"
+        in shown.text
+    )
+    assert "9 labels a class was asked for and left out: in no fold has every class so many training" in shown.text
+    assert "recordings (at most 5)" in shown.text
+    scores = read(folder, "uar-by-labels").groupby("budget")["folds"].first()
+    assert scores.to_dict() == {"10\u00a0%": 3, "2 a class": 3, "4 a class": 2}
+
+
+def test_budgets_that_all_folds_fill_are_not_remarked_on(run: Path, shown: Page) -> None:
+    assert "since in the training part" not in shown.text
+    assert "asked for and left out" not in shown.text
+    assert "none left to validate on" not in shown.text
+    assert "its UAR is the mean over the other" not in shown.text
+
+
+def test_trainings_without_a_label_to_validate_on_are_said(tmp_path: Path, quick: None) -> None:
+    shown = Page(write_report(build(tmp_path, small(validations=("full", "budget"), per_class=(1, 5), too_few=3))))
+    n = 3 * 2 * 6  # folds, views, methods of the rule “budget”
+    assert f"{n} trainings (1 a class) had one label a class and so none left to validate on" in shown.text
+
+
+def test_a_test_group_without_a_class_is_said(tmp_path: Path, quick: None) -> None:
+    folder = build(tmp_path, small())
+    with sqlite3.connect(folder / "results.sqlite") as connection:
+        connection.execute("UPDATE utterances SET emotion = '' WHERE emotion = 'anger' AND speaker IN ('s3', 's4')")
+    shown = Page(write_report(folder))
+    assert (
+        "Fold fold 1: no test recording is labelled anger; its UAR is the mean over the other emotions." in shown.text
+    )
 
 
 def test_only_the_configuration_planned_last_is_shown(tmp_path: Path, quick: None) -> None:
@@ -621,8 +888,8 @@ def test_only_the_configuration_planned_last_is_shown(tmp_path: Path, quick: Non
     shown = Page(write_report(tmp_path))
     settings = dict(zip(shown.tables["settings"][0], zip(*shown.tables["settings"][1:], strict=True), strict=True))
     assert settings["finetuning"][settings["setting"].index("epochs")] == "7"
-    assert "12 of earlier configurations are in the database and left out" in shown.text
-    assert set(pd.read_csv(tmp_path / "tables" / "uar-by-share-of-labels.csv")["n_jobs"]) == {3}
+    assert "24 of earlier configurations are in the database and left out" in shown.text
+    assert set(pd.read_csv(tmp_path / "tables" / "uar-by-labels.csv")["n_jobs"]) == {3}
     assert "Other trainings" not in shown.headings
 
 
@@ -637,7 +904,7 @@ def test_trainings_outside_experiments(tmp_path: Path, quick: None) -> None:
         results.add_utterances(made.utterances(), [1.0] * len(made.utterances()))
         results.add([result(job, made, made.utterances(), set())])
     shown = Page(write_report(tmp_path))
-    uar = sklearn_uar(saved(tmp_path))
+    uar = uars(saved(tmp_path, "finetune"), "trainings")[0]
     assert "Other trainings" in shown.headings
     assert f"{uar:.3f}" in shown.tables["other-trainings"][1]
 
@@ -694,14 +961,95 @@ def test_the_same_table_gives_the_same_svg() -> None:
     assert first == second
 
 
-def test_values_far_below_the_scale_are_written_at_its_edge() -> None:
-    rows = [{"what": "duration (R2)", "where": "egemaps", "before": -16.26, "after": 0.1, "chance": 0.0}]
-    assert "◂ −1626" in figures.svg(figures.before_and_after(pd.DataFrame(rows))).decode()
-
-
 def test_methods_look_different_in_colour_marker_and_line() -> None:
     looks = [figures.style_of(name) for name in METHODS.values()]
     for part in ("colour", "marker"):
         assert len({getattr(look, part) for look in looks}) == len(METHODS)
     thin = [look.dashes for look, name in zip(looks, METHODS.values(), strict=True) if name not in figures.BANDED]
     assert len(set(map(str, thin))) == len(thin)
+
+
+HOSTILE = '50 % of R&D_1: a|b <c> #1 $x$ ~y ^z {w} \\v "q" [u] * − 1 → 2 × 3\u00a0% τ “d” – ł'
+
+
+def test_latex_escapes_what_latex_would_take_for_commands() -> None:
+    """Undone by the rules of LaTeX, the text is as it was."""
+    escaped = latex.escape(HOSTILE)
+    undone = escaped
+    for command, symbol in {
+        r"$\rightarrow$": "→",
+        r"$\times$": "×",
+        r"$\tau$": "τ",
+        "$-$": "−",
+        r"\textbackslash{}": "\x00",
+        r"\textasciitilde{}": "\x01",
+        r"\textasciicircum{}": "^",
+        r"\textless{}": "<",
+        r"\textgreater{}": ">",
+        r"\textbar{}": "|",
+        "{[}": "[",
+        "{]}": "]",
+        "{*}": "*",
+        "~": "\u00a0",
+        "``": "“",
+        "''": "”",
+        "--": "–",
+        **{rf"\{c}": c for c in "#$%&_{}"},
+    }.items():
+        undone = undone.replace(command, symbol)
+    assert undone.replace("\x00", "\\").replace("\x01", "~") == HOSTILE.replace('"', "”")
+    for command in re.findall(r"\\[a-zA-Z]+\{\}|\$[^$]*\$(?<!\\\$)|\\[#$%&_{}]", escaped):
+        escaped = escaped.replace(command, "", 1)
+    assert not set(escaped) & set("#$%&_^\\|<>"), "nothing that LaTeX reads as a command is left"
+
+
+def test_a_table_in_latex() -> None:
+    raw = pd.DataFrame({"name_": [HOSTILE, "[b"], "value": [1.5, -2.0]})
+    columns = {"name_": tables.Column("a_b\nc"), "value": tables.Column("UAR %", tables.points, True)}
+    table = tables.Table.of("my-table", "10 % & more", raw, columns)
+    lines = table.latex().splitlines()
+    assert lines[:4] == [r"\begin{table}", r"\centering", r"\caption{10 \% \& more}", r"\label{tab:my-table}"]
+    assert lines[4:6] == [rf"\begin{{tabular}}{{{tables.LATEX_PARAGRAPH}r}}", r"\toprule"]
+    assert lines[6] == r"\begin{tabular}[t]{@{}l@{}}a\_b\\{\footnotesize c}\end{tabular} & UAR \% \\"
+    assert lines[7] == r"\midrule"
+    assert lines[8].endswith(r" & +150.0 \\")
+    assert lines[9] == r"{[}b & $-$200.0 \\"
+    assert lines[10:] == [r"\bottomrule", r"\end{tabular}", r"\end{table}"]
+
+
+def test_every_latex_table_of_a_run_is_well_formed(run: Path) -> None:
+    """Environments and braces close in order, rows have as many cells as columns, symbols are ones that pdfLaTeX knows."""
+    files = sorted((run / "tables").glob("*.tex"))
+    assert {path.stem for path in files} == {path.stem for path in (run / "tables").glob("*.csv")}
+    long = 0
+    for path in files:
+        text = path.read_text()
+        assert text.count(r"\caption{") == text.count(rf"\label{{tab:{path.stem}}}") == 1
+        open_environments: list[str] = []
+        for word, name in re.findall(r"\\(begin|end)\{([a-z]+)\}", text):
+            if word == "begin":
+                open_environments.append(name)
+            else:
+                assert open_environments.pop() == name
+        assert open_environments == []
+        bare = re.sub(r"\\[\\{}%&_#$]", "", text.replace(r"\\", ""))
+        depth = 0
+        for character in bare:
+            depth += {"{": 1, "}": -1}.get(character, 0)
+            assert depth >= 0
+        assert depth == 0
+        assert not re.search(r"[%#]", re.sub(r"\\[%#]", "", text))
+        assert all(unicodedata.category(c)[0] in "LM" for c in text if ord(c) > 127)
+        rows = [line for line in text.splitlines() if line.endswith(r" \\") and not line.startswith(r"\caption")]
+        cells = [len(re.split(r"(?<!\\)&", row)) for row in rows]
+        assert len(set(cells)) == 1
+        long += r"\begin{longtable}" in text
+        assert (r"\begin{longtable}" in text) == (len(rows) - 1 > tables.LONGEST_FLOAT)
+    assert long >= 2
+
+
+def test_a_table_of_many_rows_has_a_window_of_its_own(run: Path, shown: Page) -> None:
+    assert len(shown.tables["uar-by-labels"]) > 60
+    box = shown.source.index('id="table-uar-by-labels"')
+    assert 'class="scroll tall"' in shown.source[box : box + 2000]
+    assert 'class="scroll tall"' not in shown.source[: box - 1]

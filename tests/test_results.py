@@ -16,7 +16,7 @@ import pandas as pd
 import pytest
 
 from emoviews.configs import FineTuningConfig, LabelBudget, PretrainingConfig
-from emoviews.errors import EmoViewsError
+from emoviews.errors import EmoViewsError, UsageError
 from emoviews.jobs import BaselineJob, FineTuningJob, JobResult, Predictions, PretrainingJob, ProbeJob
 from emoviews.results import FILE, SCHEMA_VERSION, TIDY_COLUMNS, Results
 
@@ -98,6 +98,18 @@ def test_what_is_added_is_there(full: Results) -> None:
     assert [row[:3] for row in said] == [("u1", "sad", "sad"), ("u2", "angry", "sad")]
     assert json.loads(said[0][3]) == pytest.approx({"angry": 0.2, "sad": 0.8}, abs=1e-7)
     assert full.finished() == {result.job.id for result in ALL}
+
+
+def test_a_folder_is_for_one_configuration(results: Results) -> None:
+    results.claim({})  # which claims nothing
+    results.claim({"table": "a", "seed": 1})
+    results.claim({"table": "a", "seed": 1})
+    with pytest.raises(
+        UsageError, match=r"another configuration: [0-9a-f]{12}, this one is [0-9a-f]{12}.*differ in seed"
+    ):
+        results.claim({"table": "a", "seed": 2})
+    with pytest.raises(UsageError, match=r"holds a run of `emoviews reproduce` \([0-9a-f]{12}\)"):
+        results.claim({})
 
 
 def test_a_failed_job_is_not_finished_and_adding_again_replaces(results: Results) -> None:
@@ -291,7 +303,9 @@ def test_what_is_no_results_database_is_refused(tmp_path: Path) -> None:
             other.execute(statement)
         other.close()
         version = 7 if number == 0 else 0
-        with pytest.raises(EmoViewsError, match=f"has schema version {version}; this version of EmoViews uses {SCHEMA_VERSION}"):
+        with pytest.raises(
+            EmoViewsError, match=f"has schema version {version}; this version of EmoViews uses {SCHEMA_VERSION}"
+        ):
             Results(folder)
     (tmp_path / "file").touch()
     with pytest.raises(EmoViewsError, match="can't be used as a results database"):

@@ -15,6 +15,8 @@ from emoviews.errors import LeakageError, UsageError
 from emoviews.splits import (
     Leak,
     audit_groups,
+    cross_corpus_split,
+    draw_rows,
     leakage_audit,
     leave_one_group_out,
     merge_groups,
@@ -520,3 +522,90 @@ def test_groups_pass_exactly_when_all_folds_by_group_do(rows):
     for fold in leave_one_group_out(table["group"], "none"):
         in_folds |= {leak.column for leak in leakage_audit(fold.parts, table, table["audio"]) if leak.example}
     assert {leak.column for leak in audit_groups(table, table["audio"]) if leak.example} == in_folds
+
+
+# --- across corpora, and drawing rows
+
+
+TWO_CORPORA = [*"aabbcc", *"xxyy"]
+OF_TEST = [0] * 6 + [1] * 4
+
+
+def across(split=("",) * 10, groups=TWO_CORPORA, of_test=OF_TEST, labelled=(1,) * 10):
+    return cross_corpus_split("other", groups, split, of_test=of_test, labelled=labelled)
+
+
+def test_across_corpora_the_last_group_validates_without_official_rows():
+    fold = across()
+    assert (fold.name, fold.validation_group, fold.test_group) == ("other", "c", "")
+    assert [part.tolist() for part in (fold.train, fold.validation, fold.test)] == [[0, 1, 2, 3], [4, 5], [6, 7, 8, 9]]
+    assert all(part.dtype == np.int64 for part in fold.parts.values())
+
+
+def test_across_corpora_unlabelled_rows_are_not_tested_and_do_not_validate_alone():
+    fold = across(labelled=[1, 1, 1, 1, 0, 0, 1, 0, 0, 1])
+    assert fold.validation_group == "b"
+    assert (fold.train.tolist(), fold.test.tolist()) == ([0, 1, 4, 5], [6, 9])
+    assert across(labelled=[0] * 6 + [1] * 4).validation_group == "c", "pre-training alone needs no labels"
+
+
+@pytest.mark.parametrize(
+    ("split", "train", "validation"),
+    [
+        (["train"] * 2 + ["val"] * 2 + ["test"] * 2, [0, 1], [2, 3]),
+        (["train"] * 2 + ["val"] + [""] * 3, [0, 1], [2]),
+        ([""] * 4 + ["val"] * 2, [0, 1, 2, 3], [4, 5]),
+        (["val", "val", *[""] * 2, "test", "test"], [2, 3], [0, 1]),
+        (["train"] * 4 + ["test"] * 2, [0, 1], [2, 3]),
+        ([""] * 4 + ["test"] * 2, [0, 1], [2, 3]),
+        (["train"] * 5 + [""], [0, 1, 2, 3], [4]),
+    ],
+)
+def test_across_corpora_an_official_partition_is_respected(split, train, validation):
+    fold = across([*split, "train", "val", "test", ""])  # those of the test corpus are not asked
+    assert (fold.train.tolist(), fold.validation.tolist()) == (train, validation)
+    assert fold.test.tolist() == [6, 7, 8, 9]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"labelled": [1] * 6 + [0] * 4}, "No utterance of other that can be used has a label"),
+        ({"groups": ["a"] * 6 + ["x"] * 4}, r"at least 2 groups to train on \(the last one validates\).*got 1: a\."),
+        ({"groups": ["", *TWO_CORPORA[1:]]}, "1 of 6 rows have no group"),
+        ({"split": ["val"] * 6 + [""] * 4}, "No row is left to train on: the column 'split' marks all"),
+        ({"split": ["test"] * 6 + [""] * 4}, "at least 2 groups to train on .*got 0: no rows"),
+    ],
+)
+def test_across_corpora_what_leaves_a_part_empty_is_refused(changes, message):
+    with pytest.raises(UsageError, match=message):
+        across(**changes)
+
+
+def test_groups_do_not_matter_where_the_partition_says_who_validates():
+    assert across(["val"] + [""] * 9, groups=[""] * 10).validation.tolist() == [0]
+
+
+@given(st.lists(st.integers(0, 10_000), unique=True, min_size=1, max_size=40), st.integers(0, 5), st.data())
+def test_drawn_rows_are_nested_and_follow_the_seed(rows, seed, data):
+    rows = np.array(sorted(rows))
+    size = data.draw(st.integers(1, len(rows) + 3))
+    drawn = draw_rows(rows, size, seed=seed)
+    assert len(drawn) == min(size, len(rows))
+    assert (np.diff(drawn) > 0).all()
+    assert set(drawn) <= set(rows)
+    assert set(drawn) <= set(draw_rows(rows, size + 1, seed=seed))
+    assert np.array_equal(drawn, draw_rows(rows, size, seed=seed))
+
+
+def test_other_seeds_draw_other_rows_and_every_row_as_often():
+    counts = np.zeros(20)
+    for seed in range(600):
+        counts[draw_rows(np.arange(20), 5, seed=seed)] += 1
+    assert counts.sum() == 3000
+    assert abs(counts - 150).max() < 5 * np.sqrt(600 * 0.25 * 0.75)
+
+
+def test_nothing_to_draw_is_refused():
+    with pytest.raises(UsageError, match="at least one row to draw, got size=0"):
+        draw_rows(np.arange(3), 0, seed=0)

@@ -14,15 +14,19 @@ from emoviews.errors import UsageError
 from emoviews.metrics import uar
 from emoviews.statistics import (
     EXACT_LIMIT,
+    _draws,
     average_ranks,
     cliffs_delta,
     clustered_bootstrap,
     cohens_dz,
+    counted_uar_interval,
     holm,
     mann_whitney_u,
     mean_interval,
     sign_flip_test,
     uar_interval,
+    unpaired_bootstrap,
+    weighted_bootstrap,
     wilcoxon_signed_rank,
 )
 
@@ -115,6 +119,56 @@ def test_uar_interval_equals_the_naive_bootstrap(n_runs):
     assert (quick.low, quick.high) == pytest.approx((naive.low, naive.high), abs=1e-9)
 
 
+def test_weighted_bootstrap_equals_the_clustered_one_of_the_same_rows():
+    values, clusters = np.random.default_rng(9).normal(size=12), np.repeat(np.arange(4), 3)
+    sums = np.bincount(clusters, weights=values)
+    naive = clustered_bootstrap(lambda rows: float(values[rows].mean()), clusters, n_resamples=3000, seed=2)
+    quick = weighted_bootstrap(lambda d: d @ sums / (3 * d.sum(axis=1)), 4, n_resamples=3000, seed=2)
+    assert quick.estimate == pytest.approx(naive.estimate)
+    assert (quick.low, quick.high) == pytest.approx((naive.low, naive.high))
+
+
+def test_resamples_without_a_value_are_left_out():
+    def only_with_the_first(drawn):
+        return np.where(drawn[:, 0] > 0, drawn[:, 1], np.nan)
+
+    drawn = np.concatenate([only_with_the_first(c) for c in _draws(3, 2000, 0)])
+    known = drawn[~np.isnan(drawn)]
+    assert len(known) < len(drawn)
+    half = scipy.stats.t.ppf(0.975, 2) * known.std() * np.sqrt(3 / 2)
+    interval = weighted_bootstrap(only_with_the_first, 3, n_resamples=2000)
+    assert (interval.low, interval.high) == pytest.approx((1 - half, 1 + half))
+
+
+def test_counted_interval_is_that_of_the_rows():
+    true, pred, speaker, run = predictions(seed=12, n_speakers=4, n_runs=2)
+    totals, hits = np.zeros((2, 4, 3)), np.zeros((2, 4, 3))
+    np.add.at(totals, (run, speaker, true), 1)
+    np.add.at(hits, (run, speaker, true), true == pred)
+    counted = counted_uar_interval(hits, totals, n_resamples=500)
+    assert counted == uar_interval(true, pred, speaker, run, n_resamples=500)
+
+
+@pytest.mark.parametrize("sizes", [(4, 9), (12, 5)])
+def test_unpaired_bootstrap_of_means_is_welchs_interval(sizes):
+    rng = np.random.default_rng(10)
+    sides = [rng.normal(0.5, spread, n) for spread, n in zip((1.0, 3.0), sizes, strict=True)]
+    statistics = [lambda d, x=x: d @ x / len(x) for x in sides]
+    ours = unpaired_bootstrap(*statistics, sizes, n_resamples=40_000)
+    welch = scipy.stats.ttest_ind(*sides, equal_var=False).confidence_interval()
+    assert ours.estimate == pytest.approx(sides[0].mean() - sides[1].mean())
+    assert (ours.high - ours.low) / (welch.high - welch.low) == pytest.approx(1, abs=0.02)
+    assert (ours.high + ours.low) / 2 == pytest.approx(ours.estimate)
+
+
+def test_unpaired_bootstrap_of_one_cluster_has_no_interval_and_of_equal_ones_no_width():
+    alone = unpaired_bootstrap(lambda d: d[:, 0], lambda d: d @ np.ones(3) / 3, (1, 3), n_resamples=10)
+    assert alone.estimate == 0
+    assert np.isnan([alone.low, alone.high]).all()
+    same = unpaired_bootstrap(lambda d: d @ np.ones(2) / 2, lambda d: d @ np.ones(3) / 3, (2, 3), n_resamples=10)
+    assert (same.low, same.high) == (0, 0)
+
+
 def test_folds_as_runs_average_over_the_folds_that_were_drawn():
     true, pred, speaker, _ = predictions(seed=6, n_speakers=6)
     fold = speaker // 2
@@ -180,6 +234,8 @@ def test_a_statistic_that_is_undefined_on_a_resample_gives_no_interval():
         (lambda: mean_interval([1.0, 2.0], level=95), "level between 0 and 1, got 95"),
         (lambda: uar_interval(["a"], ["a"], ["Ann"], level=0), "level between 0 and 1, got 0"),
         (lambda: uar_interval(["a"], ["a"], ["Ann"], n_resamples=1), "at least 2 resamples, got 1"),
+        (lambda: weighted_bootstrap(lambda d: d.sum(axis=1), 0), "at least one cluster"),
+        (lambda: unpaired_bootstrap(len, len, (0, 2)), "at least one cluster"),
         (lambda: uar_interval([], [], []), "at least one row"),
         (lambda: uar_interval(["a"], ["a"], ["Ann", "Bob"]), "got 1, 1, 2 and 1"),
         (lambda: uar_interval(["a"], ["a"], ["Ann"], [1, 2]), "got 1, 1, 1 and 2"),
@@ -298,6 +354,14 @@ def test_holm_worked_example():
 
 
 # --- effect sizes and ranks
+
+
+def test_values_equal_but_for_rounding_tie():
+    third, nearly = 1 / 3, 0.1 + 1 / 3 - 0.1
+    assert third != nearly
+    assert mann_whitney_u([third, 0.5], [nearly, 0.7]) == mann_whitney_u([third, 0.5], [third, 0.7])
+    assert wilcoxon_signed_rank([third, -nearly, 0.5]) == wilcoxon_signed_rank([third, -third, 0.5])
+    assert cliffs_delta([third], [nearly]) == 0
 
 
 def test_cohens_dz_is_t_over_root_n():

@@ -12,17 +12,24 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from emoviews.corpora import iemocap, msp_podcast
 from emoviews.errors import TableError
 from emoviews.table import (
     COLUMNS,
+    ORIGINAL,
+    UNDECIDED,
     apply_label_map,
+    join_tables,
     keep_labels,
     make_table,
+    original_emotions,
     read_table,
+    relabel,
     table_hash,
     write_table,
 )
 
+CORPORA = {"iemocap": iemocap, "msp_podcast": msp_podcast}
 FORMATS = ["csv", "tsv", "parquet"]
 
 
@@ -311,3 +318,88 @@ def test_the_hash_covers_what_a_training_depends_on_and_nothing_else():
         other.loc[1, column] = "train"
         assert table_hash(other) != table_hash(table)
     assert table_hash(table.iloc[[1, 0, 2]]) != table_hash(table)
+
+
+# --- what a label was, and two corpora in one table
+
+
+def test_what_a_row_was_labelled_first_stays():
+    table = labelled("happy", "excited", "fear", "", UNDECIDED)
+    mapped = keep_labels(apply_label_map(table, {"excited": "happy", "fear": ""}), ["happy"])
+    assert mapped["emotion"].tolist() == ["happy", "happy", "", "", ""]
+    assert original_emotions(mapped).tolist() == ["happy", "excited", "fear", "", "undecided"]
+    assert original_emotions(table).equals(table["emotion"])
+    assert ORIGINAL not in table.columns
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_what_a_row_was_labelled_first_survives_a_file(tmp_path, format):
+    mapped = keep_labels(labelled("happy", "fear"), ["happy"])
+    write_table(mapped, tmp_path / f"t.{format}")
+    again = apply_label_map(read_table(tmp_path / f"t.{format}"), {"happy": "joy"})
+    assert (again["emotion"].tolist(), original_emotions(again).tolist()) == (["joy", ""], ["happy", "fear"])
+
+
+def test_the_hash_knows_what_a_dropped_label_was_and_is_else_as_before():
+    table = labelled("happy", "fear", "sad")
+    one, other = (keep_labels(labelled("happy", dropped, "sad"), ["happy", "sad"]) for dropped in ("fear", UNDECIDED))
+    never = labelled("happy", "", "sad")
+    assert len({table_hash(t) for t in (table, one, other, never)}) == 4
+    assert table_hash(keep_labels(table, ["happy", "fear", "sad"])) == table_hash(table)
+    assert table_hash(apply_label_map(table, {"sad": "happy"})) == table_hash(labelled("happy", "fear", "happy"))
+
+
+def test_both_corpora_with_an_undecided_label_call_it_so():
+    assert {CORPORA[name].EMOTIONS["xxx" if name == "iemocap" else "X"] for name in CORPORA} == {UNDECIDED}
+
+
+def test_one_label_map_for_corpora_that_name_emotions_differently():
+    mine, yours = labelled("anger", "joy", "boredom"), labelled("angry", "happy", "")
+    found = relabel([mine, yours], {"angry": "anger", "happy": "joy", "boredom": ""})
+    assert [t["emotion"].tolist() for t in found] == [["anger", "joy", ""], ["anger", "joy", ""]]
+    assert [original_emotions(t).tolist() for t in found] == [["anger", "joy", "boredom"], ["angry", "happy", ""]]
+    kept = relabel([mine, yours], {"angry": "anger"}, ["anger", "joy"])
+    assert [t["emotion"].tolist() for t in kept] == [["anger", "joy", ""], ["anger", "", ""]]
+    with pytest.raises(
+        TableError, match=r"names 'fear', which no row has. Labels: anger, angry, boredom, happy, joy\."
+    ):
+        relabel([mine, yours], {"fear": ""})
+    with pytest.raises(TableError, match="No row has the emotion 'fear'"):
+        relabel([mine, yours], {}, ["fear"])
+
+
+def test_joined_tables_keep_every_row_and_say_whose_it_is():
+    first = make_table([{"path": f"/a/{i}.wav", "speaker": s, "age": 3} for i, s in enumerate("pq")])
+    second = make_table([{"path": f"/b/{i}.wav", "speaker": s, "start_seconds": 1.5} for i, s in enumerate("rs", 7)])
+    joined = join_tables(first, second, ("one", "two"))
+    assert joined["id"].tolist() == ["0", "1", "7@1.5", "8@1.5"]
+    assert joined["group"].tolist() == list("pqrs")
+    assert joined["corpus"].tolist() == ["one", "one", "two", "two"]
+    assert joined["age"].tolist() == ["3", "3", "", ""]
+    assert joined["start_seconds"].tolist()[2:] == [1.5, 1.5]
+    assert np.isnan(joined["start_seconds"][0])
+    assert joined.index.tolist() == [0, 1, 2, 3]
+    assert list(first.columns) == [*COLUMNS, "age"], "the tables given are not changed"
+
+
+def test_joined_tables_tell_equal_ids_and_groups_apart_and_keep_speakers():
+    first = make_table([{"path": f"/a/{i}.wav", "speaker": f"0{i}"} for i in range(2)])
+    second = make_table([{"path": f"/b/{i}.wav", "speaker": f"0{i}"} for i in range(1, 3)]).assign(corpus=["", "three"])
+    joined = join_tables(first, second, ("one", "two"))
+    assert joined["id"].tolist() == ["0", "1", "two/1", "two/2"]
+    assert joined["group"].tolist() == ["00", "01", "two/01", "two/02"]
+    assert joined["speaker"].tolist() == ["00", "01", "01", "02"]
+    assert joined["corpus"].tolist() == ["one", "one", "two", "three"]
+
+
+def test_joined_tables_keep_first_labels_of_either():
+    first, second = keep_labels(labelled("happy", "fear"), ["happy"]), labelled("sad").assign(id="z")
+    joined = join_tables(first, second, ("one", "two"))
+    assert joined[ORIGINAL].tolist() == ["happy", "fear", "sad"]
+
+
+def test_ids_that_can_not_be_told_apart_are_refused():
+    first = make_table([{"path": "a.wav", "id": "x"}, {"path": "b.wav", "id": "two/x"}])
+    second = make_table([{"path": "c.wav", "id": "x"}])
+    with pytest.raises(TableError, match="The id 'two/x' stands in both tables, even with 'two' in front"):
+        join_tables(first, second, ("one", "two"))

@@ -3,26 +3,40 @@
 A `ViewData` is one view of a table's utterances. Small views are read into memory once, end to end; large ones stay on disk
 and each batch is gathered from the memory map. Either way a batch is `values` with all frames end to end and their `offsets`;
 nothing is padded. Features are z-scored while a batch is gathered, with statistics of the fold's training part only.
+
+Widening float16 and scaling are one pass: some hundred kilobytes at a time are converted into their place in the batch and
+scaled there while they are still in the processor's cache. torch does it rather than NumPy, which converts float16 a number
+at a time.
 """
 
 from __future__ import annotations
 
-import queue
+import collections
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
 import numpy as np
+import pyarrow
 import torch
+import torch.utils.dlpack
 from numpy.typing import NDArray
+from torch import Tensor
 
 from emoviews.errors import UsageError
 from emoviews.store import ViewStore
 from emoviews.types import FRAMES, ViewBatch, ViewSpec
 
+PREFETCH_BYTES: Final = 500_000_000
+"""Batches that wait for a training take no more than this together, unless a single one does."""
+
 RESIDENT_BYTES: Final = 1_000_000_000
 """A view whose float32 values fit in this is kept in memory."""
+
+_PIECE_VALUES: Final = 2**15 - 1
+"""Numbers that are converted and scaled at a time: 128 kB of float32, far inside a core's cache. The most that torch computes
+on one thread however many it has, so that reading ahead does not fight with the training for its threads."""
 
 Item = TypeVar("Item")
 Indices = NDArray[np.int64] | Sequence[int]
@@ -55,23 +69,19 @@ class ViewData:
         self._store = store
         self._axis = self.spec.axes.index(FRAMES) if self.spec.has_frames else 0
         per_frame = int(np.prod([size for size in self.spec.shape if size]))
-        self._resident: NDArray[np.float32] | None = None
+        self._resident: Tensor | None = None
         self._starts = np.concatenate([[0], np.cumsum(self.lengths)])
         if int(self._starts[-1]) * per_frame * 4 <= resident_bytes:
-            self._resident = self._gather(range(len(self.keys)))
+            self._resident = self._gather(np.arange(len(self.keys)))
 
     def __len__(self) -> int:
         return len(self.keys)
 
     def batch(self, indices: Indices, scaler: Scaler | None = None) -> ViewBatch:
         """The utterances at `indices`, in that order, z-scored where a scaler is given; float32 on the CPU."""
-        values = self._select(indices) if self._resident is not None else self._gather(indices)
-        if scaler is not None:
-            shape = self._broadcast_shape()
-            values -= scaler.mean.reshape(shape)
-            values /= scaler.deviation.reshape(shape)
-        offsets = np.concatenate([[0], np.cumsum(self.lengths[np.asarray(indices, dtype=np.int64)])])
-        return ViewBatch(torch.from_numpy(values), torch.from_numpy(offsets))
+        index = np.asarray(indices, dtype=np.int64)
+        offsets = torch.from_numpy(np.concatenate([[0], np.cumsum(self.lengths[index])]))
+        return ViewBatch(self._gather(index, scaler), offsets)
 
     def fit_scaler(self, indices: Indices) -> Scaler:
         """Mean and deviation over all frames of the utterances at `indices`, in one pass, in float64.
@@ -110,47 +120,75 @@ class ViewData:
         index = np.asarray(indices, dtype=np.int64)
         if not self.spec.has_frames:
             for start in range(0, len(index), 512):
-                part = index[start : start + 512]
-                yield self._gather(part) if self._resident is None else self._select(part)
+                yield self._select(index[start : start + 512]).numpy()
             return
         for i in index:
             if self._resident is None:
                 yield self._store[self.keys[i]]
             else:
-                yield self._resident[(slice(None),) * self._axis + (slice(self._starts[i], self._starts[i + 1]),)]
+                yield self._resident.narrow(self._axis, int(self._starts[i]), int(self.lengths[i])).numpy()
 
-    def _select(self, indices: Indices) -> NDArray[np.float32]:
-        """Batch from memory, by one fancy index along the frames."""
-        assert self._resident is not None
-        index = np.asarray(indices, dtype=np.int64)
-        lengths = self.lengths[index]
-        ends = np.cumsum(lengths)
-        frames = np.arange(ends[-1] if len(ends) else 0) + np.repeat(self._starts[index] - (ends - lengths), lengths)
-        values: NDArray[np.float32] = np.take(self._resident, frames, axis=self._axis)
-        return values
-
-    def _gather(self, indices: Iterable[int]) -> NDArray[np.float32]:
-        """Batch from the store, each utterance converted to float32 in its place."""
-        index = list(indices)
-        lengths = self.lengths[index]
+    def _gather(self, index: NDArray[np.int64], scaler: Scaler | None = None) -> Tensor:
+        """Batch: what is in memory is copied and scaled, what is in the store is converted and scaled in one pass."""
+        if self._resident is not None or not self.spec.has_frames:
+            values = self._select(index)
+            if scaler is not None:
+                self._fill(values, values, scaler)
+            return values
         shape = list(self.spec.shape)
-        if self.spec.has_frames:
-            shape[self._axis] = int(lengths.sum())
-        else:
-            shape.insert(0, len(index))
-        values = np.empty(shape, dtype=np.float32)
+        shape[self._axis] = int(self.lengths[index].sum())
+        values = torch.empty(shape, dtype=torch.float32)
         start = 0
-        for i, length in zip(index, lengths, strict=True):
-            where = (slice(None),) * self._axis + (slice(start, start + length),)
-            values[where] = self._store[self.keys[i]]
+        for i in index:
+            length = int(self.lengths[i])
+            place = values.narrow(self._axis, start, length)
+            self._fill(place, _shared(self._store[self.keys[i]]), scaler)
             start += length
         return values
 
-    def _broadcast_shape(self) -> tuple[int, ...]:
-        """The scaler's shape with `frames` (or the batch, for functionals) put back as 1."""
-        if not self.spec.has_frames:
-            return (1, *self.spec.shape)
-        return tuple(1 if axis == FRAMES else size for axis, size in zip(self.spec.axes, self.spec.shape, strict=True))
+    def _select(self, index: NDArray[np.int64]) -> Tensor:
+        """Batch, not scaled, from memory; functionals also from the store."""
+        if self._resident is None:
+            rows = [self._store[self.keys[i]] for i in index]
+            return torch.from_numpy(np.stack(rows) if rows else np.empty((0, *self.spec.shape), np.float32))
+        lengths = self.lengths[index]
+        ends = np.cumsum(lengths)
+        frames = np.arange(ends[-1] if len(ends) else 0) + np.repeat(self._starts[index] - (ends - lengths), lengths)
+        return self._resident.index_select(self._axis, torch.from_numpy(frames))
+
+    def _fill(self, place: Tensor, values: Tensor, scaler: Scaler | None) -> None:
+        """Convert `values` into `place` and scale them there, a layer at a time."""
+        statistics = None if scaler is None else (torch.from_numpy(scaler.mean), torch.from_numpy(scaler.deviation))
+        if place.ndim == 2:
+            _fill(place, values, statistics)
+            return
+        for layer in range(len(place)):
+            of_layer = None if statistics is None else (statistics[0][layer], statistics[1][layer])
+            _fill(place[layer], values[layer], of_layer)
+
+
+def _shared(array: NDArray[Any]) -> Tensor:
+    """A tensor on the same memory. `torch.from_numpy` warns about arrays that can't be written to, as those of a map are."""
+    kind = pyarrow.float16() if array.dtype == np.float16 else pyarrow.float32()
+    buffer = pyarrow.py_buffer(np.ascontiguousarray(array))
+    flat: Tensor = torch.utils.dlpack.from_dlpack(pyarrow.Array.from_buffers(kind, array.size, [None, buffer]))
+    return flat.view(array.shape)
+
+
+def _fill(place: Tensor, values: Tensor, statistics: tuple[Tensor, Tensor] | None) -> None:
+    """Convert `values` into `place`, both `(frames, features)`, and scale them there, piece by piece.
+
+    Args:
+        place: float32.
+        values: of any floating dtype.
+        statistics: mean and deviation, each `(features,)`; None scales nothing.
+    """
+    step = max(1, _PIECE_VALUES // place.shape[1])
+    for piece, out in zip(torch.split(values, step), torch.split(place, step), strict=True):
+        if statistics is None:
+            out.copy_(piece)
+        else:
+            torch.sub(piece, statistics[0], out=out).div_(statistics[1])  # in float32, whatever the dtype of the piece
 
 
 def shuffled_batches(
@@ -164,42 +202,74 @@ def shuffled_batches(
     return batches
 
 
-def prefetched(items: Iterable[Item], depth: int = 2) -> Iterator[Item]:
-    """Draw from `items` on a thread, `depth` ahead, so that reading overlaps with computing.
+def prefetched(items: Iterable[Item], depth: int = 2, maximum_bytes: int = PREFETCH_BYTES) -> Iterator[Item]:
+    """Draw from `items` on a thread, so that reading overlaps with computing.
 
-    An error raised there is raised here; leaving the loop early ends the thread.
+    An error raised there is raised here, after the items before it; leaving the loop early ends the thread.
+
+    Args:
+        items: drawn one at a time. A `ViewBatch`, or a mapping of them, counts with its bytes, anything else with none.
+        depth: items that may wait at most.
+        maximum_bytes: what may wait, the item that is being drawn included (taken to be as large as the last one). One may
+            wait in any case, so that beside the item in use there is never more than the larger of this and one item.
     """
-    line: queue.Queue[tuple[Item | None, BaseException | None]] = queue.Queue(depth)
-    stop = threading.Event()
+    waiting: collections.deque[tuple[Item, int]] = collections.deque()
+    changed = threading.Condition()
+    stopped, ended = False, False
+    failure: BaseException | None = None
 
-    def put(entry: tuple[Item | None, BaseException | None]) -> bool:
-        while not stop.is_set():
-            try:
-                line.put(entry, timeout=0.1)
-                return True
-            except queue.Full:
-                continue
-        return False
+    def has_room(size: int) -> bool:
+        bytes_waiting = sum(n for _, n in waiting)
+        return stopped or not waiting or (len(waiting) < depth and bytes_waiting + size <= maximum_bytes)
 
     def draw() -> None:
+        nonlocal ended, failure
+        size = 0
+        stream = iter(items)
         try:
-            for item in items:
-                if not put((item, None)):
-                    return
-            put((None, StopIteration()))
+            while True:
+                with changed:
+                    while not has_room(size):
+                        changed.wait()
+                    if stopped:
+                        return
+                item = next(stream)
+                size = _size_in_bytes(item)
+                with changed:
+                    waiting.append((item, size))
+                    changed.notify_all()
+                del item  # else this thread would keep it alive until it has drawn the next
+        except StopIteration:
+            pass
         except BaseException as error:  # handed over to the consumer, whatever it is
-            put((None, error))
+            failure = error
+        finally:
+            with changed:
+                ended = True
+                changed.notify_all()
 
     thread = threading.Thread(target=draw, daemon=True, name="emoviews-prefetch")
     thread.start()
     try:
         while True:
-            item, error = line.get()
-            if isinstance(error, StopIteration):
-                return
-            if error is not None:
-                raise error
-            yield item  # type: ignore[misc]  # an entry holds an item wherever it holds no error
+            with changed:
+                changed.wait_for(lambda: waiting or ended)
+                if not waiting:
+                    break
+                item, _ = waiting.popleft()
+                changed.notify_all()
+            yield item
+            del item  # likewise
+        if failure is not None:
+            raise failure
     finally:
-        stop.set()
+        with changed:
+            stopped = True
+            changed.notify_all()
         thread.join()
+
+
+def _size_in_bytes(item: object) -> int:
+    if isinstance(item, ViewBatch):
+        return item.values.nbytes
+    return sum(map(_size_in_bytes, item.values())) if isinstance(item, Mapping) else 0

@@ -12,7 +12,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 import yaml
 from cyclopts import App, CycloptsError, Parameter
@@ -28,7 +28,7 @@ from emoviews.errors import EmoViewsError, UsageError
 if TYPE_CHECKING:
     import pandas as pd
 
-    from emoviews.jobs import JobResult
+    from emoviews.jobs import Job, JobResult
     from emoviews.statistics import Interval
     from emoviews.views import ViewRequest
     from emoviews.workspace import Workspace
@@ -47,7 +47,7 @@ _note = Console(stderr=True, highlight=False, soft_wrap=True)
 
 def _split_commas(kind: Any, tokens: Sequence[Any]) -> tuple[Any, ...]:
     """`a,b c` → (a, b, c); numbers where the parameter holds numbers."""
-    number = float if "float" in str(kind) else str
+    number = next((kind_of for name, kind_of in (("float", float), ("int", int)) if name in str(kind)), str)
     parts = [part.strip() for token in tokens for part in token.value.split(",") if part.strip()]
     try:
         return tuple(number(part) for part in parts)
@@ -62,6 +62,7 @@ def _split_views(kind: Any, tokens: Sequence[Any]) -> tuple[str, ...]:
 
 
 Names = Annotated[tuple[str, ...], Parameter(converter=_split_commas, negative=(), n_tokens=1)]
+Counts = Annotated[tuple[int, ...], Parameter(converter=_split_commas, negative=(), n_tokens=1)]
 Numbers = Annotated[tuple[float, ...], Parameter(converter=_split_commas, negative=(), n_tokens=1)]
 Views = Annotated[tuple[str, ...], Parameter(converter=_split_views, negative=(), n_tokens=1)]
 LabelMap = Annotated[dict[str, str] | None, Parameter(negative=())]
@@ -77,6 +78,7 @@ class Options:
     Attributes:
         store: folder of the extracted views; the user's cache folder if not given.
         corpus: what reports call the recordings; the table's file name if not given.
+        test_table: another corpus' table; all of TABLE then trains and validates, and the labelled recordings of this one test.
         labels: emotions to learn, separated by commas; other labels are dropped (their recordings still serve pre-training).
         label_map: rename or merge emotions, e.g. --label-map.excited happiness; an empty target drops the label.
         folds: merge the groups into so many folds, or official for the table's column split; by default each group is one.
@@ -92,6 +94,7 @@ class Options:
 
     store: Path | None = None
     corpus: str | None = None
+    test_table: Path | None = None
     labels: Names = ()
     label_map: LabelMap = None
     folds: int | Literal["official"] | None = None
@@ -274,9 +277,9 @@ def pretrain(
     chosen = {fold: jobs[fold] for fold in _folds(workspace, options.fold)}
     folders = {job.id: out / _folder_name(fold) for fold, job in chosen.items()}
     workspace.config = dataclasses.replace(workspace.config, checkpoints=folders)
-    results, failed = _run(workspace, "pretrain", list(chosen.values()), options, training=training)
+    rows, failed = _run(workspace, {"pretrain": list(chosen.values())}, options, training=training)
     _require_success(failed, out)
-    summary = results.set_index("fold")
+    summary = rows[rows["experiment"] == "pretrain"].set_index("fold")
     for fold, job in chosen.items():
         row = summary.loc[[fold]].iloc[0]
         _out.print(f"{fold}: {row['epochs_run']:.0f} epochs, best {row['best_epoch']:.0f}, in {folders[job.id]}")
@@ -344,7 +347,7 @@ def finetune(
         for fold, start in inits.items()
         for repeat in range(repeats)
     ]
-    rows, failed = _run(workspace, "finetune", jobs, options, training=training)
+    rows, failed = _run(workspace, {"finetune": jobs}, options, training=training)
     rows = rows[rows["job_id"].isin({job.id for job in jobs})]
     with Results(out) as results:
         if (rows["split"] == "test").any():
@@ -359,10 +362,11 @@ def reproduce(
     *,
     out: Path,
     views: Views = ("mel_spectrogram", "egemaps"),
-    experiments: Names = ("sparse", "representations"),
+    experiments: Names = (),
     fractions: Numbers = (0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0),
+    per_class: Counts = (5, 10, 20, 40),
     repeats: int = 10,
-    validation: Validation = "full",
+    validations: Names = ("full", "budget"),
     dry_run: Annotated[bool, Parameter(negative=())] = False,
     pretraining: PretrainingConfig = PretrainingConfig(),  # noqa: B008 (frozen)
     finetuning: FineTuningConfig = FineTuningConfig(),  # noqa: B008 (frozen)
@@ -374,11 +378,13 @@ def reproduce(
         table: the utterance table.
         out: the run folder.
         views: at least two, as given to `emoviews extract`.
-        experiments: names separated by commas.
+        experiments: names separated by commas (see `emoviews list experiments`); all by default.
         fractions: shares of each class's training labels, separated by commas.
-        repeats: label subsets for each share and fold.
-        validation: full (the whole validation group's labels, as in the paper), budget (out of the same few labels) or none.
-        dry_run: print the jobs and stop.
+        per_class: numbers of labels a class, separated by commas.
+        repeats: label subsets for each share or number, and fold.
+        validations: what stops a training with few labels, each shown apart: full (the whole validation group's labels, as in
+            the paper), budget (out of the same few labels), none. The first holds for the experiments with all labels too.
+        dry_run: print the jobs, and how long they will take, and stop.
         pretraining: how encoders are aligned.
         finetuning: how classifiers are trained.
         options: what the commands that train have in common.
@@ -388,10 +394,16 @@ def reproduce(
 
     for fraction in fractions:
         LabelBudget(fraction)
+    for number in per_class:
+        LabelBudget(None, number)
+    if unknown := sorted(set(validations) - set(get_args(Validation))):
+        raise UsageError(f"There is no validation {unknown[0]!r}; expected {', '.join(get_args(Validation))}.")
+    if not validations:
+        raise UsageError("Name at least one validation: full, budget or none.")
     if repeats < 1:
         raise UsageError(f"repeats must be 1 or more; got {repeats}.")
     _require_pretrainable(views, pretraining)
-    chosen = {name: EXPERIMENTS.load(name) for name in experiments}
+    chosen = {name: EXPERIMENTS.load(name) for name in experiments or EXPERIMENTS.names()}
     workspace = _workspace(table, out, views, options, "reproduce", pretraining=pretraining, finetuning=finetuning)
     _require_labels(workspace)
     plan = plan_for(
@@ -400,8 +412,10 @@ def reproduce(
         preset=options.preset,
         pretraining=pretraining,
         finetuning=finetuning,
-        validation=validation,
+        validation=validations[0],
+        validations=validations,
         fractions=fractions,
+        per_class=per_class,
         repeats=repeats,
         seed=options.seed,
     )
@@ -409,12 +423,21 @@ def reproduce(
     jobs = {name: experiment.jobs(plan) for name, experiment in chosen.items()}
     for name, listed in jobs.items():
         kinds = {kind: sum(job.kind == kind for job in listed) for kind in dict.fromkeys(job.kind for job in listed)}
-        _out.print(f"{name}: {len(listed)} jobs ({', '.join(f'{n} {kind}' for kind, n in kinds.items())})")
+        _out.print(f"{name}: {len(listed)} jobs ({', '.join(f'{n} {kind}' for kind, n in kinds.items()) or 'none'})")
+    if not any(jobs.values()):
+        raise UsageError(f"Nothing has to be trained for {', '.join(jobs)}. Name another experiment as well.")
+    _print_estimate([job for listed in jobs.values() for job in listed], workspace, options)
     if dry_run:
         return out
-    failed = []
-    for name, listed in jobs.items():
-        failed += _run(workspace, name, listed, options, pretraining=pretraining, finetuning=finetuning)[1]
+    claim = {
+        "table": workspace.table_hash,
+        "folds": workspace.hashes,
+        "views": dict(plan.views),
+        **{name: getattr(options, name) for name in ("preset", "scaling", "seed", "threads")},
+        "pretraining": dataclasses.asdict(pretraining),
+        "finetuning": dataclasses.asdict(finetuning),
+    }
+    _, failed = _run(workspace, jobs, options, claim, pretraining=pretraining, finetuning=finetuning)
     page: Path = write_report(out)
     _out.print(f"Report: {page}")
     _require_success(failed, out)
@@ -536,13 +559,12 @@ def _workspace(
     table: Path, out: Path, views: Sequence[str], options: Options, command: str, **configs: Any
 ) -> Workspace:
     """Open the table, its folds and its views, and say what is about to run."""
-    from emoviews.table import apply_label_map, keep_labels, read_table
+    from emoviews.table import read_table, relabel
     from emoviews.workspace import Workspace, WorkspaceConfig
 
     _require_device(options.device)
-    frame = apply_label_map(read_table(table), options.label_map or {})
-    if options.labels:
-        frame = keep_labels(frame, options.labels)
+    tables = [read_table(path) for path in (table, options.test_table) if path is not None]
+    frame, *other = relabel(tables, options.label_map or {}, options.labels)
     config = WorkspaceConfig(
         table=frame,
         corpus=options.corpus or table.stem,
@@ -554,6 +576,8 @@ def _workspace(
         device=options.device,
         threads=options.threads,
         allow_speaker_overlap=options.allow_speaker_overlap,
+        test_table=other[0] if other else None,
+        test_corpus=options.test_table.stem if options.test_table else "test",
     )
     workspace = Workspace(config)
     _say(f"# {command} {table} with views {', '.join(views)}; effective configuration:")
@@ -631,18 +655,29 @@ def _require_labels(workspace: Workspace) -> None:
 
 
 def _run(
-    workspace: Workspace, name: str, jobs: Sequence[Any], options: Options, **configs: Any
+    workspace: Workspace,
+    planned: Mapping[str, Sequence[Job]],
+    options: Options,
+    claim: Mapping[str, Any] | None = None,
+    **configs: Any,
 ) -> tuple[pd.DataFrame, list[JobResult]]:
-    """Run jobs against the run folder's results; the experiment's tidy rows, and the jobs that failed."""
+    """Run the jobs planned for each experiment against the run folder's results; the tidy rows, and the jobs that failed.
+
+    All in one list: which jobs are trained together follows from the whole of it.
+    """
     from emoviews.checkpoints import versions
     from emoviews.executors import run_planned
     from emoviews.results import Results
 
     with Results(workspace.config.folder) as results:
-        results.plan(name, jobs)
+        results.claim(claim or {})
+        for name, jobs in planned.items():
+            results.plan(name, jobs)
         results.remember(workspace.foreign_jobs())
         results.add_utterances(workspace.table, list(workspace.durations))
         results.describe(
+            experiments=list(planned),
+            pretraining_sizes=workspace.pretraining_sizes,
             corpus=workspace.config.corpus,
             table=workspace.table_hash,
             n_utterances=len(workspace.table),
@@ -659,9 +694,28 @@ def _run(
             seed=options.seed,
             configuration=_effective(options, configs),
         )
-        failed = run_planned(jobs, workspace, results, workers=options.workers, what=name)
+        every = [job for jobs in planned.values() for job in jobs]
+        failed = run_planned(every, workspace, results, workers=options.workers, what=next(iter(planned)))
         results.export()
-        return results.tidy(name), failed
+        return results.tidy(), failed
+
+
+def _print_estimate(jobs: Sequence[Job], workspace: Workspace, options: Options) -> None:
+    """How many jobs are left to run, and how long that will take."""
+    from emoviews.estimates import estimate
+    from emoviews.processes import available_cores
+    from emoviews.results import FILE, Results
+
+    finished: set[str] = set()
+    if (workspace.config.folder / FILE).is_file():
+        with Results(workspace.config.folder) as results:
+            finished = results.finished()
+    unique = {job.id: job for job in jobs}
+    pending = [job for name, job in unique.items() if name not in finished]
+    _out.print(f"{len(unique)} different jobs in all, {len(unique) - len(pending)} of them finished")
+    if pending:
+        time = estimate(pending, workspace, options.workers or available_cores())
+        _out.print(f"Estimated time: {time}, depending on when trainings stop")
 
 
 def _require_success(failed: Sequence[JobResult], folder: Path) -> None:

@@ -1,6 +1,7 @@
 """The boundary between which jobs there are and how they are run.
 
-    run_jobs(jobs, workspace) → one JobResult a job
+    banks(jobs)                → which jobs are run together
+    run_jobs(jobs, workspace)  → one JobResult a job
 
 Which jobs there are is decided by `emoviews.experiments`; where they run by `emoviews.executors`.
 """
@@ -8,15 +9,61 @@ Which jobs there are is decided by `emoviews.experiments`; where they run by `em
 from __future__ import annotations
 
 import time
-import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
+from itertools import pairwise
+from typing import Final
 
-from emoviews.errors import EmoViewsError
-from emoviews.jobs import Job, JobResult
-from emoviews.runners import run_job
+from emoviews.jobs import FineTuningJob, Job, JobResult, PretrainingJob, starts_from
+from emoviews.runners import run_bank
 from emoviews.workspace import Workspace
+
+BANK: Final = 24
+"""Models trained together at most: in larger banks, weights and what Adam keeps of them fall out of a processor's cache."""
+
+
+def banks(jobs: Sequence[Job]) -> list[tuple[Job, ...]]:
+    """Put together what is trained together; every job is in one bank, and those that can't be put together in one alone.
+
+    It depends on the jobs and their order, and on nothing else: not on what is finished, not on the number of processes. A bank
+    is of fine-tunings of one view and fold, one kind of architecture and label budget, so that its models take the same number
+    of steps. No job is in a bank with one that it starts from.
+    """
+    depth = depths(jobs)
+    found: dict[Hashable, list[Job]] = {}
+    for job in dict.fromkeys(jobs):
+        key: Hashable = job.id
+        if isinstance(job, FineTuningJob):
+            same = replace(job, seed=0, init="", repeat=0, keep=False)
+            key = (same, depth[job.id])
+        found.setdefault(key, []).append(job)
+    return [tuple(part) for alike in found.values() for part in _parts(alike)]
+
+
+def _parts(jobs: Sequence[Job]) -> list[Sequence[Job]]:
+    """Cut into as few parts as `BANK` allows, of sizes as equal as can be."""
+    count = -(-len(jobs) // BANK)
+    bounds = [len(jobs) * i // count for i in range(count + 1)]
+    return [jobs[a:b] for a, b in pairwise(bounds)]
+
+
+def depths(jobs: Sequence[Job]) -> dict[str, int]:
+    """Job → how far along a chain of jobs it is, each starting from the encoder of the one before.
+
+    0 for a pre-training; others come one after the last fine-tuning that they start from, and 1 at the least. Jobs that are not
+    in the list count as finished.
+    """
+    known = {job.id: job for job in jobs}
+    found: dict[str, int] = {}
+
+    def depth(job: Job) -> int:
+        if job.id not in found:
+            before = [depth(known[start]) for start in starts_from(job) if start in known]
+            found[job.id] = 0 if isinstance(job, PretrainingJob) else 1 + max(before, default=0)
+        return found[job.id]
+
+    # A fine-tuning that starts from a pre-training (depth 0) and one from random weights are trained together.
+    return {job.id: depth(job) for job in jobs}
 
 
 def run_jobs(
@@ -24,17 +71,12 @@ def run_jobs(
     workspace: Workspace,
     on_epoch: Callable[[Job, Mapping[str, float]], None] = lambda job, row: None,
 ) -> Iterator[JobResult]:
-    """Run jobs in this process, in order. A job that fails is recorded with its error; the others go on.
+    """Run jobs in this process, a bank at a time. A job that fails is recorded with its error; the others go on.
 
-    The error is a message where EmoViews has one, else the traceback: a defect, or a device out of memory, in one of a
-    thousand jobs must not cost the rest of the night.
+    The seconds of a job that was trained with others are its share of the bank's.
     """
-    for job in jobs:
+    for bank in banks(jobs):
         started = time.perf_counter()
-        try:
-            result = run_job(job, workspace, partial(on_epoch, job))
-        except EmoViewsError as error:
-            result = JobResult(job, 0.0, workspace.config.device, error=str(error))
-        except Exception:
-            result = JobResult(job, 0.0, workspace.config.device, error=traceback.format_exc())
-        yield replace(result, seconds=time.perf_counter() - started)
+        results = run_bank(bank, workspace, on_epoch)
+        seconds = (time.perf_counter() - started) / len(bank)
+        yield from (replace(result, seconds=seconds) for result in results)

@@ -62,3 +62,7 @@ class MissingExtraError(EmoViewsError):
 
 class TrainingError(EmoViewsError):
     """A training can't go on, e.g. its loss stopped being a number."""
+
+
+class TooFewError(EmoViewsError):
+    """A measure refuses so few utterances that its value would mean nothing; the message names how many it needs."""

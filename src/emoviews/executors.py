@@ -1,7 +1,7 @@
 """Run jobs where there is room: in this process, or spread over local processes.
 
-Pre-training jobs go first, since others start from their encoders. Each result is handed on as soon as it is there; the
-driver saves it at once, so a stopped run loses only what was running.
+Jobs are handed out in banks (`engine.banks`), those that others start from first. What came of a bank is saved as soon as it is
+there, in one transaction, so a stopped run loses only the banks that were running, and runs them again as they were.
 """
 
 from __future__ import annotations
@@ -14,12 +14,14 @@ import threadpoolctl
 import torch
 
 from emoviews.checkpoints import holds_checkpoint
-from emoviews.engine import run_jobs
-from emoviews.jobs import Job, JobResult, PretrainingJob
+from emoviews.engine import banks, depths, run_jobs
+from emoviews.jobs import FineTuningJob, Job, JobResult, PretrainingJob, starts_from
 from emoviews.processes import available_cores, spread, survives, worker_processes
 from emoviews.progress import LINE_EVERY_SECONDS, Progress
 from emoviews.results import Results
 from emoviews.workspace import Workspace, WorkspaceConfig
+
+Bank = tuple[Job, ...]
 
 
 def run_planned(
@@ -31,13 +33,13 @@ def run_planned(
     what: str = "train",
     on_epoch: Callable[[Job, Mapping[str, float]], None] | None = None,
 ) -> list[JobResult]:
-    """Run the jobs that are not finished yet, saving each result as it comes; those that failed are returned.
+    """Run the jobs that are not finished yet, saving each bank's results as they come; those that failed are returned.
 
-    A job whose pre-training failed is not run; its error names that pre-training. A finished pre-training whose checkpoint is
-    gone is run again where something still needs it.
+    A job that starts from one which failed is not run; its error names that one. A finished job whose checkpoint is gone is run
+    again where something still needs it. Of a bank that is finished in part, the rest is run.
 
     Args:
-        jobs: what to run; equal jobs count once.
+        jobs: what to run; equal jobs count once. Which are trained together depends on this list alone.
         workspace: what they are run against.
         results: where they are saved.
         workers: processes; all cores when None. With 1 everything runs in this process. The number of processes changes no
@@ -52,66 +54,94 @@ def run_planned(
     on_epoch = on_epoch or EpochLines()
     finished = results.finished()
     asked = {job.id: job for job in jobs}
-    pending = {i: job for i, job in asked.items() if i not in finished}
-    pending |= {job.id: job for job in _lost(asked, pending, workspace)}
-    first = [job for job in pending.values() if isinstance(job, PretrainingJob)]
-    failed: list[JobResult] = []
+    pending = {name for name in asked if name not in finished}
+    pending |= _lost(asked, pending, workspace)
+    depth = depths(jobs)
+    failed: dict[str, JobResult] = {}
 
-    def run(jobs: Sequence[Job], what: str) -> None:
-        # A bar a phase: the time left of short jobs can't be told from the rate of long ones.
-        with Progress(len(jobs), what, "jobs") as progress:
-            for result in _run(jobs, workspace, workers, on_epoch):
-                save(result)
-                progress.advance()
+    def save(bank: Sequence[JobResult]) -> None:
+        results.add(bank)
+        failed.update({result.job.id: result for result in bank if result.error and not result.refused})
 
-    def save(result: JobResult) -> None:
-        results.add([result])
-        if result.error:
-            failed.append(result)
+    rest = [tuple(job for job in bank if job.id in pending) for bank in banks(jobs)]
+    for level in sorted({depth[name] for name in pending}):
+        ready: list[Bank] = []
+        for bank in rest:
+            # A bank's jobs are all of one depth.
+            if bank and depth[bank[0].id] == level:
+                hopeless = [found for job in bank if (found := _hopeless(job, failed, workspace.config.device))]
+                if hopeless:
+                    save(hopeless)
+                if able := tuple(job for job in bank if job.id not in failed):
+                    ready.append(able)
+        ready.sort(key=_share_of_labels, reverse=True)
+        # A bar a level: the time left of short jobs can't be told from the rate of long ones.
+        doing = "pre-train" if level == 0 else "train and test"
+        with Progress(sum(map(len, ready)), f"{what}: {doing}", "jobs") as progress:
+            for bank_results in _run(ready, workspace, workers, on_epoch):
+                save(bank_results)
+                progress.advance(len(bank_results))
+    return list(failed.values())
 
-    run(first, f"{what}: pre-train")
-    why = {result.job.id: result.error for result in failed}
-    ready = []
-    for job in pending.values():
-        init = getattr(job, "init", "")
-        if init in why:
-            error = f"The pre-training it starts from (job {init}) failed: {why[init]}"
-            save(JobResult(job, 0.0, workspace.config.device, error=error))
-        elif not isinstance(job, PretrainingJob):
-            ready.append(job)
-    run(ready, f"{what}: train and test")
-    return failed
+
+def _hopeless(job: Job, failed: Mapping[str, JobResult], device: str) -> JobResult | None:
+    """The result of a job that starts from one which failed."""
+    for start in starts_from(job):
+        if start in failed:
+            kind = "pre-training" if isinstance(failed[start].job, PretrainingJob) else "training"
+            error = f"The {kind} it starts from (job {start}) failed: {failed[start].error}"
+            return JobResult(job, 0.0, device, error=error)
+    return None
 
 
-def _lost(asked: Mapping[str, Job], pending: Mapping[str, Job], workspace: Workspace) -> list[Job]:
-    """Finished pre-trainings without a checkpoint, but for those from which nothing remains to be started."""
-    lost: list[Job] = []
-    for name, job in asked.items():
-        if isinstance(job, PretrainingJob) and name not in pending:
-            starts = [i for i, other in asked.items() if getattr(other, "init", "") == name]
-            needed = not starts or any(i in pending for i in starts)
-            if needed and not holds_checkpoint(workspace.checkpoint_folder(name), name):
-                lost.append(job)
-    return lost
+def _share_of_labels(bank: Bank) -> float:
+    """Banks with most labels take longest; they go first, so that no process is left alone with one at the end."""
+    budget = getattr(bank[0], "budget", None)
+    if budget is None or budget.per_class is not None:
+        return 0.0
+    return 1.0 if budget.fraction is None else float(budget.fraction)
+
+
+def _lost(asked: Mapping[str, Job], pending: set[str], workspace: Workspace) -> set[str]:
+    """Finished jobs whose checkpoint is gone, but for those from which nothing remains to be started."""
+    leaving = {
+        name: [i for i, other in asked.items() if name in starts_from(other)]
+        for name, job in asked.items()
+        if isinstance(job, PretrainingJob) or (isinstance(job, FineTuningJob) and job.keep)
+    }
+    lost: set[str] = set()
+    while True:
+        # What is run again needs, in its turn, what it starts from.
+        more = {
+            name
+            for name, starts in leaving.items()
+            if name not in pending | lost
+            and (not starts or any(i in pending | lost for i in starts))
+            and not holds_checkpoint(workspace.checkpoint_folder(name), name)
+        }
+        if not more:
+            return lost
+        lost |= more
 
 
 def _run(
-    jobs: Sequence[Job],
+    todo: Sequence[Bank],
     workspace: Workspace,
     workers: int | None,
     on_epoch: Callable[[Job, Mapping[str, float]], None],
-) -> Iterator[JobResult]:
-    count = min(workers or available_cores(), len(jobs))
+) -> Iterator[list[JobResult]]:
+    count = min(workers or available_cores(), len(todo))
     if count <= 1:
         before = torch.get_num_threads()
         with threadpoolctl.threadpool_limits(workspace.config.threads):
             torch.set_num_threads(workspace.config.threads)
             try:
-                yield from run_jobs(jobs, workspace, on_epoch)
+                for bank in todo:
+                    yield list(run_jobs(bank, workspace, on_epoch))
             finally:
                 torch.set_num_threads(before)
     else:
-        yield from _run_in_processes(jobs, workspace.config, count)
+        yield from _run_in_processes(todo, workspace.config, count)
 
 
 class EpochLines:
@@ -144,24 +174,26 @@ def _start_worker(config: WorkspaceConfig) -> None:
     _workspace = Workspace(config)
 
 
-def _work(job: Job) -> JobResult:
+def _work(bank: Bank) -> list[JobResult]:
     assert _workspace is not None
     assert _lines is not None
-    return next(run_jobs([job], _workspace, _lines))
+    return list(run_jobs(bank, _workspace, _lines))
 
 
-def _run_in_processes(jobs: Sequence[Job], config: WorkspaceConfig, workers: int) -> Iterator[JobResult]:
-    """One job a task. When a process dies, the jobs that were running are tried once more, each in a process of its own."""
+def _run_in_processes(todo: Sequence[Bank], config: WorkspaceConfig, workers: int) -> Iterator[list[JobResult]]:
+    """One bank a task. When a process dies, the banks that were running are tried once more, each in a process of its own."""
     start = (_start_worker, (config,))
-    waiting = iter(jobs)
+    waiting = iter(todo)
     while True:
-        lost: list[Job] = []
+        lost: list[Bank] = []
         with worker_processes(workers, *start) as executor:
             yield from spread(executor, waiting, _work, workers + 1, lost)  # one more, so that no process waits
         if not lost:
             return
-        print(f"A worker process died; {len(lost)} jobs are tried again, one at a time.", file=sys.stderr)
-        for job in lost:
+        jobs = sum(map(len, lost))
+        print(f"A worker process died; {jobs} jobs are tried again, {len(lost)} banks one at a time.", file=sys.stderr)
+        for bank in lost:
             with worker_processes(1, *start) as executor:
-                result = survives(executor, job, _work)
-            yield result or JobResult(job, 0.0, config.device, error="its process died (out of memory, or a crash)")
+                found = survives(executor, bank, _work)
+            error = "its process died (out of memory, or a crash)"
+            yield found or [JobResult(job, 0.0, config.device, error=error) for job in bank]

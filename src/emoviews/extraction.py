@@ -13,15 +13,17 @@ one machine or on several, may fill one store: each sees within seconds what the
 from __future__ import annotations
 
 import collections
+import concurrent.futures
 import contextlib
 import csv
 import io
+import itertools
 import math
 import os
 import random
 import sys
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -339,10 +341,29 @@ def _decode(source: Source) -> tuple[Source, NDArray[np.float32] | None]:
 
 
 def _compute(
-    task: _Task, views: Sequence[tuple[View, ViewSpec]], existing: Sequence[frozenset[str] | ViewStore]
+    tasks: Iterable[_Task], views: Sequence[tuple[View, ViewSpec]], existing: Sequence[frozenset[str] | ViewStore]
+) -> Iterator[_Outcome]:
+    """Decode recordings, and compute the views that the store lacks (their specifications, which take time, are given).
+
+    The next recording is read and resampled on a thread while this one is computed, so that a slow disk or network is not
+    waited for.
+    """
+    with concurrent.futures.ThreadPoolExecutor(1, "emoviews-reader") as reader:
+        ahead: tuple[_Task, concurrent.futures.Future[tuple[Source, NDArray[np.float32] | None]]] | None = None
+        for task in itertools.chain(tasks, [None]):
+            reading = None if task is None else (task, reader.submit(_decode, task.source))
+            if ahead is not None:
+                yield _compute_one(ahead[0], *ahead[1].result(), views, existing)
+            ahead = reading
+
+
+def _compute_one(
+    task: _Task,
+    source: Source,
+    samples: NDArray[np.float32] | None,
+    views: Sequence[tuple[View, ViewSpec]],
+    existing: Sequence[frozenset[str] | ViewStore],
 ) -> _Outcome:
-    """Decode one recording and compute the views that the store lacks (their specifications, which take time, are given)."""
-    source, samples = _decode(task.source)
     if samples is None:
         return _Outcome(task.row, source)
     arrays, errors = {}, []
@@ -383,10 +404,22 @@ def _run_here(
 ) -> Generator[_Outcome, None, None]:
     """Compute in this process."""
     specified = [(view, view.spec) for view in views]
-    with _one_thread():
+    known: collections.deque[_Outcome] = collections.deque()
+
+    def lacking() -> Iterator[_Task]:
+        """The tasks, without what another extraction has added by the time a task is drawn."""
         for task in tasks:
-            known = _present(task.source, stores, sources)
-            yield _Outcome(task.row, known, present=True) if known else _compute(task, specified, stores)
+            if found := _present(task.source, stores, sources):
+                known.append(_Outcome(task.row, found, present=True))
+            else:
+                yield task
+
+    with _one_thread():
+        for outcome in _compute(lacking(), specified, stores):
+            yield outcome
+            while known:
+                yield known.popleft()
+    yield from known
 
 
 @contextlib.contextmanager
@@ -419,7 +452,7 @@ def _start_worker(requests: Sequence[ViewRequest], existing: Sequence[frozenset[
 
 
 def _work(tasks: Sequence[_Task]) -> list[_Outcome]:
-    return [_compute(task, _views, _existing) for task in tasks]
+    return list(_compute(tasks, _views, _existing))
 
 
 def _run_in_processes(

@@ -19,7 +19,7 @@ from emoviews.batching import Indices, Scaler, ViewData, shuffled_batches
 from emoviews.configs import FineTuningConfig
 from emoviews.encoders import Encoder
 from emoviews.errors import TrainingError, UsageError
-from emoviews.metrics import uar
+from emoviews.metrics import mean_recall
 from emoviews.pretraining import snapshot
 from emoviews.seeds import derive_seed, torch_seed
 
@@ -68,6 +68,43 @@ class Plateau:
         return self.bad_epochs >= self.config.patience
 
 
+def validation_uar(truth: NDArray[np.int64], said: NDArray[np.int64], classes: int) -> NDArray[np.float64]:
+    """UAR of several models at once: `(models, rows)` class numbers, true and predicted → `(models,)`.
+
+    The one that a training of one model and a bank of many compare epochs by, so that they agree to the last bit: a tie is no
+    improvement.
+
+    >>> validation_uar(np.array([[0, 0, 1], [0, 0, 1]]), np.array([[0, 1, 1], [1, 1, 1]]), classes=2)
+    array([0.75, 0.5 ])
+    """
+    cells = truth + classes * np.arange(len(truth))[:, np.newaxis]  # a range of class numbers for each model
+    totals, hits = (np.bincount(c, minlength=classes * len(truth)) for c in (cells.ravel(), cells[said == truth]))
+    return mean_recall(hits.reshape(-1, classes), totals.reshape(-1, classes))
+
+
+def check_labelled(labels: NDArray[np.int64], train: Indices, validation: Indices) -> None:
+    """Refuse what nothing can be learnt from.
+
+    Raises:
+        UsageError: no utterance to train on, or one without a label.
+    """
+    if len(train) == 0:
+        raise UsageError("Fine-tuning needs labelled utterances; got none. Label some, or raise the budget.")
+    for part, indices in (("train", train), ("validate", validation)):
+        if len(unlabelled := [int(i) for i in indices if labels[i] < 0]):
+            raise UsageError(
+                f"Fine-tuning was to {part} on {len(unlabelled)} utterances without a label (the first: row {unlabelled[0]}). "
+                "Leave them out."
+            )
+
+
+def no_number(loss: float, epoch: int, config: FineTuningConfig) -> TrainingError:
+    """The error of a training whose loss stopped being a number in `epoch`, counted from 0."""
+    return TrainingError(
+        f"The fine-tuning loss is {loss} in epoch {epoch + 1}; try a lower learning rate (now {config.learning_rate:g})."
+    )
+
+
 def finetune(
     data: ViewData,
     labels: NDArray[np.int64],
@@ -101,14 +138,7 @@ def finetune(
         UsageError: no utterance to train on, or one without a label.
         TrainingError: the loss stopped being a number.
     """
-    if len(train) == 0:
-        raise UsageError("Fine-tuning needs labelled utterances; got none. Label some, or raise the budget.")
-    for part, indices in (("train", train), ("validate", validation)):
-        if len(unlabelled := [int(i) for i in indices if labels[i] < 0]):
-            raise UsageError(
-                f"Fine-tuning was to {part} on {len(unlabelled)} utterances without a label (the first: row {unlabelled[0]}). "
-                "Leave them out."
-            )
+    check_labelled(labels, train, validation)
     encoder.to(device)
     classifier.to(device)
     embedded = None
@@ -129,7 +159,8 @@ def finetune(
         index = np.asarray(validation, dtype=np.int64)
         with torch.inference_mode():
             blocks = [logits(block).argmax(dim=1).cpu() for block in _blocks(index)]
-        return uar(labels[index], torch.cat(blocks).numpy())
+        said = torch.cat(blocks).numpy()
+        return float(validation_uar(labels[index][None], said[None], int(labels.max()) + 1)[0])
 
     with torch_seed(derive_seed(seed, "dropout")):
         for epoch in range(config.epochs):
@@ -146,10 +177,7 @@ def finetune(
                 total += loss.item() * len(batch)
             row = {"train_loss": total / len(train), "learning_rate": plateau.learning_rate}
             if not math.isfinite(total):
-                raise TrainingError(
-                    f"The fine-tuning loss is {row['train_loss']} in epoch {epoch + 1}; try a lower learning rate (now "
-                    f"{config.learning_rate:g})."
-                )
+                raise no_number(row["train_loss"], epoch, config)
             if len(validation) == 0:
                 history.best_epoch, best = epoch + 1, snapshot(trained) if epoch + 1 == config.epochs else best
             else:
@@ -180,7 +208,7 @@ def embed(
         blocks = [encoder(data.batch(block, scaler).to(device)) for block in _blocks(index)]
     if indices is None:
         return torch.cat(blocks)
-    rows = torch.zeros(len(data), blocks[0].shape[1], device=device)
+    rows = torch.zeros(len(data), blocks[0].shape[1], device=device, dtype=blocks[0].dtype)
     rows[torch.from_numpy(index)] = torch.cat(blocks)
     return rows
 

@@ -12,6 +12,7 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
+from emoviews.encoders._stacked import Linear
 from emoviews.errors import UsageError
 
 
@@ -72,11 +73,11 @@ class Classifier(nn.Module):
         sizes = [dim, *hidden]
         self.layers = nn.Sequential()
         for inputs, outputs in pairwise(sizes):
-            self.layers.extend([nn.Linear(inputs, outputs), nn.ReLU()])
-        self.layers.append(nn.Linear(sizes[-1], classes))
+            self.layers.extend([Linear(inputs, outputs), nn.ReLU()])
+        self.layers.append(Linear(sizes[-1], classes))
 
     def forward(self, encoded: Tensor) -> Tensor:
-        """`(batch, dim)` → logits `(batch, classes)`."""
+        """`(batch, dim)` → logits `(batch, classes)`; stacked (`encoders._stacked`): `(models, batch, ...)` both."""
         logits: Tensor = self.layers(encoded)
         return logits
 

@@ -17,8 +17,9 @@ from emoviews.configs import FineTuningConfig, LabelBudget, PretrainingConfig, S
 
 BaselineMethod = Literal["logistic_regression", "linear_svm"]
 
-PretrainingData = Literal["all", "target", "out_of_distribution"]
-"""All utterances; those with a target emotion; those without."""
+PretrainingData = Literal["all", "target", "out_of_distribution", "out_of_distribution+undecided"]
+"""All utterances; those with a target emotion; those with another emotion, which the label map dropped; these and all whose
+emotion nobody knows: the annotators did not agree, or were never asked."""
 
 RANDOM = "random"
 """The `init` of an encoder that was not trained before; otherwise `init` is the id of the job whose encoder is used."""
@@ -66,10 +67,12 @@ class PretrainingJob(Job):
 
     Attributes:
         views: (label, fingerprint) of each view.
-            One view alone: two augmented versions of it are aligned (SimCLR), the baseline of a single view.
+            One view alone: two augmented versions of it are aligned (SimCLR), the baseline of a single view; how they are
+            made is `augmentation.Augmentation`'s default for the view's axes.
         config: the optimisation.
         data: which utterances of the training and validation parts.
-        size: how many of the training utterances at most, drawn by the seed; all when None.
+        size: how many of the training utterances at most, drawn by the seed; all when None. The same share of the
+            validation utterances is drawn, so that a small set is not stopped by a better measured loss than it would have.
     """
 
     kind: ClassVar[str] = "pretraining"
@@ -134,7 +137,7 @@ class BaselineJob(Job):
 
 @dataclass(frozen=True)
 class ProbeJob(Job):
-    """What an encoder's embeddings know: linear probes for emotion, speaker, sentence and duration.
+    """What an encoder's embeddings know: linear probes for emotion, speaker, sentence and duration; silhouette and purity.
 
     Attributes:
         view: (label, fingerprint).
@@ -212,7 +215,8 @@ class JobResult:
         job: the description.
         seconds: it took.
         device: it ran on.
-        error: why it failed, empty if it did not.
+        error: why it failed, or why it was refused; empty if neither.
+        refused: there is too little data for what the job measures, which is an answer and not a failure.
         metrics: (split, name, value); the split is `train`, `validation` or `test`.
         curves: (epoch counted from 1, name, value).
         predictions: of classifiers, on the test group.
@@ -223,6 +227,7 @@ class JobResult:
     seconds: float
     device: str
     error: str = ""
+    refused: bool = False
     metrics: tuple[tuple[str, str, float], ...] = ()
     curves: tuple[tuple[int, str, float], ...] = ()
     predictions: Predictions | None = None

@@ -12,6 +12,7 @@ Labels are strings or integers, in lists, arrays or pandas Series.
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -136,15 +137,27 @@ def mean_recall(hits: ArrayLike, totals: ArrayLike) -> NDArray[np.float64]:
         return np.asarray(recalls.sum(axis=-1) / present.sum(axis=-1))
 
 
-def expected_calibration_error(
-    y_true: Iterable[Hashable], probabilities: ArrayLike, labels: Sequence[Hashable], bins: int = 15
-) -> float:
-    """How far confidence is from accuracy, 0 (calibrated) to 1.
+@dataclass(frozen=True)
+class Reliability:
+    """How right predictions are, by how sure they are: the points of a reliability diagram.
 
-    Rows are put into `bins` equally wide bins ]low, high] by confidence, the probability of the predicted label; the result
-    is the mean of |accuracy − mean confidence| over the bins, weighted by their rows (Guo et al., "On Calibration of Modern
-    Neural Networks", ICML 2017, equation 5; 15 bins as there). It is biased upwards for few rows: compare it only between
-    predictions of the same rows.
+    Attributes:
+        n: `(bins,)` rows of each bin.
+        confidence: `(bins,)` their mean probability of the predicted label; NaN where a bin is empty.
+        accuracy: `(bins,)` the share that is right; NaN likewise.
+    """
+
+    n: NDArray[np.int64]
+    confidence: NDArray[np.float64]
+    accuracy: NDArray[np.float64]
+
+
+def reliability(
+    y_true: Iterable[Hashable], probabilities: ArrayLike, labels: Sequence[Hashable], bins: int = 15
+) -> Reliability:
+    """Accuracy by confidence (Guo et al., "On Calibration of Modern Neural Networks", ICML 2017, figure 1).
+
+    Rows are put into `bins` equally wide bins ]low, high] by confidence, the probability of the predicted label.
 
     Args:
         y_true: `(rows,)` the true labels.
@@ -155,8 +168,8 @@ def expected_calibration_error(
     Raises:
         UsageError: no rows, a label not among `labels`, probabilities of another shape or that are none, or no bin.
 
-    >>> expected_calibration_error(["a", "a", "a", "b"], [[0.75, 0.25]] * 4, ["a", "b"])
-    0.0
+    >>> reliability(["a", "a", "b"], [[0.75, 0.25], [0.75, 0.25], [0.25, 0.75]], ["a", "b"], bins=2)
+    Reliability(n=array([0, 3]), confidence=array([ nan, 0.75]), accuracy=array([nan,  1.]))
     """
     if bins < 1:
         raise UsageError(f"Expected at least one bin, got {bins}.")
@@ -164,15 +177,34 @@ def expected_calibration_error(
     confidence = p.max(axis=1)
     right = p.argmax(axis=1) == truth
     which = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
-    # |sum of (right − confidence)| of a bin is its rows times |accuracy − mean confidence|.
-    gaps = np.bincount(which, weights=right - confidence, minlength=bins)
-    return float(np.abs(gaps).sum() / len(p))
+    n = np.bincount(which, minlength=bins)
+    with np.errstate(invalid="ignore"):  # 0 / 0 is the NaN that the docstring promises
+        of_bins = [np.bincount(which, weights=values, minlength=bins) / n for values in (confidence, right)]
+    return Reliability(n, of_bins[0], of_bins[1])
+
+
+def expected_calibration_error(
+    y_true: Iterable[Hashable], probabilities: ArrayLike, labels: Sequence[Hashable], bins: int = 15
+) -> float:
+    """How far confidence is from accuracy, 0 (calibrated) to 1.
+
+    The mean of |accuracy − mean confidence| over the bins of `reliability`, weighted by their rows (Guo et al., equation 5;
+    15 bins as there). It is biased upwards for few rows: compare it only between predictions of the same rows.
+
+    Arguments and errors as `reliability`.
+
+    >>> expected_calibration_error(["a", "a", "a", "b"], [[0.75, 0.25]] * 4, ["a", "b"])
+    0.0
+    """
+    found = reliability(y_true, probabilities, labels, bins)
+    gaps = np.abs(found.accuracy - found.confidence)
+    return float(np.nansum(found.n * gaps) / found.n.sum())
 
 
 def brier(y_true: Iterable[Hashable], probabilities: ArrayLike, labels: Sequence[Hashable]) -> float:
     """Brier score, 0 (best) to 2: mean over rows of the squared distance between the probabilities and the one-hot truth.
 
-    Arguments and errors as `expected_calibration_error`. This is Brier's own definition, a sum over all classes; some
+    Arguments and errors as `reliability`. This is Brier's own definition, a sum over all classes; some
     libraries halve it for two classes.
 
     >>> brier(["a", "b"], [[1.0, 0.0], [0.5, 0.5]], ["a", "b"])
@@ -185,7 +217,7 @@ def brier(y_true: Iterable[Hashable], probabilities: ArrayLike, labels: Sequence
 def log_loss(y_true: Iterable[Hashable], probabilities: ArrayLike, labels: Sequence[Hashable]) -> float:
     """Mean negative natural logarithm of the probability given to the truth, in nats.
 
-    Arguments and errors as `expected_calibration_error`. A probability below 1e-15 is taken as that, so that one certain
+    Arguments and errors as `reliability`. A probability below 1e-15 is taken as that, so that one certain
     mistake does not make the mean infinite.
 
     >>> round(log_loss(["a", "b"], [[0.5, 0.5], [0.5, 0.5]], ["a", "b"]), 6)

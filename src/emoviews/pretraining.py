@@ -3,6 +3,9 @@
 One encoder and one projection head a view; the loss pulls the projections of one utterance's views together. Adam at 1e-3,
 batches of 128 (the last incomplete one dropped: the loss depends on the batch's size), at most 100 epochs, stopped after 30
 without a lower validation loss; the weights of the best epoch are kept. Validation batches are the same in every epoch.
+
+One view alone is trained by the same loop as two, which are then two augmented versions of it: SimCLR (Chen et al. 2020),
+the baseline of a single view. Both pass through the one encoder and the one head.
 """
 
 from __future__ import annotations
@@ -10,15 +13,17 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from emoviews.augmentation import Augmentation
 from emoviews.batching import Indices, Scaler, ViewData, prefetched, shuffled_batches
 from emoviews.checkpoints import load_tensors, save_tensors
 from emoviews.configs import PretrainingConfig
@@ -29,6 +34,9 @@ from emoviews.seeds import derive_seed, torch_seed
 from emoviews.types import ViewBatch
 
 STATE: Final = "state.safetensors"
+
+COPIES: Final = ("copy 1", "copy 2")
+"""What the augmented versions of a view are called."""
 
 
 @dataclass(frozen=True)
@@ -66,12 +74,13 @@ def pretrain(
     device: str = "cpu",
     state: Path | None = None,
     state_of: str = "",
+    augment: Augmentation | None = None,
     on_epoch: Callable[[dict[str, float]], None] = lambda row: None,
 ) -> PretrainingHistory:
     """Align the encoders of the views; on return they (and their heads) hold the weights of the best epoch.
 
     Args:
-        data: view → its utterances, all views in the same order.
+        data: view → its utterances, all views in the same order; with `augment` one view.
         models: view → encoder, projection head and scaler.
         train: indices of the utterances to train on; never any of a test group.
         validation: indices that decide when to stop; empty to train `epochs` epochs and keep the last.
@@ -81,16 +90,24 @@ def pretrain(
         state: folder in which each epoch's state is kept, so that a killed training goes on where it stopped, bit for bit; it
             is removed at the end. None keeps no state.
         state_of: what the state belongs to (e.g. a job's id); a state of something else is refused, and so is one of other
-            views, utterances, seed or configuration.
+            views, utterances, seed, configuration or augmentation.
+        augment: makes two versions of each utterance of a single view, called its `COPIES` in what is told of each epoch. They
+            are drawn anew in every epoch; those of the validation batches are the same in all epochs and for all seeds. None
+            aligns the views with each other.
         on_epoch: is told each epoch's row of numbers.
 
     Raises:
-        UsageError: fewer than two views, fewer than two utterances to train on, or exactly one to validate on.
+        UsageError: fewer than two views without `augment`, another number than one with it; fewer than two utterances to train
+            on, or exactly one to validate on.
         TrainingError: the loss stopped being a number.
         CheckpointError: `state` belongs to another training.
     """
     views = list(data)
-    if len(views) < 2:
+    if augment is not None and len(views) != 1:
+        raise UsageError(
+            f"Augmented versions of one view are aligned; got {len(views)} views: {', '.join(views) or 'none'}."
+        )
+    if augment is None and len(views) < 2:
         raise UsageError(
             f"Pre-training aligns views with each other and needs at least 2; got {', '.join(views) or 'none'}."
         )
@@ -112,15 +129,23 @@ def pretrain(
     )
     rows = hashlib.sha256(repr((np.asarray(train).tolist(), np.asarray(validation).tolist())).encode()).hexdigest()
     made_by = f"{state_of or 'no name'}, seed {seed}, {' + '.join(views)}, utterances {rows[:12]}, {asdict(config)}"
+    if augment is not None:
+        made_by += f", {augment}"
     if state is not None and state.exists():
         best_loss, bad_epochs, best = _restore(state, made_by, modules, optimizer, history)
     scalers = {v: models[v].scaler for v in views}
 
-    def read(indices: Indices) -> dict[str, ViewBatch]:
-        return {v: data[v].batch(indices, scalers[v]) for v in views}
+    def read(batches: list[NDArray[np.int64]], *seeded_by: object) -> Iterator[dict[str, ViewBatch]]:
+        for number, indices in enumerate(batches):
+            found = {v: data[v].batch(indices, scalers[v]) for v in views}
+            if augment is not None:
+                found = augmented_copies(found[views[0]], views[0], augment, "augmentation", *seeded_by, number)
+            yield found
 
     def forward(batch: dict[str, ViewBatch]) -> tuple[Tensor, dict[str, Tensor]]:
-        projected = {v: models[v].head(models[v].encoder(batch[v].to(device))) for v in views}
+        # The copies of a single view share its model.
+        of = {v: models[v if augment is None else views[0]] for v in batch}
+        projected = {v: of[v].head(of[v].encoder(batch[v].to(device))) for v in batch}
         result: tuple[Tensor, dict[str, Tensor]] = loss(projected)
         return result
 
@@ -133,7 +158,7 @@ def pretrain(
         row: dict[str, float] = {}
         modules.train()
         with torch_seed(derive_seed(seed, "dropout", epoch)):
-            for batch in prefetched(map(read, batches)):
+            for batch in prefetched(read(batches, seed, epoch)):
                 value, parts = forward(batch)
                 optimizer.zero_grad(set_to_none=True)
                 value.backward()  # type: ignore[no-untyped-call]
@@ -143,7 +168,7 @@ def pretrain(
                     _add(row, f"train_loss {name}", float(part) / len(batches))
         modules.eval()
         with torch.inference_mode():
-            for batch in prefetched(map(read, fixed)):
+            for batch in prefetched(read(fixed, "validation")):
                 value, parts = forward(batch)
                 _add(row, "validation_loss", value.item() / len(fixed))
                 for name, part in parts.items():
@@ -170,6 +195,18 @@ def pretrain(
     if state is not None:
         _discard(state)
     return history
+
+
+def augmented_copies(batch: ViewBatch, view: str, augment: Augmentation, *seeded_by: object) -> dict[str, ViewBatch]:
+    """Two versions of each utterance of a batch, by name (`mel_spectrogram copy 1`), each with a seed of its own.
+
+    Args:
+        batch: of the view, scaled.
+        view: its name.
+        augment: makes them.
+        seeded_by: what their seeds are derived from.
+    """
+    return {f"{view} {copy}": augment(batch, np.random.default_rng(derive_seed(*seeded_by, copy))) for copy in COPIES}
 
 
 def _loss_parameters(config: PretrainingConfig) -> dict[str, Any]:

@@ -25,11 +25,13 @@ class Registry:
         package: the folder that is listed, e.g. `emoviews.views`; also the entry-point group.
         attribute: the module attribute every file of the folder defines, e.g. `VIEW`.
         noun: what a member is called in messages, e.g. `view`.
+        hyphens: names have a hyphen where file names, which can't, have an underscore.
     """
 
     package: str
     attribute: str
     noun: str
+    hyphens: bool = False
 
     def names(self) -> list[str]:
         """All registered names, sorted. Files that start with an underscore are helpers, not members.
@@ -37,7 +39,7 @@ class Registry:
         >>> Registry("emoviews.losses", "LOSS", "loss").names()
         [...'pairwise_nt_xent'...]
         """
-        return sorted(self._files() | set(self._entry_points()))
+        return sorted(set(self._files()) | set(self._entry_points()))
 
     def load(self, name: str) -> Any:
         """The member called `name`, imported on first use.
@@ -45,8 +47,8 @@ class Registry:
         Raises:
             UsageError: no such member; the message lists the names and the nearest one.
         """
-        if name in self._files():
-            return getattr(importlib.import_module(f"{self.package}.{name}"), self.attribute)
+        if name in (files := self._files()):
+            return getattr(importlib.import_module(f"{self.package}.{files[name]}"), self.attribute)
         if name in (points := self._entry_points()):
             return points[name].load()
         names = self.names()
@@ -54,9 +56,11 @@ class Registry:
         hint = f" Did you mean {near[0]!r}?" if near else ""
         raise UsageError(f"There is no {self.noun} called {name!r}.{hint} Known: {', '.join(names)}.")
 
-    def _files(self) -> set[str]:
+    def _files(self) -> dict[str, str]:
+        """Registered name → module."""
         folder = importlib.import_module(self.package).__path__
-        return {m.name for m in pkgutil.iter_modules(folder) if not m.name.startswith("_")}
+        modules = [m.name for m in pkgutil.iter_modules(folder) if not m.name.startswith("_")]
+        return {module.replace("_", "-") if self.hyphens else module: module for module in modules}
 
     def _entry_points(self) -> dict[str, importlib.metadata.EntryPoint]:
         return {point.name: point for point in importlib.metadata.entry_points(group=self.package)}

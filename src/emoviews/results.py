@@ -15,6 +15,7 @@ The tidy table is a view of these, exported as Parquet and CSV. A finished job i
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import sqlite3
@@ -25,7 +26,7 @@ from typing import Any, Final
 import pandas as pd
 
 from emoviews.checkpoints import versions
-from emoviews.errors import EmoViewsError
+from emoviews.errors import EmoViewsError, UsageError
 from emoviews.jobs import RANDOM, Job, JobResult
 
 FILE: Final = "results.sqlite"
@@ -157,6 +158,31 @@ class Results:
             rows = [(experiment, job.id) for job in jobs]
             connection.executemany("INSERT OR IGNORE INTO plans VALUES (?, ?)", rows)
 
+    def claim(self, configuration: Mapping[str, Any]) -> None:
+        """Note which configuration this folder is for, so that rows of two are never mixed.
+
+        Args:
+            configuration: JSON values by name; empty for what belongs to no configuration and only goes to unclaimed folders.
+
+        Raises:
+            UsageError: the folder is claimed for another configuration; both hashes and what differs are named.
+        """
+        earlier = self.description().get("claim")
+        if earlier is None:
+            if configuration:
+                self.describe(claim=configuration)
+            return
+        if not configuration:
+            raise UsageError(
+                f"{self.path.parent} holds a run of `emoviews reproduce` ({_short_hash(earlier)}). Name another --out."
+            )
+        if differ := sorted(k for k in {*earlier, *configuration} if earlier.get(k) != configuration.get(k)):
+            raise UsageError(
+                f"{self.path.parent} holds a run of another configuration: {_short_hash(earlier)}, this one is "
+                f"{_short_hash(configuration)}. They differ in {', '.join(differ)}. Name another --out, or give what that run "
+                "had."
+            )
+
     def remember(self, descriptions: Mapping[str, Mapping[str, Any]]) -> None:
         """Note jobs that ran for another folder (id → description), so that rows which start from them can name them."""
         with self._transaction() as connection:
@@ -186,8 +212,9 @@ class Results:
         return {name: speaker or group or name for name, speaker, group in rows}
 
     def finished(self) -> set[str]:
-        """Ids of the jobs that are done and never run again."""
-        return {row[0] for row in self._connection.execute("SELECT job_id FROM jobs WHERE status = 'done'")}
+        """Ids of the jobs that are done, or refused for want of data, and never run again."""
+        rows = self._connection.execute("SELECT job_id FROM jobs WHERE status IN ('done', 'refused')")
+        return {row[0] for row in rows}
 
     def add(self, results: Iterable[JobResult]) -> None:
         """Write what came of a batch of jobs, all or nothing."""
@@ -197,7 +224,7 @@ class Results:
                 job = result.job.id
                 for name in ("jobs", "metrics", "curves", "predictions", "points"):
                     connection.execute(f"DELETE FROM {name} WHERE job_id = ?", (job,))
-                status = "failed" if result.error else "done"
+                status = "refused" if result.refused else "failed" if result.error else "done"
                 description = json.dumps(result.job.description, sort_keys=True)
                 row = (job, description, status, result.error, result.seconds, result.device, made_with)
                 connection.execute("INSERT INTO jobs VALUES (?, ?, ?, ?, ?, ?, ?)", row)
@@ -273,6 +300,11 @@ class Results:
     def _rollback(self) -> None:
         if self._connection.in_transaction:
             self._connection.execute("ROLLBACK")
+
+
+def _short_hash(value: Mapping[str, Any]) -> str:
+    """Twelve hexadecimal digits over JSON values."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def _prediction_rows(result: JobResult) -> list[tuple[str, str, str, str, str]]:

@@ -160,6 +160,80 @@ def official_split(split: Sequence[str]) -> Fold:
     return Fold("official", train, validation, test)
 
 
+def cross_corpus_split(
+    name: str, groups: Sequence[str], split: Sequence[str], *, of_test: ArrayLike, labelled: ArrayLike
+) -> Fold:
+    """The fold that trains and validates on one corpus and tests on another.
+
+    All labelled rows of the test corpus test; its unlabelled rows are in no part, and its own column `split` is not asked. An
+    official partition of the training corpus is respected: its `val` rows validate, its `test` rows are left out, and where
+    some rows are marked `train`, those without a mark are left out too (in MSP-Podcast they share speakers with the test rows).
+    Without `val` rows, the last group with a labelled row validates: in the cyclic order of `leave_one_group_out` the one
+    before the test corpus, were that the last group of all.
+
+    Args:
+        name: of the test corpus, which names the fold.
+        groups: `(rows,)` the group of each row of both corpora.
+        split: `(rows,)` train, val, test or nothing.
+        of_test: `(rows,)` bool, the rows of the test corpus.
+        labelled: `(rows,)` bool, rows with a label.
+
+    Raises:
+        UsageError: no labelled row to test, no row to train, or no `val` row and fewer than 2 groups, or rows without a group.
+
+    >>> fold = cross_corpus_split("other", ["Ann", "Bob", "Cy"], [""] * 3, of_test=[0, 0, 1], labelled=[1, 1, 1])
+    >>> fold.train.tolist(), fold.validation.tolist(), fold.test.tolist(), fold.validation_group
+    ([0], [1], [2], 'Bob')
+    """
+    is_test, has_label = np.asarray(of_test, dtype=bool), np.asarray(labelled, dtype=bool)
+    part = np.where(is_test, "", np.asarray(list(split), dtype=object))
+    test = np.flatnonzero(is_test & has_label)
+    if not len(test):
+        raise UsageError(f"No utterance of {name} that can be used has a label, so there is nothing to test on.")
+    trains = (part == "train") if (part == "train").any() else (part == "") & ~is_test
+    validates, group = part == "val", ""
+    if not validates.any():
+        named = np.asarray(_named([g for g, here in zip(groups, trains, strict=True) if here]), dtype=object)
+        of_row = np.full(len(part), "", dtype=object)
+        of_row[trains] = named
+        names = sorted(set(of_row[trains & has_label])) or sorted(set(named))
+        if len(set(named)) < 2:
+            raise UsageError(
+                f"Expected at least 2 groups to train on (the last one validates), or rows marked 'val' in the column 'split'; "
+                f"got {len(set(named))}: {', '.join(names) or 'no rows'}. Fill in the column 'speaker', 'group' or 'split'."
+            )
+        group = names[-1]
+        validates = of_row == group
+        trains = trains & ~validates
+    if not trains.any():
+        raise UsageError(
+            "No row is left to train on: the column 'split' marks all of them 'val' or 'test'. Mark some 'train'."
+        )
+    return Fold(name, np.flatnonzero(trains), np.flatnonzero(validates), test, validation_group=group)
+
+
+def draw_rows(rows: NDArray[np.int64], size: int, *, seed: int) -> NDArray[np.int64]:
+    """At most `size` of the rows, whatever their labels; for one seed a smaller draw is part of every larger one.
+
+    Args:
+        rows: `(rows,)` positions in the table.
+        size: how many; all rows where there are no more.
+        seed: which.
+
+    Returns:
+        Positions in the table, ascending.
+
+    Raises:
+        UsageError: a size below 1.
+
+    >>> draw_rows(np.array([3, 5, 8, 9]), 2, seed=0).tolist()
+    [5, 8]
+    """
+    if size < 1:
+        raise UsageError(f"Expected at least one row to draw, got size={size}.")
+    return np.array(sorted(_shuffled([int(row) for row in rows], f"rows|{seed}")[:size]), dtype=np.int64)
+
+
 def select_budget(
     labels: Sequence[str], *, fraction: float | None = None, per_class: int | None = None, seed: int
 ) -> NDArray[np.int64]:

@@ -1,9 +1,9 @@
 """Whether a difference is more than chance: intervals, tests, effect sizes and ranks.
 
 Utterances of one speaker are not independent, and neither are repeats of a training on the same test speakers. What is
-independent is the speaker, so the sound way here is to resample or pair speakers: `uar_interval`, `sign_flip_test`,
-`wilcoxon_signed_rank`. `mean_interval` and `mann_whitney_u` over repeats are the paper's way (section 4.2) and answer a
-smaller question: what another seed or another draw of labels would give on the same test speakers.
+independent is the speaker, so the sound way here is to resample or pair speakers: `uar_interval`, `weighted_bootstrap`,
+`sign_flip_test`, `wilcoxon_signed_rank`. `mean_interval` and `mann_whitney_u` over repeats are the paper's way (section 4.2)
+and answer a smaller question: what another seed or another draw of labels would give on the same test speakers.
 """
 
 from __future__ import annotations
@@ -18,6 +18,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from emoviews.errors import UsageError
 from emoviews.metrics import as_list, mean_recall
+
+RANKED_DECIMALS: Final = 12
+"""To which values are rounded before they are ranked: two equal UARs whose sums were taken in another order must still tie."""
 
 EXACT_LIMIT: Final = 20
 """Up to this many differences a sign-flip distribution is enumerated (2**20 sums), beyond it is sampled."""
@@ -125,7 +128,126 @@ def clustered_bootstrap(
         for counts in _draws(len(names), n_resamples, seed)
         for times in counts
     ]
-    return _bootstrap_interval(estimate, np.array(values), len(names), level)
+    return _student(estimate, _corrected(np.array(values), len(names)), len(names), level)
+
+
+Weighted = Callable[[NDArray[np.float64]], NDArray[np.float64]]
+"""A statistic of clusters as a function of how often each counts: `(resamples, clusters)` → `(resamples,)`."""
+
+
+def weighted_bootstrap(
+    statistic: Weighted, n_clusters: int, *, n_resamples: int = 10_000, level: float = 0.95, seed: int = 0
+) -> Interval:
+    """`clustered_bootstrap` for a statistic that can be computed from how often each cluster was drawn, thousands at once.
+
+    Args:
+        statistic: see `Weighted`. NaN marks a resample without a value, such as one that drew none of the speakers needed.
+        n_clusters: how many there are, each counting once in the estimate.
+        n_resamples: how often clusters are drawn.
+        level: between 0 and 1.
+        seed: the same seed gives the same interval, and that of `clustered_bootstrap`.
+
+    Returns:
+        As `clustered_bootstrap`, but that resamples without a value are left out.
+
+    Raises:
+        UsageError: no cluster, a level outside 0 to 1, or fewer than 2 resamples.
+
+    >>> lengths = np.array([[2.0, 2.5], [4.0, 3.5], [3.0, 3.0]])  # two of each of three speakers
+    >>> weighted_bootstrap(lambda drawn: drawn @ lengths.sum(axis=1) / drawn.sum(axis=1) / 2, 3)
+    Interval(estimate=3.0, low=1.1..., high=4.8..., level=0.95)
+    """
+    estimate, standard_error = _resampled(statistic, n_clusters, n_resamples, seed)
+    return _student(estimate, standard_error, n_clusters, level)
+
+
+def unpaired_bootstrap(
+    first: Weighted,
+    second: Weighted,
+    sizes: tuple[int, int],
+    *,
+    n_resamples: int = 10_000,
+    level: float = 0.95,
+    seed: int = 0,
+) -> Interval:
+    """Interval of `first` minus `second`, statistics of two separate sets of clusters, such as women and men.
+
+    Each set is drawn by itself, as often as it has clusters. The two variances add up, and Student's t has the degrees of
+    freedom of Welch and Satterthwaite; for the means of one value a cluster this is Welch's t interval.
+
+    Args:
+        first, second: see `Weighted`, each of its own clusters.
+        sizes: how many clusters each has.
+        n_resamples: how often each is drawn.
+        level: between 0 and 1.
+        seed: of both, each with draws of its own.
+
+    Returns:
+        The difference and its interval, NaN ends where either has a single cluster.
+
+    Raises:
+        UsageError: as `weighted_bootstrap`.
+
+    >>> women, men = np.array([0.5, 0.6, 0.7]), np.array([0.4, 0.5, 0.3])
+    >>> unpaired_bootstrap(lambda d: d @ women / 3, lambda d: d @ men / 3, (3, 3))
+    Interval(estimate=0.2..., low=-0.02..., high=0.42..., level=0.95)
+    """
+    sides = [
+        _resampled(side, n, n_resamples, seed + k)
+        for k, (side, n) in enumerate(zip((first, second), sizes, strict=True))
+    ]
+    variances = [error**2 for _, error in sides]
+    total = sum(variances)
+    lost = sum(v**2 / (n - 1) for v, n in zip(variances, sizes, strict=True) if n > 1)
+    freedom = total**2 / lost if lost > 0 else min(sizes) - 1
+    return _student(sides[0][0] - sides[1][0], total**0.5, freedom + 1, level)
+
+
+def mean_uar(hits: NDArray[np.float64], totals: NDArray[np.float64]) -> Weighted:
+    """The mean over runs of the UAR of each, as a statistic of speakers.
+
+    Args:
+        hits: `(runs, speakers, classes)` rows that were predicted right.
+        totals: `(runs, speakers, classes)` rows.
+
+    Returns:
+        NaN where no speaker with a row was drawn; a run none of whose speakers was drawn is left out of the mean.
+
+    >>> hits, totals = np.array([[[1.0, 0.0], [2.0, 1.0]]]), np.array([[[2.0, 0.0], [2.0, 2.0]]])
+    >>> mean_uar(hits, totals)(np.array([[1.0, 1.0], [2.0, 0.0]]))
+    array([0.625, 0.5  ])
+    """
+    runs, speakers, classes = hits.shape
+    flat = [counts.transpose(1, 0, 2).reshape(speakers, runs * classes) for counts in (hits, totals)]
+
+    def of(drawn: NDArray[np.float64]) -> NDArray[np.float64]:
+        right, rows = (np.reshape(drawn @ counts, (len(drawn), runs, classes)) for counts in flat)
+        uars = mean_recall(right, rows)  # (resamples, runs)
+        known = ~np.isnan(uars)
+        with np.errstate(invalid="ignore"):  # 0 / 0 is the NaN that the docstring promises
+            return np.asarray(np.where(known, uars, 0.0).sum(axis=1) / known.sum(axis=1))
+
+    return of
+
+
+def counted_uar_interval(
+    hits: NDArray[np.float64],
+    totals: NDArray[np.float64],
+    *,
+    n_resamples: int = 10_000,
+    level: float = 0.95,
+    seed: int = 0,
+) -> Interval:
+    """`uar_interval` of rows that were already counted: arguments as `mean_uar`, result as `uar_interval`.
+
+    >>> counted_uar_interval(np.ones((1, 3, 2)), np.ones((1, 3, 2)))
+    Interval(estimate=1.0, low=1.0, high=1.0, level=0.95)
+    """
+    interval = weighted_bootstrap(
+        mean_uar(hits, totals), hits.shape[1], n_resamples=n_resamples, level=level, seed=seed
+    )
+    low, high = np.clip([interval.low, interval.high], 0.0, 1.0)
+    return Interval(interval.estimate, float(low), float(high), level)
 
 
 def uar_interval(
@@ -178,19 +300,8 @@ def uar_interval(
     shape = (len(run_names), len(speakers), len(labels))
     cell = np.ravel_multi_index((run, speaker, label), shape)
     totals = np.bincount(cell, minlength=np.prod(shape)).reshape(shape).astype(float)  # (runs, clusters, classes)
-    hits = np.bincount(cell, weights=right, minlength=np.prod(shape)).reshape(shape)
-
-    def mean_uar(counts: NDArray[np.int64]) -> NDArray[np.float64]:
-        """How often each cluster was drawn, `(resamples, clusters)` → `(resamples,)`."""
-        weights = counts.astype(float)
-        uars = np.stack([mean_recall(weights @ h, weights @ t) for h, t in zip(hits, totals, strict=True)])
-        return np.asarray(np.nanmean(uars, axis=0))  # a run none of whose speakers was drawn has no UAR
-
-    estimate = float(mean_uar(np.ones((1, len(speakers)), dtype=np.int64))[0])
-    values = np.concatenate([mean_uar(counts) for counts in _draws(len(speakers), n_resamples, seed)])
-    interval = _bootstrap_interval(estimate, values, len(speakers), level)
-    low, high = np.clip([interval.low, interval.high], 0.0, 1.0)
-    return Interval(estimate, float(low), float(high), level)
+    hits = np.bincount(cell[right], minlength=np.prod(shape)).reshape(shape).astype(float)
+    return counted_uar_interval(hits, totals, n_resamples=n_resamples, level=level, seed=seed)
 
 
 def mann_whitney_u(a: ArrayLike, b: ArrayLike) -> Comparison:
@@ -209,7 +320,7 @@ def mann_whitney_u(a: ArrayLike, b: ArrayLike) -> Comparison:
     >>> mann_whitney_u([1.0, 2.0, 3.0], [4.0, 5.0, 6.0])
     Comparison(statistic=0.0, p_value=0.1)
     """
-    result = scipy.stats.mannwhitneyu(_vector(a, "a"), _vector(b, "b"), alternative="two-sided")
+    result = scipy.stats.mannwhitneyu(_ranked(a, "a"), _ranked(b, "b"), alternative="two-sided")
     return Comparison(float(result.statistic), float(result.pvalue))
 
 
@@ -250,7 +361,7 @@ def wilcoxon_signed_rank(differences: ArrayLike) -> Comparison:
     >>> wilcoxon_signed_rank([1.0, 2.0, 3.0, -0.5, 5.0])
     Comparison(statistic=1.0, p_value=0.125)
     """
-    d = _vector(differences, "differences")
+    d = _ranked(differences, "differences")
     d = d[d != 0]
     signed_ranks = np.sign(d) * scipy.stats.rankdata(np.abs(d))
     statistic = float(min(signed_ranks[d > 0].sum(), abs(signed_ranks[d < 0].sum())))
@@ -293,7 +404,7 @@ def cliffs_delta(a: ArrayLike, b: ArrayLike) -> float:
     >>> cliffs_delta([2.0, 3.0], [1.0, 2.0])
     0.75
     """
-    return float(np.sign(_vector(a, "a")[:, None] - _vector(b, "b")).mean())
+    return float(np.sign(_ranked(a, "a")[:, None] - _ranked(b, "b")).mean())
 
 
 def cohens_dz(differences: ArrayLike) -> float:
@@ -349,6 +460,11 @@ def _vector(values: ArrayLike, name: str) -> NDArray[np.float64]:
     return x
 
 
+def _ranked(values: ArrayLike, name: str) -> NDArray[np.float64]:
+    """As `_vector`, to be compared by size: equal but for rounding is equal."""
+    return _vector(values, name).round(RANKED_DECIMALS)
+
+
 def _codes(values: list[Any]) -> tuple[list[Any], NDArray[np.int64]]:
     """The distinct values in order of appearance, and the number of each row's value, `(rows,)`."""
     code = {value: i for i, value in enumerate(dict.fromkeys(values))}
@@ -377,13 +493,25 @@ def _draws(clusters: int, n_resamples: int, seed: int) -> Iterator[NDArray[np.in
         yield generator.multinomial(clusters, np.full(clusters, 1 / clusters), size=size)
 
 
-def _bootstrap_interval(estimate: float, values: NDArray[np.float64], clusters: int, level: float) -> Interval:
-    # The bootstrap's variance is that of draws from the clusters at hand, (c − 1) / c of the unbiased one.
-    spread = float(values.std() * np.sqrt(clusters / (clusters - 1))) if clusters > 1 else np.nan
-    return _student(estimate, spread, clusters, level)
+def _resampled(statistic: Weighted, n_clusters: int, n_resamples: int, seed: int) -> tuple[float, float]:
+    """The statistic of all clusters once, and its standard error."""
+    if n_clusters < 1:
+        raise UsageError("Expected at least one cluster (speaker), got none.")
+    estimate = float(statistic(np.ones((1, n_clusters)))[0])
+    values = np.concatenate([statistic(counts.astype(float)) for counts in _draws(n_clusters, n_resamples, seed)])
+    return estimate, _corrected(values[~np.isnan(values)], n_clusters)
 
 
-def _student(estimate: float, standard_error: float, n: int, level: float) -> Interval:
+def _corrected(values: NDArray[np.float64], clusters: int) -> float:
+    """Standard error from resampled values.
+
+    The bootstrap's variance is that of draws from the clusters at hand, (c − 1) / c of the unbiased one.
+    """
+    return float(values.std() * np.sqrt(clusters / (clusters - 1))) if clusters > 1 and len(values) > 1 else np.nan
+
+
+def _student(estimate: float, standard_error: float, n: float, level: float) -> Interval:
+    """Student's t interval with n − 1 degrees of freedom."""
     if not 0 < level < 1:
         raise UsageError(f"Expected a confidence level between 0 and 1, got {level}.")
     half = standard_error * float(scipy.stats.t.ppf((1 + level) / 2, n - 1)) if n > 1 else np.nan

@@ -12,7 +12,7 @@ import hashlib
 import os
 import tempfile
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Final, Literal
 
@@ -36,6 +36,15 @@ COLUMNS: Final = (
     "gender",
 )
 """The columns with a meaning, in the order they are written. Further columns are kept."""
+
+ORIGINAL: Final = "original_emotion"
+"""The column in which `apply_label_map` and `keep_labels` keep a row's first label; a table that has the column keeps it."""
+
+UNDECIDED: Final = "undecided"
+"""The label of utterances on which a corpus' annotators did not agree: neither unlabelled nor of another emotion."""
+
+CORPUS: Final = "corpus"
+"""The column in which `join_tables` notes where a row comes from."""
 
 _NUMBERS: Final = ("start_seconds", "end_seconds", "channel")
 _SPLITS: Final = ("train", "val", "test")
@@ -169,7 +178,8 @@ def write_table(table: pd.DataFrame, path: str | Path) -> None:
 def apply_label_map(table: pd.DataFrame, label_map: Mapping[str, str]) -> pd.DataFrame:
     """Rename and merge emotions without touching the table on disk; an empty target drops the label, not the row.
 
-    Rows whose label is dropped stay, unlabelled: they still serve pre-training.
+    Rows whose label is dropped stay, unlabelled: they still serve pre-training. What a row was labelled before any mapping
+    stays in the column `ORIGINAL`: a recording with another emotion is not one whose emotion nobody knows.
 
     Raises:
         TableError: a label in the map occurs nowhere in the table.
@@ -181,11 +191,14 @@ def apply_label_map(table: pd.DataFrame, label_map: Mapping[str, str]) -> pd.Dat
     known = sorted(set(table["emotion"]) - {""})
     if unknown := [label for label in label_map if label not in known]:
         raise TableError(f"The label map names {unknown[0]!r}, which no row has. Labels: {', '.join(known) or 'none'}.")
-    return table.assign(emotion=_strings(label_map.get(label, label) for label in table["emotion"]))
+    mapped = _strings(label_map.get(label, label) for label in table["emotion"])
+    return table.assign(emotion=mapped, **{ORIGINAL: original_emotions(table)})
 
 
 def keep_labels(table: pd.DataFrame, labels: Iterable[str]) -> pd.DataFrame:
     """Drop every label not in `labels` (not its row: it still serves pre-training).
+
+    As with `apply_label_map`, what a row was labelled before stays in the column `ORIGINAL`.
 
     Raises:
         TableError: one of `labels` occurs nowhere in the table.
@@ -194,15 +207,100 @@ def keep_labels(table: pd.DataFrame, labels: Iterable[str]) -> pd.DataFrame:
     known = set(table["emotion"]) - {""}
     if missing := sorted(keep - known):
         raise TableError(f"No row has the emotion {missing[0]!r}. Labels: {', '.join(sorted(known)) or 'none'}.")
-    return table.assign(emotion=table["emotion"].where(table["emotion"].isin(keep), ""))
+    kept = table["emotion"].where(table["emotion"].isin(keep), "")
+    return table.assign(emotion=kept, **{ORIGINAL: original_emotions(table)})
+
+
+def original_emotions(table: pd.DataFrame) -> pd.Series[str]:
+    """The labels `(rows,)` before any were renamed, merged or dropped; those of a table never mapped are its emotions.
+
+    >>> table = make_table([{"path": "a.wav", "emotion": "sad"}, {"path": "b.wav", "emotion": "fear"}, {"path": "c.wav"}])
+    >>> kept = keep_labels(table, ["sad"])
+    >>> kept["emotion"].tolist(), original_emotions(kept).tolist()
+    (['sad', '', ''], ['sad', 'fear', ''])
+    """
+    return table[ORIGINAL] if ORIGINAL in table.columns else table["emotion"]
+
+
+def relabel(
+    tables: Sequence[pd.DataFrame], label_map: Mapping[str, str], labels: Collection[str] = ()
+) -> list[pd.DataFrame]:
+    """Apply one label map, then one selection of labels, to several tables: those of corpora that name emotions differently.
+
+    Args:
+        tables: of one corpus or several.
+        label_map: as `apply_label_map` takes it; each label must occur in one of the tables at least.
+        labels: those to keep, after mapping; all when empty. Each must occur in one of the tables at least.
+
+    Raises:
+        TableError: a label of either occurs in none of the tables.
+
+    >>> mine = make_table([{"path": "a.wav", "emotion": "anger"}])
+    >>> yours = make_table([{"path": "b.wav", "emotion": "angry"}])
+    >>> [table["emotion"].tolist() for table in relabel([mine, yours], {"angry": "anger"})]
+    [['anger'], ['anger']]
+    """
+    together = pd.concat(tables, ignore_index=True)
+    mapped = apply_label_map(together, label_map)  # refuses a label that none has
+    if labels:
+        keep_labels(mapped, labels)
+    found = []
+    for table in tables:
+        present = set(table["emotion"])
+        table = apply_label_map(table, {old: new for old, new in label_map.items() if old in present})
+        if labels:
+            table = keep_labels(table, set(labels) & set(table["emotion"]))
+        found.append(table)
+    return found
+
+
+def join_tables(first: pd.DataFrame, second: pd.DataFrame, names: tuple[str, str]) -> pd.DataFrame:
+    """The rows of two corpora in one table, first those of `first`, each told apart by the column `CORPUS`.
+
+    Ids and groups are names within a corpus: where the corpora share one, all of that column in `second` get the name of their
+    corpus in front; rows of `second` without a group get its name as their group. Speakers stay as they are: a name in both may
+    be one person, which is for the leakage audit to say.
+
+    Args:
+        first: an utterance table.
+        second: likewise.
+        names: of the two corpora.
+
+    >>> mine = make_table([{"path": "/m/1.wav", "speaker": "Ann"}])
+    >>> yours = make_table([{"path": "/y/1.wav", "speaker": "Bob"}])
+    >>> join_tables(mine, yours, ("mine", "yours"))[["id", "group", "corpus"]].values.tolist()
+    [['1', 'Ann', 'mine'], ['yours/1', 'Bob', 'yours']]
+    """
+    tables = []
+    for table, name in zip((first, second), names, strict=True):
+        given = table[CORPUS] if CORPUS in table.columns else pd.Series("", index=table.index, dtype=object)
+        tables.append(table.assign(**{CORPUS: given.where(given != "", name), ORIGINAL: original_emotions(table)}))
+    first, second = tables
+    second = second.assign(group=second["group"].where(second["group"] != "", names[1]))
+    for column in ("id", "group"):
+        if set(first[column]) & set(second[column]):
+            second = second.assign(**{column: _strings(f"{names[1]}/{value}" for value in second[column])})
+    joined = pd.concat([first, second], ignore_index=True)
+    extra = [column for column in joined.columns if column not in _NUMBERS]
+    joined[extra] = joined[extra].astype(object).where(joined[extra].notna(), "")
+    if (twice := joined["id"].duplicated()).any():
+        raise TableError(
+            f"The id {joined['id'][twice].iloc[0]!r} stands in both tables, even with {names[1]!r} in front. Name the corpora "
+            "otherwise, or rename that id."
+        )
+    return joined
 
 
 def table_hash(table: pd.DataFrame) -> str:
-    """Twelve hexadecimal digits over what a training depends on: ids, labels, speakers, groups and splits, in order."""
+    """Twelve hexadecimal digits over what a training depends on: ids, labels, speakers, groups and splits, in order.
+
+    Of an unlabelled row, the label that it had before counts too: it decides which pre-training data the row is.
+    """
     columns = ["id", "emotion", "speaker", "group", "split"]
     digest = hashlib.sha256()
-    for row in table[columns].itertuples(index=False):
-        digest.update("\x1f".join(row).encode() + b"\x1e")
+    for row, before in zip(table[columns].itertuples(index=False), original_emotions(table), strict=True):
+        dropped = (before,) if before and not row[1] else ()
+        digest.update("\x1f".join((*row, *dropped)).encode() + b"\x1e")
     return digest.hexdigest()[:12]
 
 

@@ -6,11 +6,11 @@ It is described by a small picklable `WorkspaceConfig`, from which any process c
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal, get_args
 
 import numpy as np
 import pandas as pd
@@ -20,14 +20,17 @@ from emoviews import splits
 from emoviews.batching import Scaler, ViewData
 from emoviews.checkpoints import Checkpoint, load_checkpoint
 from emoviews.configs import Scaling
-from emoviews.errors import CheckpointError, StoreError, UsageError
+from emoviews.errors import CheckpointError, LeakageError, StoreError, UsageError
 from emoviews.extraction import locate
-from emoviews.jobs import Job
+from emoviews.jobs import Job, PretrainingData
 from emoviews.store import Source, ViewStore
-from emoviews.table import table_hash
+from emoviews.table import UNDECIDED, join_tables, original_emotions, table_hash
 from emoviews.views import ViewRequest
 
 CHECKPOINTS = "checkpoints"
+
+PRETRAINING_DATA: Final[tuple[PretrainingData, ...]] = get_args(PretrainingData)
+"""All kinds of pre-training data."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,9 @@ class WorkspaceConfig:
         threads: of each job on the CPU, in whichever process it runs: other numbers of threads give other last bits.
         checkpoints: pre-training job → folder, for checkpoints that do not lie below the run folder.
         allow_speaker_overlap: turn a speaker on both sides of a split from an error into a warning.
+        test_table: the utterances of another corpus, labels already mapped, for a test across corpora: the only fold trains and
+            validates on `table` and tests on every labelled utterance of this (`splits.cross_corpus_split`).
+        test_corpus: its name, which is also the fold's.
     """
 
     table: pd.DataFrame
@@ -60,6 +66,8 @@ class WorkspaceConfig:
     threads: int = 1
     checkpoints: Mapping[str, Path] | None = None
     allow_speaker_overlap: bool = False
+    test_table: pd.DataFrame | None = None
+    test_corpus: str = "test"
 
 
 class Workspace:
@@ -70,28 +78,33 @@ class Workspace:
 
         Raises:
             StoreError: utterances have not been extracted; the message gives the command.
-            UsageError: too few groups for folds.
+            UsageError: too few groups for folds; a test table together with `folds`, with labels that the training table does
+                not have, or without any.
             LeakageError: training and test data share a speaker, a group or a recording.
         """
         self.config = config
         self.warnings: list[str] = []
         self.specs = {request.label: request.make().spec for request in config.views}
         self._stores = {label: ViewStore(config.store, spec) for label, spec in self.specs.items()}
-        usable, self.sources = self._present(config.table)
-        self.table = config.table[usable].reset_index(drop=True)
+        whole = config.table
+        if config.test_table is not None:
+            whole = join_tables(whole, config.test_table, (config.corpus, config.test_corpus))
+        usable, self.sources = self._present(whole)
+        self.table = whole[usable].reset_index(drop=True)
         self.table_hash = self._hash()
         self._data: dict[str, ViewData] = {}
         self._means: dict[str, NDArray[np.float64]] = {}
         self._scalers: dict[tuple[str, str], Scaler | None] = {}
-        labels = sorted(set(self.table["emotion"]) - {""})
+        labels = sorted(set(whole["emotion"][: len(config.table)][usable[: len(config.table)]]) - {""})
+        self._check_test_labels(labels)
         self.labels: tuple[str, ...] = tuple(labels)
         numbers = {label: number for number, label in enumerate(labels)}
         self.targets: NDArray[np.int64] = np.array([numbers.get(e, -1) for e in self.table["emotion"]], dtype=np.int64)
         # Folds are those of the whole table, so that a recording that can't be used moves no other to another fold.
-        whole = self._make_folds(config.table, usable)
-        ids = list(config.table["id"])
-        self.hashes = {fold.name: splits.split_hash(fold, ids) for fold in whole}
-        self.folds = {fold.name: _restricted(fold, usable) for fold in whole}
+        folds = self._make_folds(whole, usable)
+        ids = list(whole["id"])
+        self.hashes = {fold.name: splits.split_hash(fold, ids) for fold in folds}
+        self.folds = {fold.name: _restricted(fold, usable) for fold in folds}
         for fold in self.folds.values():
             for part in ("train", "test"):
                 if part not in fold.parts:
@@ -120,9 +133,11 @@ class Workspace:
         lacking = {label: [s for s in sources if s.key and not s.error and s.key not in view] for label, view in stores}
         for label, missing in lacking.items():
             if missing:
+                own = set(self.config.table["path"])
+                name = "TABLE" if any(source.path in own for source in missing) else "TEST_TABLE"
                 raise StoreError(
                     f"{len(missing)} of {len(table)} utterances have no {label} in {self.config.store} (first: "
-                    f"{missing[0].path}). Run: emoviews extract TABLE --store {self.config.store} --views {label}"
+                    f"{missing[0].path}). Run: emoviews extract {name} --store {self.config.store} --views {label}"
                 )
         usable = np.array([bool(s.key) and all(s.key in view for _, view in stores) for s in sources], dtype=bool)
         if not usable.any():
@@ -138,6 +153,8 @@ class Workspace:
 
     def _make_folds(self, table: pd.DataFrame, usable: NDArray[np.bool_]) -> list[splits.Fold]:
         """Leave one group out among those with a usable labelled recording; the others can't be tested and always train."""
+        if self.config.test_table is not None:
+            return [self._cross_corpus_fold(table, usable)]
         folds = self.config.folds
         if folds == "official":
             return [splits.official_split(list(table["split"]))]
@@ -166,6 +183,70 @@ class Workspace:
             for fold in splits.leave_one_group_out(groups)
         ]
 
+    def _cross_corpus_fold(self, table: pd.DataFrame, usable: NDArray[np.bool_]) -> splits.Fold:
+        """Train and validate on the table, test on the test table."""
+        if self.config.folds is not None:
+            raise UsageError(
+                f"folds={self.config.folds!r} divides one corpus; with a test table there is one fold, which trains on the one "
+                "and tests on the other. Give one of the two."
+            )
+        fold = splits.cross_corpus_split(
+            self.config.test_corpus,
+            list(table["group"]),
+            list(table["split"]),
+            of_test=np.arange(len(table)) >= len(self.config.table),
+            labelled=usable & (table["emotion"] != "").to_numpy(),
+        )
+        if fold.validation_group:
+            self.warnings.append(
+                f"The table has no official 'val' rows: its last group, {fold.validation_group}, validates and does not train."
+            )
+        used = np.concatenate([fold.train, fold.validation])
+        if left_out := len(self.config.table) - len(used):
+            self.warnings.append(f"{left_out} rows of {self.config.corpus} are left out, as its column 'split' says.")
+        return fold
+
+    def _check_test_labels(self, labels: Sequence[str]) -> None:
+        """Refuse a test table whose labels no training can learn."""
+        if self.config.test_table is None:
+            return
+        emotions = self.config.test_table["emotion"]
+        if unknown := sorted(set(emotions) - {"", *labels}):
+            names = ", ".join(f"{label} ({(emotions == label).sum()} utterances)" for label in unknown)
+            raise UsageError(
+                f"{self.config.test_corpus} has labels that {self.config.corpus} does not train: {names}; it trains "
+                f"{', '.join(labels) or 'none'}. Rename them, or drop them by an empty target: --label-map.{unknown[0]} LABEL"
+            )
+
+    def select(self, rows: NDArray[np.int64], data: PretrainingData) -> NDArray[np.int64]:
+        """Those of the rows that belong to a kind of pre-training data.
+
+        What is out of distribution had the label of another emotion, which the label map dropped. A recording on which the
+        annotators did not agree (`table.UNDECIDED`), or that nobody annotated, may well have a target emotion; it counts with
+        the variant `out_of_distribution+undecided` only.
+
+        Args:
+            rows: `(rows,)` positions in the table.
+            data: which kind.
+        """
+        if data == "all":
+            return rows
+        target = self.targets[rows] >= 0
+        if data == "target":
+            return rows[target]
+        if data == "out_of_distribution+undecided":
+            return rows[~target]
+        originals = original_emotions(self.table).to_numpy()[rows]
+        return rows[~target & ~np.isin(originals, ["", UNDECIDED])]
+
+    @cached_property
+    def pretraining_sizes(self) -> dict[str, dict[PretrainingData, tuple[int, int]]]:
+        """Fold → kind of pre-training data → how many utterances of it train and how many validate."""
+        return {
+            name: {d: (len(self.select(fold.train, d)), len(self.select(fold.validation, d))) for d in PRETRAINING_DATA}
+            for name, fold in self.folds.items()
+        }
+
     def audit(self, parts: Mapping[str, NDArray[np.int64]], validation_within_train: bool = False) -> list[splits.Leak]:
         """What the parts share that they may; every job audits the very rows it uses.
 
@@ -179,7 +260,15 @@ class Workspace:
             allow_speaker_overlap=self.config.allow_speaker_overlap,
             validation_within_train=validation_within_train,
         )
-        return splits.require_no_leakage(found)
+        try:
+            return splits.require_no_leakage(found)
+        except LeakageError as error:
+            if self.config.test_table is None:
+                raise
+            raise LeakageError(
+                f"{error} If {self.config.corpus} and {self.config.test_corpus} merely give two people the same name, rename "
+                "the speakers of one, or allow it (--allow-speaker-overlap)."
+            ) from error
 
     @cached_property
     def _keys(self) -> list[str]:

@@ -8,7 +8,7 @@ import pytest
 
 from emoviews.corpora import CORPORA
 from emoviews.errors import CorpusError, UsageError
-from emoviews.table import apply_label_map, keep_labels
+from emoviews.table import ORIGINAL, UNDECIDED, apply_label_map, keep_labels, original_emotions
 
 IEMOCAP = CORPORA.load("iemocap")
 HEADER = "% [START_TIME - END_TIME] TURN_NAME EMOTION [V, A, D]\n\n"
@@ -114,7 +114,18 @@ def test_one_table_serves_both_presets(tmp_path: Path) -> None:
     ten, four = (IEMOCAP.parse(tmp_path, preset).table for preset in ("iemocap-10", "iemocap-4"))
     mapped = keep_labels(apply_label_map(ten, {"excited": "happy"}), ["neutral", "angry", "sad", "happy"])
     labelled = mapped[mapped["emotion"] != ""].reset_index(drop=True)
+    assert set(labelled.pop(ORIGINAL)) == {"neutral", "angry", "sad", "happy", "excited"}
     pd.testing.assert_frame_equal(labelled, four, check_dtype=False)
+
+
+def test_what_is_out_of_distribution_is_told_from_what_nobody_agreed_on(whole: Path) -> None:
+    """The paper's 2 001 other emotions, less what the excluded dialogue has of them; `xxx` is none of them."""
+    ten = IEMOCAP.parse(whole, "iemocap-10").table
+    mapped = keep_labels(apply_label_map(ten, {"excited": "happy"}), ["neutral", "angry", "sad", "happy"])
+    dropped = original_emotions(mapped)[mapped["emotion"] == ""]
+    assert len(dropped) == 10_002 - 5499
+    assert (dropped == UNDECIDED).sum() == 2507 - 3
+    assert (dropped != UNDECIDED).sum() == 2001 - 2
 
 
 @pytest.fixture(scope="module")

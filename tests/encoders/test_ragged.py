@@ -22,6 +22,11 @@ def test_segment_mean_equals_a_loop():
     torch.testing.assert_close(got, want, rtol=0, atol=1e-14)
 
 
+def test_segment_mean_of_several_models_is_that_of_each():
+    values, offsets = torch.randn(3, 6, 4), torch.tensor([0, 1, 4, 6])
+    torch.testing.assert_close(segment_mean(values, offsets), torch.stack([segment_mean(v, offsets) for v in values]))
+
+
 def test_segment_mean_is_accurate_in_float32_over_long_utterances():
     values = torch.rand(6000, 3, generator=torch.Generator().manual_seed(0)) + 100
     mean = segment_mean(values, torch.tensor([0, 5999, 6000]))

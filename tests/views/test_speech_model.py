@@ -245,6 +245,40 @@ def test_frozen_and_safe_to_share_between_threads(make_checkpoint, make_speech):
             assert np.array_equal(a, b)
 
 
+@pytest.mark.parametrize("model_type", [*CONVOLUTIONAL, "whisper"])
+def test_what_every_pass_would_do_anew_is_done_once(make_checkpoint, make_speech, model_type):
+    """Weight norm is multiplied out, linear weights lie as the product reads them; the numbers are those of transformers."""
+    folder, samples = make_checkpoint(model_type), make_speech(8000)
+    view = make(folder)
+    view.prepare()
+    modules = list(view._encoder._network.modules())
+    linear = [module for module in modules if isinstance(module, torch.nn.Linear)]
+    assert len(linear) > 10
+    assert all(module.weight.t().is_contiguous() for module in linear)
+    assert not any(torch.nn.utils.parametrize.is_parametrized(module) for module in modules)
+    expected = reference(folder, samples)
+    expected = expected[:, :25] if model_type == "whisper" else expected[0]
+    assert np.array_equal(view(samples), expected)
+
+
+def test_weights_do_not_depend_on_the_threads_that_prepare_them(make_checkpoint):
+    folder, weights, threads = (
+        make_checkpoint(hidden_size=256, num_conv_pos_embedding_groups=4),
+        [],
+        torch.get_num_threads(),
+    )
+    try:
+        for n in (1, 2):
+            torch.set_num_threads(n)
+            view = make(folder)
+            view.prepare()
+            assert torch.get_num_threads() == n
+            weights.append(view._encoder._network.encoder.pos_conv_embed.conv.weight)
+    finally:
+        torch.set_num_threads(threads)
+    assert torch.equal(*weights)
+
+
 def test_half_precision_weights_are_computed_in_float32(make_checkpoint, make_speech):
     folder, samples = make_checkpoint("whisper"), make_speech(8000)
 

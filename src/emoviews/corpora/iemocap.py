@@ -12,7 +12,9 @@ half of the corpus.
 The presets are those of the paper (section 3.1): IEMOCAP-4 to fine-tune on, IEMOCAP-10 to pre-train on without labels.
 Both leave out dialogue Ses05M_script01_1, a second trial of a script that session 5 already holds, and both give an
 utterance the same id and the same recording, so one store serves both. The table of `iemocap-10` alone does for both,
-too: a label map `excited` → `happy` and the four labels to keep leave every other row unlabelled.
+too: a label map `excited` → `happy` and the four labels to keep leave every other row unlabelled, while the column
+`original_emotion` keeps what it was. That is how the experiment on pre-training data (the paper, section 4.2 and figure 4)
+tells the 2 001 utterances with another emotion from the 2 507 without an agreed one.
 """
 
 from __future__ import annotations
@@ -35,10 +37,8 @@ from emoviews.corpora._common import (
     visible_folders,
 )
 from emoviews.errors import CorpusError
-from emoviews.table import make_table
+from emoviews.table import UNDECIDED, make_table
 
-UNDECIDED: Final = "undecided"
-"""The label of code `xxx`: the annotators did not agree. A label of its own, as these utterances are not unlabelled."""
 EMOTIONS: Final = {
     "neu": "neutral",
     "ang": "angry",
@@ -52,6 +52,8 @@ EMOTIONS: Final = {
     "oth": "other",
     "xxx": UNDECIDED,
 }
+"""Code → label. `xxx`, where the annotators did not agree, gets a label of its own: these utterances are not unlabelled, and
+have no other emotion either (see `emoviews.table.UNDECIDED`)."""
 PUBLISHED: Final = {
     "neutral": 1708,
     "angry": 1103,

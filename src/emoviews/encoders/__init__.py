@@ -32,10 +32,14 @@ class Encoder(nn.Module):
         name: the registered name (= the file name).
         axes: the view axes it takes.
         dim: size of its output.
+        banks: whether its parameters may be stacked, `(models, ...)`, so that it is many models at once: it then maps a
+            `BankBatch` to their vectors, `(models · batch, dim)` or `(models, batch, dim)`, and has no buffers
+            (`emoviews.encoders._stacked`). Otherwise its models are trained one at a time.
     """
 
     name: ClassVar[str]
     axes: ClassVar[tuple[str, ...]]
+    banks: ClassVar[bool] = False
     dim: int
 
     def __init__(self, shape: tuple[int, ...]) -> None:

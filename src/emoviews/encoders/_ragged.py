@@ -43,7 +43,7 @@ def check_batch(batch: ViewBatch, shape: tuple[int, ...], axes: tuple[str, ...])
         )
 
 
-def segment_mean(values: Tensor, offsets: Tensor) -> Tensor:
+def segment_mean(values: Tensor, offsets: Tensor, counts: Tensor | None = None) -> Tensor:
     """Mean over the frames of each utterance.
 
     One `index_add` and its backward, one gather: on a CPU it trains 2 to 5 times faster than `segment_reduce` and
@@ -51,11 +51,12 @@ def segment_mean(values: Tensor, offsets: Tensor) -> Tensor:
     copy of all frames for every utterance in the backward pass.
 
     Args:
-        values: `(frames, dim)`, the frames of all utterances end to end.
+        values: `(frames, dim)`, the frames of all utterances end to end; or `(models, frames, dim)`.
         offsets: `(batch + 1,)` int64 on the CPU; no utterance is empty.
+        counts: `(batch,)` how many frames of each utterance count, where the others are zeros; all when None.
 
     Returns:
-        `(batch, dim)`.
+        `(batch, dim)`, or `(models, batch, dim)`.
 
     >>> segment_mean(torch.tensor([[1.0], [3.0], [5.0]]), torch.tensor([0, 2, 3]))
     tensor([[2.],
@@ -63,5 +64,6 @@ def segment_mean(values: Tensor, offsets: Tensor) -> Tensor:
     """
     lengths = offsets.diff()
     utterance = torch.repeat_interleave(lengths).to(values.device)  # (frames,): 0 0 0 1 1 2 …
-    sums = values.new_zeros(len(lengths), values.shape[-1]).index_add(0, utterance, values)  # (batch, dim)
-    return sums / lengths.to(values.device, values.dtype).unsqueeze(1)
+    shape = (*values.shape[:-2], len(lengths), values.shape[-1])
+    sums = values.new_zeros(shape).index_add(-2, utterance, values)  # (batch, dim)
+    return sums / (lengths if counts is None else counts).to(values.device, values.dtype).unsqueeze(1)

@@ -22,7 +22,9 @@ from torch import Tensor, nn
 from torch.autograd import Function
 
 from emoviews.encoders import Encoder
+from emoviews.encoders._dropout import Dropout
 from emoviews.encoders._ragged import check_batch, segment_mean
+from emoviews.encoders._stacked import BankBatch, Linear, linear
 from emoviews.errors import UsageError
 from emoviews.types import FEATURES, FRAMES, LAYERS, ViewBatch
 
@@ -41,6 +43,7 @@ class LayerMix(Encoder):
 
     name = "layer_mix"
     axes = (LAYERS, FRAMES, FEATURES)
+    banks = True
 
     def __init__(self, shape: tuple[int, ...], hidden: int = 128, dim: int = 128, dropout: float = 0.2) -> None:
         """Construct it for a view of shape `(layers, 0, features)`.
@@ -64,19 +67,52 @@ class LayerMix(Encoder):
         self.dim = dim
         self.layer_weights = nn.Parameter(torch.ones(layers))
         self.pointwise = nn.Sequential(
-            nn.Linear(features, hidden),
-            nn.ReLU(),
-            nn.Dropout(dropout),
-            nn.Linear(hidden, dim),
-            nn.ReLU(),
-            nn.Dropout(dropout),
+            Linear(features, hidden),
+            nn.ReLU(inplace=True),
+            Dropout(dropout),
+            Linear(hidden, dim),
+            nn.ReLU(inplace=True),
+            Dropout(dropout),
         )
 
     def forward(self, batch: ViewBatch) -> Tensor:
-        """Values `(layers, frames, features)` → `(batch, dim)`."""
+        """Values `(layers, frames, features)` → `(batch, dim)`; of a bank `(models · batch, dim)`."""
         check_batch(batch, self.shape, self.axes)
-        mixed = mix_layers(self.layer_weights / self.layer_weights.sum(), batch.values)  # (frames, features)
-        return segment_mean(self.pointwise(mixed), batch.offsets)
+        weights = self.layer_weights / self.layer_weights.sum(-1, keepdim=True)
+        if not isinstance(batch, BankBatch):
+            return segment_mean(self.pointwise(mix_layers(weights, batch.values)), batch.offsets)
+        hidden, offsets = _mix_batches(weights, batch)  # (frames of all models, features)
+        stretches = offsets[:: (len(offsets) - 1) // batch.models]
+        for layer in self.pointwise:
+            if isinstance(layer, Linear):
+                hidden = linear(hidden, layer.weight, layer.bias, stretches)
+            else:
+                hidden = layer(hidden, stretches) if isinstance(layer, Dropout) else layer(hidden)
+        return segment_mean(hidden, offsets)
+
+
+def _mix_batches(weights: Tensor, batch: BankBatch) -> tuple[Tensor, Tensor]:
+    """Mix the layers for each model of a bank; models that share a batch are mixed in one pass over it.
+
+    Args:
+        weights: `(models, layers)`.
+        batch: values `(layers, frames, features)`.
+
+    Returns:
+        `(frames of all models, features)` and the offsets of all their utterances.
+    """
+    parts, lengths = [], []
+    batches = zip(
+        torch.split(batch.values, batch.stretches.diff().tolist(), 1),
+        batch.lengths.chunk(len(batch.sharing)),
+        strict=True,
+    )
+    for (values, each), models in zip(batches, torch.split(weights, list(batch.sharing)), strict=True):
+        mixed: Tensor = _Mix.apply(models, values)  # type: ignore[no-untyped-call]
+        parts.append(mixed.flatten(0, 1))  # (models · frames, features)
+        lengths.append(each.repeat(len(models)))
+    rows = parts[0] if len(parts) == 1 else torch.cat(parts)
+    return rows, torch.nn.functional.pad(torch.cat(lengths).cumsum(0), (1, 0))
 
 
 def mix_layers(weights: Tensor, values: Tensor) -> Tensor:

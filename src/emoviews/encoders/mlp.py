@@ -16,7 +16,9 @@ from itertools import pairwise
 from torch import Tensor, nn
 
 from emoviews.encoders import Encoder
+from emoviews.encoders._dropout import Dropout
 from emoviews.encoders._ragged import check_batch
+from emoviews.encoders._stacked import BankBatch, Linear
 from emoviews.errors import UsageError
 from emoviews.types import FEATURES, ViewBatch
 
@@ -26,6 +28,7 @@ class MLP(Encoder):
 
     name = "mlp"
     axes = (FEATURES,)
+    banks = True
 
     def __init__(
         self, shape: tuple[int, ...], hidden: Sequence[int] = (256,), dim: int = 128, dropout: float = 0.0
@@ -51,12 +54,15 @@ class MLP(Encoder):
         sizes = [shape[-1], *hidden, dim]
         self.layers = nn.Sequential()
         for inputs, outputs in pairwise(sizes):
-            self.layers.extend([nn.Linear(inputs, outputs), nn.ReLU(), nn.Dropout(dropout)])
+            self.layers.extend([Linear(inputs, outputs), nn.ReLU(inplace=True), Dropout(dropout)])
 
     def forward(self, batch: ViewBatch) -> Tensor:
-        """Values `(batch, features)` → `(batch, dim)`."""
+        """Values `(batch, features)` → `(batch, dim)`; of a bank `(models, batch, dim)`."""
         check_batch(batch, self.shape, self.axes)
-        encoded: Tensor = self.layers(batch.values)
+        values = batch.values
+        if isinstance(batch, BankBatch) and len(batch.sharing) > 1:
+            values = batch.a_batch_each().values.view(batch.models, -1, self.shape[-1])  # (models, batch, features)
+        encoded: Tensor = self.layers(values.to(next(self.parameters()).dtype))
         return encoded
 
 

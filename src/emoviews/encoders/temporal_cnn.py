@@ -21,7 +21,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from emoviews.encoders import Encoder
+from emoviews.encoders._dropout import Dropout
 from emoviews.encoders._ragged import check_batch, segment_mean
+from emoviews.encoders._stacked import BankBatch, linear
 from emoviews.errors import UsageError
 from emoviews.types import FEATURES, FRAMES, ViewBatch
 
@@ -31,6 +33,7 @@ class TemporalCNN(Encoder):
 
     name = "temporal_cnn"
     axes = (FRAMES, FEATURES)
+    banks = True
 
     def __init__(
         self,
@@ -67,42 +70,55 @@ class TemporalCNN(Encoder):
             nn.Conv1d(i, o, kernel, stride)
             for i, o, kernel, stride in zip(inputs, channels, kernels, strides, strict=True)
         )
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, batch: ViewBatch) -> Tensor:
-        """Values `(frames, features)` → `(batch, dim)`."""
+        """Values `(frames, features)` → `(batch, dim)`.
+
+        Of a bank, `(models · batch, dim)`, or `(models, batch, dim)` where all its models share the batch.
+        """
         check_batch(batch, self.shape, self.axes)
+        apart = isinstance(batch, BankBatch) and len(batch.sharing) > 1
+        if isinstance(batch, BankBatch) and apart:
+            batch = batch.a_batch_each()
         layers = cast("list[nn.Conv1d]", list(self.layers))
         hidden, offsets = batch.values.to(layers[0].weight.dtype), batch.offsets  # stores keep float16
+        models = len(layers[0].weight)
         for layer in layers:
-            hidden, offsets = convolve(hidden, offsets, layer.weight, layer.bias, layer.stride[0])  # (frames, channels)
-            hidden = self.dropout(F.relu(hidden))
+            convolved = convolve(hidden, offsets, layer.weight, layer.bias, layer.stride[0], models if apart else 0)
+            hidden, offsets = convolved  # (frames, channels)
+            stretches = offsets[:: (len(offsets) - 1) // models] if apart else None
+            hidden = self.dropout(F.relu_(hidden), stretches)
         return segment_mean(hidden, offsets)
 
 
 def convolve(
-    values: Tensor, offsets: Tensor, weight: Tensor, bias: Tensor | None, stride: int
+    values: Tensor, offsets: Tensor, weight: Tensor, bias: Tensor | None, stride: int, batches: int = 0
 ) -> tuple[Tensor, Tensor]:
     """Convolve each utterance over time, with zeros around it.
 
     Frame t of the output sees frames `t·stride − (kernel − 1)//2` and the `kernel − 1` after it.
 
     Args:
-        values: `(frames, features)`, the frames of all utterances end to end.
+        values: `(frames, features)`, the frames of all utterances end to end; or `(models, frames, features)`.
         offsets: `(batch + 1,)` int64 on the CPU.
-        weight: `(channels, features, kernel)`, as `torch.nn.Conv1d` has it.
-        bias: `(channels,)` or None.
+        weight: `(channels, features, kernel)`, as `torch.nn.Conv1d` has it; or stacked `(models, channels, features, kernel)`.
+        bias: `(channels,)` or `(models, channels)`, or None.
         stride: frames from one window to the next.
+        batches: for stacked weights and values `(frames, features)`: so many batches, of equally many utterances, lie end
+            to end, one for each model. 0: there is one, for all models.
 
     Returns:
-        `(frames of the output, channels)`, and their offsets: `ceil(frames / stride)` for each utterance.
+        `(frames of the output, channels)`, and their offsets: `ceil(frames / stride)` for each utterance. Where all models
+        share the batch, `(models, frames of the output, channels)`.
     """
-    channels, features, kernel = weight.shape
+    features, kernel = weight.shape[-2:]
     rows, outside, new_offsets = _windows(offsets, kernel, stride)
-    gathered = values.index_select(0, rows.to(values.device))  # (frames of the output · kernel, features)
-    gathered.index_fill_(0, outside.to(values.device), 0.0)  # in place: nothing else holds what was just gathered
-    windows = gathered.view(-1, kernel * features)
-    return F.linear(windows, weight.transpose(1, 2).reshape(channels, kernel * features), bias), new_offsets
+    gathered = values.index_select(-2, rows.to(values.device))  # (frames of the output · kernel, features)
+    gathered.index_fill_(-2, outside.to(values.device), 0.0)  # in place: nothing else holds what was just gathered
+    windows = gathered.view(*values.shape[:-2], -1, kernel * features)
+    stretches = new_offsets[:: (len(offsets) - 1) // batches] if batches else None
+    return linear(windows, weight.transpose(-1, -2).flatten(-2), bias, stretches), new_offsets
 
 
 def _windows(offsets: Tensor, kernel: int, stride: int) -> tuple[Tensor, Tensor, Tensor]:

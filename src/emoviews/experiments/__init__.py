@@ -1,26 +1,27 @@
 """Experiments of the paper, one file each: which jobs it consists of, and how saved rows become its table.
 
 An experiment never trains: it yields jobs from a `Plan`, and reads the results database. To add one, put one file here that
-defines a subclass of `Experiment` and `EXPERIMENT = ThatClass()`; the file name is its name.
+defines a subclass of `Experiment` and `EXPERIMENT = ThatClass()`; the file name is its name, with hyphens for underscores.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
 
+import numpy as np
 import pandas as pd
 
-from emoviews.configs import FineTuningConfig, PretrainingConfig, Scaling, Validation
-from emoviews.jobs import Job, PretrainingJob
+from emoviews.configs import FineTuningConfig, LabelBudget, PretrainingConfig, Scaling, Validation
+from emoviews.jobs import FineTuningJob, Job, PretrainingData, PretrainingJob
 from emoviews.registry import Registry
 from emoviews.results import Results
 from emoviews.seeds import derive_seed
 from emoviews.workspace import Workspace
 
-EXPERIMENTS = Registry("emoviews.experiments", "EXPERIMENT", "experiment")
+EXPERIMENTS = Registry("emoviews.experiments", "EXPERIMENT", "experiment", hyphens=True)
 
 
 @dataclass(frozen=True)
@@ -35,11 +36,16 @@ class Plan:
         preset: name of the architecture's preset.
         pretraining: how encoders are aligned.
         finetuning: how classifiers are trained.
-        validation: where the labels that stop a training come from.
+        validation: where the labels that stop a training come from, in experiments with all labels.
+        validations: the same for experiments with few labels, each rule a result of its own; the first is the main one.
         fractions: shares of each class's training labels.
-        repeats: label subsets for each fraction and fold.
+        per_class: numbers of labels a class.
+        rarest: fold → training labels of its rarest class. A larger number a class is not asked of that fold, since it could
+            not be filled; a fold that is not named can fill any.
+        repeats: label subsets for each budget and fold.
         seed: from which all others are derived.
         scaling: of the features.
+        pretraining_sizes: fold → data → how many utterances could be pre-trained on, and how many validate.
     """
 
     corpus: str
@@ -50,14 +56,41 @@ class Plan:
     pretraining: PretrainingConfig = PretrainingConfig()
     finetuning: FineTuningConfig = FineTuningConfig()
     validation: Validation = "full"
+    validations: Sequence[Validation] = ("full", "budget")
     fractions: Sequence[float] = (0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0)
+    per_class: Sequence[int] = (5, 10, 20, 40)
+    rarest: Mapping[str, int] = field(default_factory=dict)
     repeats: int = 10
     seed: int = 0
     scaling: Scaling = "zscore"
+    pretraining_sizes: Mapping[str, Mapping[PretrainingData, tuple[int, int]]] = field(default_factory=dict)
 
     def common(self, fold: str, seed: int) -> tuple[str, str, str, str, str, int, Scaling]:
         """The fields that all jobs have, in their order."""
         return (self.corpus, self.table, fold, self.folds[fold], self.preset, seed, self.scaling)
+
+    @property
+    def budgets(self) -> tuple[LabelBudget, ...]:
+        """Shares of the labels, then numbers a class, each ascending; the share 1 is no limit at all."""
+        shares = [LabelBudget() if fraction == 1 else LabelBudget(fraction) for fraction in sorted(set(self.fractions))]
+        return (*shares, *(LabelBudget(per_class=number) for number in sorted(set(self.per_class))))
+
+    def can_fill(self, fold: str, budget: LabelBudget) -> bool:
+        """Whether every class of the fold's training part has the labels that a number a class asks for."""
+        return budget.per_class is None or budget.per_class <= self.rarest.get(fold, budget.per_class)
+
+    def budgets_asked(self) -> dict[str, Any]:
+        """What was asked of the experiments with few labels, as JSON values for the results database.
+
+        `fractions`, `per_class`, `validations`, `repeats`, and `rarest`, from which a report says what could not be filled.
+        """
+        return {
+            "fractions": sorted(set(self.fractions)),
+            "per_class": sorted(set(self.per_class)),
+            "validations": list(self.validations),
+            "repeats": self.repeats,
+            "rarest": dict(self.rarest),
+        }
 
     def pretrainings(self) -> dict[str, PretrainingJob]:
         """The one pre-training of each fold that most experiments start from."""
@@ -73,8 +106,20 @@ class Plan:
 def plan_for(workspace: Workspace, corpus: str, **settings: object) -> Plan:
     """A plan over all folds and views of a workspace."""
     views = {label: spec.fingerprint for label, spec in workspace.specs.items()}
-    scaling = workspace.config.scaling
-    return Plan(corpus, workspace.table_hash, workspace.hashes, views, scaling=scaling, **settings)  # type: ignore[arg-type]
+    scaling, sizes = workspace.config.scaling, workspace.pretraining_sizes
+    found = (corpus, workspace.table_hash, workspace.hashes, views)
+    return Plan(*found, scaling=scaling, pretraining_sizes=sizes, rarest=_rarest(workspace), **settings)  # type: ignore[arg-type]
+
+
+def _rarest(workspace: Workspace) -> dict[str, int]:
+    """Fold → training labels of the class that has fewest there; 0 where a class is absent."""
+    classes = len(workspace.labels)
+    found = {}
+    for name, fold in workspace.folds.items():
+        targets = workspace.targets[fold.train]
+        counts = np.bincount(targets[targets >= 0], minlength=classes)
+        found[name] = int(counts.min()) if classes else 0
+    return found
 
 
 class Experiment(ABC):
@@ -97,3 +142,11 @@ class Experiment(ABC):
     @abstractmethod
     def tables(self, results: Results) -> dict[str, pd.DataFrame]:
         """Title → table, from saved rows only."""
+
+
+def kept_supervised(plan: Plan, fold: str, view: str) -> FineTuningJob:
+    """The supervised training on all labels of a fold whose encoder other jobs look into (`init`: its id)."""
+    common = plan.common(fold, derive_seed(plan.seed, "classifier", fold, 0))
+    return FineTuningJob(
+        *common, (view, plan.views[view]), plan.finetuning, budget=LabelBudget(), validation=plan.validation, keep=True
+    )

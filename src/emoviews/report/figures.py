@@ -19,11 +19,11 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
+from matplotlib.ticker import MaxNLocator, NullLocator
 from numpy.typing import NDArray
 
 from emoviews.experiments.sparse import METHODS
-from emoviews.report.tables import PRETRAINED, SUPERVISED, count, percent, share
+from emoviews.report.tables import PRETRAINED, SUPERVISED, count, named_budgets, share
 
 BLACK, ORANGE, SKY, GREEN = "#000000", "#E69F00", "#56B4E9", "#009E73"
 BLUE, VERMILION, PURPLE, GREY = "#0072B2", "#D55E00", "#CC79A7", "#7A7A7A"
@@ -128,53 +128,43 @@ def inline_svg(file: bytes, name: str) -> str:
     return f'<svg {spaces} {box[0]} aria-hidden="true">{body}'
 
 
+RULE_TITLES: Final = {
+    "full": "validation: a whole labelled group",
+    "budget": "validation: out of the budget",
+    "none": "no validation",
+}
+"""What stops a training, as a panel's title says it."""
+
+
 @_looking
-def uar_by_labels(table: pd.DataFrame, views: Sequence[str], chance: float) -> Figure:
-    """UAR against the number of labels (logarithmic), one panel a view, one line a method.
+def uar_by_labels(
+    table: pd.DataFrame, views: Sequence[str], rules: Sequence[str], chance: float, titled_by_rule: bool = True
+) -> Figure:
+    """UAR against the number of labels (logarithmic), one column of panels a view, one row a rule, one line a method.
 
     Args:
-        table: of the experiment `sparse`: `view, method, label_fraction, n_labels, pooled_uar, low, high`; all panels share
-            the scale that fits the whole table.
-        views: the panels to draw.
+        table: of the experiment `sparse`, budgets of one kind alone (shares or numbers a class): `view, validation, method,
+            label_fraction, labels_per_class, n_labels, pooled_uar, low, high`; all panels share the scale that fits the whole
+            table.
+        views: the columns of panels to draw.
+        rules: the rows.
         chance: UAR of guessing.
+        titled_by_rule: whether a panel's title names the rule.
     """
-    width, height = PANEL_INCHES
-    figure = Figure(figsize=(width * len(views), height), layout="constrained")
-    panels = figure.subplots(1, len(views), sharey=True, squeeze=False)[0]
+    figure, panels = _grid(len(views), len(rules))
     banded = table[table["method"].isin(BANDED)]
-    low = float(np.nanmin([chance, table["pooled_uar"].min(), banded["low"].min()]))
-    high = float(np.nanmax([chance, table["pooled_uar"].max(), banded["high"].max()]))
+    limits = _uar_limits(table["pooled_uar"], banded[["low", "high"]], chance)
     handles: dict[str, Line2D] = {}
-    for axes, view in zip(panels, views, strict=True):
-        rows = table[table["view"] == view]
+    for axes, (rule, view) in zip(panels.flat, [(rule, view) for rule in rules for view in views], strict=True):
+        rows = table[(table["view"] == view) & (table["validation"] == rule)]
         for method, line in rows.groupby("method", sort=False):
-            look, line = style_of(str(method)), line.sort_values("n_labels")
-            x, y = line["n_labels"].to_numpy(), 100 * line["pooled_uar"].to_numpy()
-            if method in BANDED:
-                ends = 100 * line["low"].to_numpy(), 100 * line["high"].to_numpy()
-                axes.fill_between(x, *ends, color=look.colour, alpha=0.15, linewidth=0)
             important = method in BANDED
-            (handles[str(method)],) = axes.plot(
-                x,
-                y,
-                color=look.colour,
-                marker=look.marker,
-                linestyle=look.dashes,
-                linewidth=2.0 if important else 1.2,
-                markeredgecolor="white",
-                markeredgewidth=0.6,
-                zorder=4 if important else 3,
-                label=str(method),
-            )
-        guess = axes.axhline(100 * chance, color=BLACK, linewidth=0.9, linestyle=(0, (1, 2)), zorder=2)
-        axes.set_title(view)
-        axes.set_xscale("log")
-        ticks = _spread_ticks(rows.groupby("label_fraction")["n_labels"].mean())
-        axes.xaxis.set_minor_locator(NullLocator())
-        axes.set_xticks(list(ticks), [f"{count(n)}\n{share(float(f))}" for f, n in ticks.items()])  # type: ignore[arg-type]
-        axes.set_xlabel("labelled training recordings (and their share)")
-        axes.set_ylim(100 * max(0.0, low - 0.03), 100 * min(1.0, high + 0.03))
-    panels[0].set_ylabel("UAR in % (mean of per-class recalls)")
+            handle = _budget_line(axes, line, str(method), is_banded=important, linewidth=2.0 if important else 1.2)
+            handles[str(method)] = handle
+        guess = _dress_budget_axes(axes, rows, limits, chance)
+        axes.set_title(f"{view}\n{RULE_TITLES[rule]}" if titled_by_rule else view)
+    for axes in panels[:, 0]:
+        axes.set_ylabel("UAR in % (mean of per-class recalls)")
     order = [name for name in METHODS.values() if name in handles] + [n for n in handles if n not in METHODS.values()]
     figure.legend(
         [*(handles[name] for name in order), guess],
@@ -186,14 +176,122 @@ def uar_by_labels(table: pd.DataFrame, views: Sequence[str], chance: float) -> F
     return figure
 
 
+@_looking
+def uar_by_rule(table: pd.DataFrame, views: Sequence[str], chance: float) -> Figure:
+    """UAR of the two methods that are to be compared under every rule of validation, one panel a view.
+
+    Args:
+        table: as for `uar_by_labels`.
+        views: the panels.
+        chance: UAR of guessing.
+    """
+    figure, panels = _grid(len(views), 1)
+    rows = table[table["method"].isin(BANDED)]
+    limits = _uar_limits(rows["pooled_uar"], rows[["low", "high"]], chance)
+    rules = list(dict.fromkeys(rows["validation"]))
+    handles: dict[str, Line2D] = {}
+    for axes, view in zip(panels[0], views, strict=True):
+        mine = rows[rows["view"] == view]
+        for (method, rule), line in mine.groupby(["method", "validation"], sort=False):
+            look: dict[str, Any] = {}
+            if rule != rules[0]:
+                look = {"linestyle": (0, (2.5, 1.5)), "markerfacecolor": "white", "markeredgecolor": None}
+            name = f"{method}; {RULE_TITLES[str(rule)]}"
+            handles[name] = _budget_line(axes, line, str(method), is_banded=rule == rules[0], linewidth=1.8, **look)
+        guess = _dress_budget_axes(axes, mine, limits, chance)
+        axes.set_title(view)
+    panels[0, 0].set_ylabel("UAR in % (mean of per-class recalls)")
+    names = [*handles, f"chance ({share(chance)})"]
+    handle = [*handles.values(), guess]
+    figure.legend(handle, names, loc="outside lower center", ncols=min(2, len(views)), handlelength=3.2)
+    return figure
+
+
+def _grid(columns: int, rows: int) -> tuple[Figure, Any]:
+    width, height = PANEL_INCHES
+    figure = Figure(figsize=(width * columns, height * rows), layout="constrained")
+    return figure, figure.subplots(rows, columns, sharey=True, squeeze=False)
+
+
+def _uar_limits(points: pd.Series[float], ends: pd.DataFrame, chance: float) -> tuple[float, float]:
+    """Of an axis in per cent, a little beyond all points and ends of intervals."""
+    values = np.concatenate([points.to_numpy(), ends.to_numpy().ravel(), [chance]])
+    return 100 * max(0.0, float(np.nanmin(values)) - 0.03), 100 * min(1.0, float(np.nanmax(values)) + 0.03)
+
+
+def _budget_line(
+    axes: Axes, line: pd.DataFrame, method: str, is_banded: bool, linewidth: float, **changes: Any
+) -> Line2D:
+    """One method's UAR by number of labels, with its interval shaded."""
+    look, line = style_of(method), line.sort_values("n_labels")
+    x, y = line["n_labels"].to_numpy(), 100 * line["pooled_uar"].to_numpy()
+    if is_banded:
+        ends = 100 * line["low"].to_numpy(), 100 * line["high"].to_numpy()
+        axes.fill_between(x, *ends, color=look.colour, alpha=0.15, linewidth=0)
+    style: dict[str, Any] = {"linestyle": look.dashes, "markeredgecolor": "white", "markeredgewidth": 0.6, **changes}
+    if style["markeredgecolor"] is None:
+        style |= {"markeredgecolor": look.colour, "markeredgewidth": 1.1}
+    (drawn,) = axes.plot(
+        x, y, color=look.colour, marker=look.marker, linewidth=linewidth, zorder=4 if method in BANDED else 3, **style
+    )
+    return drawn
+
+
+def _dress_budget_axes(axes: Axes, rows: pd.DataFrame, limits: tuple[float, float], chance: float) -> Line2D:
+    """The logarithmic axis with the budgets' names, and the line of chance, which is returned."""
+    guess = axes.axhline(100 * chance, color=BLACK, linewidth=0.9, linestyle=(0, (1, 2)), zorder=2)
+    axes.set_xscale("log")
+    named = rows.assign(budget=named_budgets(rows)).groupby("budget")["n_labels"].mean()
+    ticks = _spread_ticks(named)
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.set_xticks(list(ticks), [f"{count(n)}\n{name}" for name, n in ticks.items()])
+    axes.set_xlabel("labels in the budget (and its name)")
+    axes.set_ylim(*limits)
+    return guess
+
+
 def _spread_ticks(labels: pd.Series[float]) -> pd.Series[float]:
     """Those of the numbers of labels, from the largest down, whose names have room on a logarithmic axis."""
-    room = 0.08 * np.log(labels.max() / labels.min())
+    room = 0.1 * np.log(labels.max() / labels.min())
     kept: list[Any] = []
-    for fraction in labels.sort_values(ascending=False).index:
-        if not kept or np.log(labels[kept[-1]] / labels[fraction]) > room:
-            kept.append(fraction)
+    for budget in labels.sort_values(ascending=False).index:
+        if not kept or np.log(labels[kept[-1]] / labels[budget]) > room:
+            kept.append(budget)
     return labels[kept]
+
+
+@_looking
+def reliability(bins: pd.DataFrame, title: str) -> Figure:
+    """How right answers are, by how sure the classifier was: on the diagonal its probabilities can be taken at their word.
+
+    Args:
+        bins: `name, budget, n, confidence, accuracy`, one line for each method and budget; the last budget is drawn filled
+            and solid, others hollow and dashed. A marker's area grows with the bin's share of the answers.
+        title: above the axes.
+    """
+    figure = Figure(figsize=(PANEL_INCHES[0], PANEL_INCHES[1] + 0.5), layout="constrained")
+    axes = figure.subplots()
+    handles = axes.plot([0, 100], [0, 100], color=BLACK, linewidth=0.9, linestyle=(0, (1, 2)), label="calibrated")
+    budgets = list(dict.fromkeys(bins["budget"]))
+    groups: Any = bins.groupby(["name", "budget"], sort=False)
+    for (method, budget), rows in groups:
+        look, rows = style_of(str(method)), rows.sort_values("confidence")
+        hollow = budget != budgets[-1]
+        line: Any = {"color": look.colour, "linewidth": 1.3, "linestyle": (0, (2.5, 1.5)) if hollow else "-"}
+        face = "white" if hollow else look.colour
+        x, y = 100 * rows["confidence"], 100 * rows["accuracy"]
+        axes.plot(x, y, **line)
+        area = 8 + 220 * rows["n"] / rows["n"].sum()
+        axes.scatter(x, y, area, marker=look.marker, zorder=3, facecolor=face, edgecolor=look.colour)
+        label = f"{method}, {budget}"
+        handles.append(Line2D([], [], label=label, marker=look.marker, markerfacecolor=face, **line))
+    axes.set_xlim(0, 101)
+    axes.set_ylim(0, 101)
+    axes.set_title(title)
+    axes.set_xlabel("probability of the answer in % (mean of a bin)")
+    axes.set_ylabel("answers that are right in %")
+    figure.legend(handles=handles, loc="outside lower center", ncols=2)
+    return figure
 
 
 @_looking
@@ -334,47 +432,4 @@ def finetuning_curves(curves: pd.DataFrame, title: str, chance: float) -> Figure
     axes.set_ylabel("validation UAR in %")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     figure.legend(loc="outside lower center", ncols=2)
-    return figure
-
-
-@_looking
-def before_and_after(rows: pd.DataFrame) -> Figure:
-    """What embeddings know before and after pre-training, one row a probe and view (or pair of views), from 0 to 100 %.
-
-    Args:
-        rows: `what, where, before, after, chance`, fractions, in the order to be shown; values outside the scale (an R2 can
-            be far below 0) are drawn at its edge with their number.
-    """
-    lowest = min(0.0, float(rows[["before", "after", "chance"]].min().min()))
-    low = max(lowest, -0.3) - 0.04
-    figure = Figure(figsize=(5.8, 1.4 + 0.42 * len(rows)), layout="constrained")
-    axes = figure.subplots()
-    y = np.arange(len(rows))
-    before, after, chance = (rows[name].to_numpy(dtype=float) for name in ("before", "after", "chance"))
-    axes.hlines(y, 100 * np.clip(before, low, 1), 100 * np.clip(after, low, 1), color="#C8C8C8", linewidth=2, zorder=1)
-    axes.plot(100 * chance, y, color=BLACK, marker="|", markersize=13, linestyle="none", label="chance")
-    dots: Any = {"linestyle": "none", "markersize": 7.5, "clip_on": False}
-    axes.plot(
-        100 * np.clip(before, low, 1),
-        y,
-        color=VERMILION,
-        marker="o",
-        markerfacecolor="white",
-        label="random encoder",
-        **dots,
-    )
-    axes.plot(100 * np.clip(after, low, 1), y, color=BLUE, marker="s", label="pre-trained encoder", **dots)
-    for row, ends in enumerate(zip(before, after, strict=True)):
-        if beyond := [percent(value, 0) for value in ends if value < low]:
-            beside = (100 * max(0.0, chance[row]), row)
-            axes.annotate(f"◂ {' and '.join(beyond)}", beside, xytext=(7, 0), textcoords="offset points", va="center")
-    axes.set_yticks(
-        y, [f"{what}\n{where}" for what, where in zip(rows["what"], rows["where"], strict=True)], fontsize=9
-    )
-    axes.set_ylim(len(rows) - 0.4, -0.6)
-    axes.set_xlim(100 * low, 101)
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: percent(value / 100, 0)))
-    axes.grid(axis="y", visible=False)
-    axes.set_xlabel("score in % (UAR, accuracy or R²)")
-    figure.legend(loc="outside lower center", ncols=3)
     return figure

@@ -29,6 +29,8 @@ from emoviews.results import FILE, Results
 from emoviews.store import write_atomically, write_failed
 
 PAGE: Final = "report.html"
+ORDER: Final = ("sparse", "temperature", "frozen", "pretraining-data", "representations", "alignment", "parameters")
+"""Few labels first, for which it is all done; then as in the paper."""
 
 
 def write_report(folder: Path) -> Path:
@@ -84,9 +86,9 @@ def _sections(run: Run) -> tuple[list[Section], list[Block]]:
 
 
 def _registered(run: Run) -> list[str]:
-    """The planned experiments that are registered, `sparse` first: the others explain its numbers."""
-    planned = set(run.experiments) & set(EXPERIMENTS.names())
-    return sorted(planned, key=lambda name: (name != "sparse", name))
+    """The run's experiments that are registered, in the paper's order; others come after these."""
+    chosen = {*run.experiments, *run.description.get("experiments", ())} & set(EXPERIMENTS.names())
+    return sorted(chosen, key=lambda name: (ORDER.index(name) if name in ORDER else len(ORDER), name))
 
 
 def _render(run: Run, sections: Sequence[Section], headline: Sequence[Block]) -> bytes:

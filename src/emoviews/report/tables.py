@@ -18,15 +18,21 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from emoviews import statistics
-from emoviews.experiments.sparse import METHODS
-from emoviews.metrics import mean_recall
+from emoviews import metrics, statistics
+from emoviews.experiments.sparse import BUDGET, METHODS, RULES, Answers, complete_repeats
+from emoviews.report import latex
 from emoviews.results import Results
 from emoviews.store import write_atomically
 from emoviews.types import ViewSpec
 
 SUPERVISED: Final = METHODS["finetuning", "random", False]
 PRETRAINED: Final = METHODS["finetuning", "pretrained", False]
+
+LONGEST_FLOAT: Final = 40
+"""Rows that fit on a printed page."""
+
+LATEX_PARAGRAPH: Final = r"p{0.4\linewidth}"
+"""A column of sentences."""
 
 N_RESAMPLES: Final = 2_000
 """Of a difference's bootstrap: its interval's ends then move by about 2 % of its width with another seed."""
@@ -89,12 +95,19 @@ class Table:
 
     @classmethod
     def of(
-        cls, slug: str, caption: str, raw: pd.DataFrame, columns: Mapping[str, Column], on_page: bool = True
+        cls,
+        slug: str,
+        caption: str,
+        raw: pd.DataFrame,
+        columns: Mapping[str, Column],
+        on_page: bool = True,
+        shown: pd.DataFrame | None = None,
     ) -> Table:
-        """A frame shown row by row, in the columns named."""
+        """A frame shown row by row, in the columns named; `shown` has them where they are made for the eye and not kept."""
+        frame = raw if shown is None else shown
         headings = tuple(Cell(column.heading, column.numeric) for column in columns.values())
-        shown = [[Cell(c.show(value), c.numeric) for value in raw[name]] for name, c in columns.items()]
-        return cls(slug, caption, raw, headings, tuple(zip(*shown, strict=True)), on_page)
+        cells = [[Cell(c.show(value), c.numeric) for value in frame[name]] for name, c in columns.items()]
+        return cls(slug, caption, raw, headings, tuple(zip(*cells, strict=True)), on_page)
 
     @classmethod
     def plain(cls, slug: str, caption: str, raw: pd.DataFrame, on_page: bool = True) -> Table:
@@ -113,15 +126,40 @@ class Table:
         lines = [f"| {' | '.join(row)} |" for row in [shown[0], rule, *shown[1:]]]
         return "\n".join([self.caption, "", *lines, ""])
 
+    def latex(self) -> str:
+        """The shown table in LaTeX, with its caption and the label `tab:SLUG`; needs the package booktabs.
+
+        A table of more than `LONGEST_FLOAT` rows is a longtable, which may be broken across pages and needs that package.
+        """
+        shown = [[_latex_cell(cell) for cell in row] for row in (self.headings, *self.rows)]
+        columns = zip(self.headings, *self.rows, strict=True)
+        align = "".join("r" if c[0].numeric else LATEX_PARAGRAPH if any(x.is_long for x in c) else "l" for c in columns)
+        lines = [latex.row(row) for row in shown]
+        title = [rf"\caption{{{latex.escape(self.caption)}}}", rf"\label{{tab:{self.slug}}}"]
+        if len(self.rows) > LONGEST_FLOAT:
+            top = [rf"\begin{{longtable}}{{{align}}}", f"{title[0]}{title[1]} {latex.END}"]
+            body = [r"\toprule", lines[0], r"\midrule", r"\endhead", *lines[1:], r"\bottomrule", r"\end{longtable}"]
+        else:
+            top = [r"\begin{table}", r"\centering", *title, rf"\begin{{tabular}}{{{align}}}", r"\toprule"]
+            body = [lines[0], r"\midrule", *lines[1:], r"\bottomrule", r"\end{tabular}", r"\end{table}"]
+        return "\n".join([*top, *body, ""])
+
     def write(self, folder: Path) -> None:
-        """Write `SLUG.csv` with the exact values and `SLUG.md` as shown."""
+        """Write `SLUG.csv` with the exact values, and as shown `SLUG.md` and `SLUG.tex`."""
         write_atomically(folder / f"{self.slug}.csv", self.raw.to_csv(index=False).encode())
         write_atomically(folder / f"{self.slug}.md", self.markdown().encode())
+        write_atomically(folder / f"{self.slug}.tex", self.latex().encode())
 
 
 def _markdown_cell(cell: Cell) -> str:
     text = " ".join(cell.lines).replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;")
     return f"**{text}**" if cell.strong else text
+
+
+def _latex_cell(cell: Cell) -> str:
+    lines = [latex.escape(line) for line in cell.lines]
+    text = lines[0] if len(lines) == 1 else latex.stacked(lines, "r" if cell.numeric else "l")
+    return rf"\textbf{{{text}}}" if cell.strong else text
 
 
 def slug(text: str) -> str:
@@ -154,6 +192,18 @@ def points(value: float) -> str:
     return "0.0" if float(shown) == 0 else shown.replace("-", "−")
 
 
+def signed(value: float) -> str:
+    """An effect size.
+
+    >>> signed(0.4321), signed(-1.5), signed(0.0), signed(float("nan"))
+    ('+0.43', '−1.50', '0.00', '–')
+    """
+    if math.isnan(value):
+        return "–"
+    shown = f"{value:+.2f}"
+    return "0.00" if float(shown) == 0 else shown.replace("-", "−")
+
+
 def span(low: float, high: float, show: Callable[[float], str] = percent) -> str:
     """The two ends of an interval.
 
@@ -170,6 +220,22 @@ def share(fraction: float) -> str:
     True
     """
     return f"{100 * fraction:.3g}\u00a0%"
+
+
+def budget_name(fraction: float, per_class: float) -> str:
+    """A label budget: a share, or where that is NaN a number of labels a class.
+
+    >>> budget_name(0.025, float("nan")) == f"2.5{chr(160)}%"
+    True
+    >>> budget_name(float("nan"), 5.0)
+    '5 a class'
+    """
+    return f"{per_class:.0f} a class" if math.isnan(fraction) else share(fraction)
+
+
+def named_budgets(frame: pd.DataFrame) -> list[str]:
+    """`budget_name` of each row."""
+    return [budget_name(*pair) for pair in zip(*(frame[name] for name in BUDGET), strict=True)]
 
 
 def listed(parts: Sequence[str]) -> str:
@@ -231,27 +297,41 @@ def seconds(value: float) -> str:
 
 
 def classifiers(results: Results, experiment: str) -> pd.DataFrame:
-    """The finished classifiers of an experiment: the tidy rows of their test parts, with the method's `name`."""
+    """The finished classifiers of an experiment, in the order of `METHODS`: the tidy rows of their test parts, and a `name`."""
     tidy = results.tidy(experiment)
     tidy = tidy[(tidy["split"] == "test") & tidy["uar"].notna()]
     described = zip(tidy["method"], tidy["init"].fillna(""), tidy["frozen"].fillna(False).astype(bool), strict=True)
-    return tidy.assign(name=[METHODS.get(key, " ".join(map(str, key))) for key in described])
+    named = tidy.assign(name=[METHODS.get(key, " ".join(map(str, key))) for key in described])
+    order = [*METHODS.values(), *sorted(set(named["name"]) - set(METHODS.values()))]
+    return named.sort_values("name", key=lambda names: names.map(order.index), kind="stable", ignore_index=True)
 
 
-def answers(results: Results, jobs: Iterable[str]) -> pd.DataFrame:
-    """How often each classifier gave which answer for which speaker: `job_id, speaker, y_true, y_pred, n`.
-
-    An utterance without a speaker is a speaker of its own, as in `Results.speakers`.
-    """
-    counted = results.frame(
-        "SELECT p.job_id, COALESCE(NULLIF(u.speaker, ''), p.id) AS speaker, p.y_true, p.y_pred, COUNT(*) AS n "
-        "FROM predictions AS p LEFT JOIN utterances AS u ON u.id = p.id GROUP BY 1, 2, 3, 4"
-    )
-    return counted[counted["job_id"].isin(set(jobs))].reset_index(drop=True)
+def answers(results: Results, jobs: Iterable[str]) -> Answers:
+    """What these classifiers answered, counted by speaker."""
+    return Answers(results, jobs)
 
 
-def speaker_scores(jobs: pd.DataFrame, given: pd.DataFrame) -> pd.DataFrame:
-    """Each test speaker's UAR with each method: `view, name, label_fraction, speaker, uar, n`.
+SETTING: Final = ["view", "validation", *BUDGET]
+"""Columns that name what methods are compared under."""
+
+
+_COMPARED: Final = ["job_id", "fold", "repeat", "uar", "n_labels"]
+"""What two methods are compared by."""
+
+
+def in_order(frame: pd.DataFrame) -> pd.DataFrame:
+    """Rows by view, rule, and budget: shares before numbers a class, each ascending; otherwise in the order given."""
+    keys = [
+        frame["labels_per_class"].fillna(0),
+        frame["label_fraction"].fillna(2),
+        *([frame["validation"].map(RULES.index)] if "validation" in frame else []),
+        pd.factorize(frame["view"], sort=True)[0],
+    ]
+    return frame.iloc[np.lexsort([np.asarray(key) for key in keys])].reset_index(drop=True)
+
+
+def speaker_scores(jobs: pd.DataFrame, given: Answers) -> pd.DataFrame:
+    """Each test speaker's UAR with each method: `view, validation, label_fraction, labels_per_class, name, speaker, uar, n`.
 
     A speaker's UAR is the mean of the recalls of the classes that the speaker has; repeats are averaged.
 
@@ -259,24 +339,24 @@ def speaker_scores(jobs: pd.DataFrame, given: pd.DataFrame) -> pd.DataFrame:
         jobs: of `classifiers`.
         given: of `answers`.
     """
-    right = given["n"].where(given["y_true"] == given["y_pred"], 0)
-    cells = given.assign(right=right).groupby(["job_id", "speaker", "y_true"], sort=False)[["n", "right"]].sum()
+    rows = given.of(jobs["job_id"])
+    right = rows["n"].where(rows["y_true"] == rows["y_pred"], 0)
+    cells = rows.assign(right=right).groupby(["job_id", "speaker", "y_true"], sort=False)[["n", "right"]].sum()
     cells["uar"] = cells["right"] / cells["n"]
     scores = cells.groupby(level=["job_id", "speaker"]).agg(n=("n", "sum"), uar=("uar", "mean")).reset_index()
-    scores = scores.merge(jobs[["job_id", "view", "name", "label_fraction"]], on="job_id")
-    keys = ["view", "name", "label_fraction", "speaker"]
-    return scores.groupby(keys).agg(uar=("uar", "mean"), n=("n", "mean")).reset_index()
+    scores = scores.merge(jobs[["job_id", "name", *SETTING]], on="job_id")
+    keys = [*SETTING, "name", "speaker"]
+    return scores.groupby(keys, dropna=False).agg(uar=("uar", "mean"), n=("n", "mean")).reset_index()
 
 
-def differences(
-    jobs: pd.DataFrame, given: pd.DataFrame, first: str = PRETRAINED, second: str = SUPERVISED
-) -> pd.DataFrame:
-    """UAR of `first` minus UAR of `second` for each view and share of labels, paired by fold, repeat and speaker.
+def differences(jobs: pd.DataFrame, given: Answers, first: str = PRETRAINED, second: str = SUPERVISED) -> pd.DataFrame:
+    """UAR of `first` minus UAR of `second` for each view, rule and budget, paired by fold, repeat and speaker.
 
     The difference is that of the UARs pooled over folds and averaged over repeats; its interval is a bootstrap that draws
-    speakers for both methods together. `p_sign_flip` tests the differences of the speakers, `p_holm` is it after Holm's
-    correction over all rows; `p_mann_whitney` is the paper's test (section 4.2), which takes every fold and repeat as
-    independent.
+    speakers for both methods together. The sound tests are of the speakers' differences, each the mean over its repeats:
+    sign-flip and Wilcoxon's signed ranks, with Holm's correction over all rows of one rule, and Cohen's d_z. The paper's test
+    (section 4.2) is Mann-Whitney's U, with Cliff's δ. It does not say of what: here once of the trainings (every fold and
+    repeat) and once of the repeats (means over folds). Both take values on the same test speakers as independent.
 
     Args:
         jobs: of `classifiers`; only folds and repeats that both methods have finished are compared.
@@ -285,78 +365,178 @@ def differences(
         second: likewise.
 
     Returns:
-        `view, label_fraction, n_labels, difference, low, high, p_sign_flip, p_holm, p_mann_whitney, n_speakers, n_pairs`.
+        `view, validation, label_fraction, labels_per_class, n_labels, difference, low, high`, of the speakers `d_z,
+        p_sign_flip, p_holm` (its correction), `p_wilcoxon, p_wilcoxon_holm`; of all trainings `p_mann_whitney, cliffs_delta`;
+        of the repeats `p_mann_whitney_repeats, cliffs_delta_repeats`; and `n_speakers, n_pairs, n_repeats`.
     """
-    pair = ["fold", "repeat"]
     rows = []
-    for (view, fraction), group in jobs.groupby(["view", "label_fraction"]):
-        sides = [group[group["name"] == name].drop_duplicates(pair) for name in (first, second)]
-        common = sides[0][pair].merge(sides[1][pair])
-        if common.empty:
+    for key, group in jobs[[*_COMPARED, *SETTING, "name"]].groupby(SETTING, dropna=False):
+        if (sides := _paired(group, "name", first, second)) is None:
             continue
-        sides = [side.merge(common, on=pair) for side in sides]
-        counts = _tensors(given, sides)
-        speakers = np.arange(counts[0][0].shape[1])
-        interval = statistics.clustered_bootstrap(_pooled_gap(*counts), speakers, n_resamples=N_RESAMPLES)
-        gap = mean_recall(*counts[0]) - mean_recall(
-            *counts[1]
-        )  # (repeats, speakers), NaN where a speaker was not tested
-        tested = ~np.isnan(gap)
-        of_speakers = np.where(tested, gap, 0).sum(axis=0) / tested.sum(axis=0)
+        of_trainings = [side["uar"].to_numpy() for side in sides]
+        of_repeats = [complete_repeats(side) for side in sides]
+        gap, of_speakers = _gap(sides, given)
         rows.append(
-            {
-                "view": view,
-                "label_fraction": fraction,
-                "n_labels": sides[0]["n_labels"].mean(),
-                "difference": interval.estimate,
-                "low": interval.low,
-                "high": interval.high,
+            dict(zip(SETTING, key, strict=True))
+            | gap
+            | {
+                "d_z": statistics.cohens_dz(of_speakers),
                 "p_sign_flip": statistics.sign_flip_test(of_speakers).p_value,
-                "p_mann_whitney": statistics.mann_whitney_u(sides[0]["uar"], sides[1]["uar"]).p_value,
-                "n_speakers": len(speakers),
-                "n_pairs": len(common),
+                "p_wilcoxon": statistics.wilcoxon_signed_rank(of_speakers).p_value,
+                "p_mann_whitney": statistics.mann_whitney_u(*of_trainings).p_value,
+                "cliffs_delta": statistics.cliffs_delta(*of_trainings),
+                "p_mann_whitney_repeats": statistics.mann_whitney_u(*of_repeats).p_value,
+                "cliffs_delta_repeats": statistics.cliffs_delta(*of_repeats),
+                "n_speakers": len(of_speakers),
+                "n_pairs": len(sides[0]),
+                "n_repeats": len(of_repeats[0]),
             }
         )
-    found = pd.DataFrame(rows)
-    if not found.empty:
-        found.insert(7, "p_holm", statistics.holm(found["p_sign_flip"]))
+    if not rows:
+        return pd.DataFrame()
+    found = in_order(pd.DataFrame(rows))
+    for name, p in (("p_wilcoxon_holm", "p_wilcoxon"), ("p_holm", "p_sign_flip")):
+        found.insert(list(found).index(p) + 1, name, found.groupby("validation")[p].transform(statistics.holm))
     return found
 
 
-Counts = tuple[NDArray[np.float64], NDArray[np.float64]]
-"""Right answers and rows, each `(repeats, speakers, classes)`."""
+def rule_differences(jobs: pd.DataFrame, given: Answers, first: str = "full", second: str = "budget") -> pd.DataFrame:
+    """UAR under one rule of validation minus UAR under another, paired as in `differences`.
+
+    Returns:
+        `view, name, label_fraction, labels_per_class, n_labels, difference, low, high, n_speakers, n_pairs`; empty where a
+        rule was not run.
+    """
+    rows = []
+    keys = ["view", "name", *BUDGET]
+    for key, group in jobs[[*_COMPARED, *SETTING, "name"]].groupby(keys, dropna=False, sort=False):
+        if (sides := _paired(group, "validation", first, second)) is not None:
+            gap, of_speakers = _gap(sides, given)
+            counted = {"n_speakers": len(of_speakers), "n_pairs": len(sides[0])}
+            rows.append(dict(zip(keys, key, strict=True)) | gap | counted)
+    return in_order(pd.DataFrame(rows)) if rows else pd.DataFrame()
 
 
-def _pooled_gap(first: Counts, second: Counts) -> Callable[[NDArray[np.int64]], float]:
-    """The difference of two pooled UARs, averaged over repeats, as a function of the speakers drawn."""
-
-    def gap(drawn: NDArray[np.int64]) -> float:
-        times = np.bincount(drawn, minlength=first[0].shape[1]).astype(float)
-        found = mean_recall(times @ first[0], times @ first[1]) - mean_recall(times @ second[0], times @ second[1])
-        known = found[~np.isnan(found)]  # a repeat none of whose speakers was drawn has no UAR
-        return float(known.mean()) if known.size else math.nan
-
-    return gap
+def _paired(group: pd.DataFrame, column: str, first: str, second: str) -> list[pd.DataFrame] | None:
+    """The jobs of two values of a column, the same folds and repeats in the same order; None where they share none."""
+    pair = ["fold", "repeat"]
+    sides = [group[group[column] == value].drop_duplicates(pair) for value in (first, second)]
+    common = sides[0][pair].merge(sides[1][pair])
+    return None if common.empty else [common.merge(side, on=pair, how="left") for side in sides]
 
 
-def _tensors(given: pd.DataFrame, sides: Sequence[pd.DataFrame]) -> tuple[Counts, Counts]:
-    """The counts of each side, over the same repeats, speakers and classes."""
-    parts = [given.merge(side[["job_id", "repeat"]], on="job_id") for side in sides]
-    together = pd.concat(parts, keys=range(len(parts)), names=["side"])
-    codes = [pd.factorize(together[c], sort=True) for c in ("repeat", "speaker", "y_true")]
-    shape = (len(parts), *(len(values) for _, values in codes))
-    cell = np.ravel_multi_index((together.index.get_level_values("side"), *(code for code, _ in codes)), shape)
-    n = together["n"].to_numpy(dtype=float)
-    hit = (together["y_true"] == together["y_pred"]).to_numpy()
-    size = math.prod(shape)
-    right = np.bincount(cell, weights=n * hit, minlength=size).reshape(shape)
-    total = np.bincount(cell, weights=n, minlength=size).reshape(shape)
-    return (right[0], total[0]), (right[1], total[1])
+def _gap(sides: Sequence[pd.DataFrame], given: Answers) -> tuple[dict[str, float], NDArray[np.float64]]:
+    """The difference of two pooled UARs with its interval, and that of each speaker, `(speakers,)`."""
+    counts = given.counts(sides)
+    pooled = [statistics.mean_uar(*side) for side in counts]
+    interval = statistics.weighted_bootstrap(
+        lambda drawn: pooled[0](drawn) - pooled[1](drawn), counts[0][0].shape[1], n_resamples=N_RESAMPLES
+    )
+    # (repeats, speakers), NaN where a speaker was not tested
+    gap = metrics.mean_recall(*counts[0]) - metrics.mean_recall(*counts[1])
+    tested = ~np.isnan(gap)
+    of_speakers = np.where(tested, gap, 0).sum(axis=0) / tested.sum(axis=0)
+    found = {"difference": interval.estimate, "low": interval.low, "high": interval.high}
+    return {"n_labels": float(sides[0]["n_labels"].mean())} | found, of_speakers
 
 
-def confusion_counts(jobs: pd.DataFrame, given: pd.DataFrame, labels: Sequence[str]) -> NDArray[np.int64]:
+def gender_scores(
+    jobs: pd.DataFrame, given: Answers, methods: Sequence[str] = (SUPERVISED, PRETRAINED)
+) -> pd.DataFrame:
+    """UAR of the recordings of each gender, and where there are two the gap between them.
+
+    A gender's UAR is pooled over folds and averaged over repeats, its interval a bootstrap over its speakers. The gap is the
+    first gender in alphabetical order minus the second; the speakers of each are drawn apart.
+
+    Args:
+        jobs: of `classifiers`.
+        given: of `answers`.
+        methods: which of the names.
+
+    Returns:
+        `view, validation, label_fraction, labels_per_class, name`, for each gender `uar_GENDER, low_GENDER, high_GENDER,
+        n_speakers_GENDER`, and `gap, gap_low, gap_high`; empty where the table names fewer than two genders.
+    """
+    genders = sorted(set(given.rows["gender"]) - {""})
+    if len(genders) < 2:
+        return pd.DataFrame()
+    rows = []
+    keys = [*SETTING, "name"]
+    for key, group in jobs[jobs["name"].isin(methods)].groupby(keys, dropna=False, sort=False):
+        counts = {gender: given.counts([group], gender)[0] for gender in genders}
+        row: dict[str, Any] = dict(zip(keys, key, strict=True))
+        for gender, (hits, totals) in counts.items():
+            found = statistics.counted_uar_interval(hits, totals, n_resamples=N_RESAMPLES)
+            row |= {f"uar_{gender}": found.estimate, f"low_{gender}": found.low, f"high_{gender}": found.high}
+            row[f"n_speakers_{gender}"] = hits.shape[1]
+        if len(genders) == 2:
+            sides = [statistics.mean_uar(*counts[gender]) for gender in genders]
+            sizes = (counts[genders[0]][0].shape[1], counts[genders[1]][0].shape[1])
+            gap = statistics.unpaired_bootstrap(sides[0], sides[1], sizes, n_resamples=N_RESAMPLES)
+            row |= {"gap": gap.estimate, "gap_low": gap.low, "gap_high": gap.high}
+        rows.append(row)
+    return in_order(pd.DataFrame(rows)) if rows else pd.DataFrame()
+
+
+def calibration(results: Results, jobs: pd.DataFrame, labels: Sequence[str]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """How far the probabilities of some classifiers can be taken at their word.
+
+    Scores are of the answers of all folds of a repeat together, averaged over repeats; the bins of a reliability diagram hold
+    the answers of all repeats.
+
+    Args:
+        results: the open database, which has the probabilities.
+        jobs: of `classifiers`, those to be read: every single answer is.
+        labels: the classes.
+
+    Returns:
+        `view, validation, label_fraction, labels_per_class, name, n_labels, ece, brier, log_loss, confidence, accuracy,
+        n, repeats` (n: answers a repeat); and `view, validation, label_fraction, labels_per_class, name, bin, n, confidence,
+        accuracy`, bins counted from 0, those without an answer left out.
+    """
+    scores, bins = [], []
+    keys = [*SETTING, "name"]
+    for key, group in jobs.groupby(keys, dropna=False, sort=False):
+        named = dict(zip(keys, key, strict=True))
+        rows = results.frame(
+            "SELECT job_id, y_true, probabilities FROM predictions WHERE job_id IN (SELECT value FROM json_each(?))",
+            (json.dumps(sorted(group["job_id"])),),
+        ).merge(group[["job_id", "repeat"]], on="job_id")
+        if rows.empty:
+            continue
+        p = np.array([[given[label] for label in labels] for given in map(json.loads, rows["probabilities"])])
+        truth = rows["y_true"].to_numpy(dtype=object)
+        of_repeats = []
+        for repeat in sorted(set(rows["repeat"])):
+            mine = (rows["repeat"] == repeat).to_numpy()
+            measures = (metrics.expected_calibration_error, metrics.brier, metrics.log_loss)
+            of_repeats.append([measure(truth[mine], p[mine], labels) for measure in measures])
+        ece, brier, log_loss = np.mean(of_repeats, axis=0)
+        everything = metrics.reliability(truth, p, labels)
+        weights = everything.n / everything.n.sum()
+        scores.append(
+            named
+            | {"n_labels": group["n_labels"].mean(), "ece": ece, "brier": brier, "log_loss": log_loss}
+            | {
+                "confidence": float(np.nansum(weights * everything.confidence)),
+                "accuracy": float(np.nansum(weights * everything.accuracy)),
+                "n": len(rows) / len(of_repeats),
+                "repeats": len(of_repeats),
+            }
+        )
+        bins += [
+            named | {"bin": i, "n": n, "confidence": everything.confidence[i], "accuracy": everything.accuracy[i]}
+            for i, n in enumerate(everything.n.tolist())
+            if n
+        ]
+    if not scores:
+        return pd.DataFrame(), pd.DataFrame()
+    return in_order(pd.DataFrame(scores)), in_order(pd.DataFrame(bins))
+
+
+def confusion_counts(jobs: pd.DataFrame, given: Answers, labels: Sequence[str]) -> NDArray[np.int64]:
     """Answers pooled over the folds and repeats of `jobs`: `(classes, classes)`, true by predicted."""
-    mine = given[given["job_id"].isin(set(jobs["job_id"]))]
+    mine = given.of(jobs["job_id"])
     table = mine.pivot_table(index="y_true", columns="y_pred", values="n", aggfunc="sum", fill_value=0)
     order = pd.Index(labels)
     counts: NDArray[np.int64] = table.reindex(index=order, columns=order, fill_value=0).to_numpy(dtype=np.int64)
@@ -392,11 +572,11 @@ def planned_jobs(results: Results) -> pd.DataFrame:
 
 
 def job_counts(jobs: pd.DataFrame) -> pd.DataFrame:
-    """Jobs by kind: `kind, planned, done, failed, not_run, seconds`."""
+    """Jobs by kind: `kind, planned, done, refused, failed, not_run, seconds`."""
     rows = []
     for kind, group in jobs.groupby(jobs["kind"].replace("", "not run yet")):
         status = group["status"].value_counts()
-        words = {"done": "done", "failed": "failed", "not_run": "not run"}
+        words = {"done": "done", "refused": "refused", "failed": "failed", "not_run": "not run"}
         row: dict[str, Any] = {"kind": kind, "planned": len(group)}
         rows.append(
             row | {k: int(status.get(word, 0)) for k, word in words.items()} | {"seconds": group["seconds"].sum()}
@@ -407,9 +587,12 @@ def job_counts(jobs: pd.DataFrame) -> pd.DataFrame:
 def settings(jobs: pd.DataFrame) -> pd.DataFrame:
     """What the jobs of each kind share: `setting` and one column a kind; several values are several configurations.
 
-    What jobs differ in by design (fold, split, seed, view, start, label budget, repeat) is left out.
+    What jobs differ in by design (fold, split, seed, view, start, pre-training data, label budget, repeat) is left out.
     """
-    by_design = {"kind", "fold", "split", "seed", "view", "views", "init", "frozen", "budget", "repeat", "method"}
+    by_design = {
+        *("kind", "fold", "split", "seed", "view", "views", "init", "inits", "frozen", "budget", "repeat", "method"),
+        *("data", "size", "keep"),
+    }
     found: dict[str, dict[str, dict[str, None]]] = {}
     for description in jobs["description"].dropna():
         shared = {k: v for k, v in description.items() if k not in by_design and k != "config"}

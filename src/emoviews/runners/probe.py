@@ -1,13 +1,16 @@
-"""Run a probe: what an encoder's embeddings know of emotion, speaker, sentence and duration."""
+"""Run a probe: what an encoder's embeddings know of emotion, speaker, sentence and duration, and what they are grouped by."""
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from emoviews import metrics
+from emoviews.alignment import OUTLYING, relative_distances
+from emoviews.errors import UsageError
 from emoviews.finetuning import embed
 from emoviews.jobs import JobResult, ProbeJob
 from emoviews.runners import OnEpoch
@@ -15,14 +18,21 @@ from emoviews.runners._common import check_fingerprints, initial_encoder
 from emoviews.seeds import derive_seed
 from emoviews.workspace import Workspace
 
+NEIGHBOURS: Final = 10
+"""Of each utterance, whose labels `grouping` counts."""
+
 
 def run(job: ProbeJob, workspace: Workspace, on_epoch: OnEpoch) -> JobResult:
-    """Linear probes on an encoder's embeddings, standardised by what each probe is trained on.
+    """Linear probes on an encoder's embeddings, standardised by what each probe is trained on; silhouette and purity.
 
     Emotion and sentence: trained on the training part, tested on the test group's unseen speakers. Duration: ridge
     regression of log seconds, the same way (its input clipped at 4 deviations). Speaker: which of the validation and test
     speakers, none of whom pre-training was trained on; trained on half of their sentences and tested on the other half, both
     ways. The chance of an accuracy is that of always giving the most frequent answer.
+
+    Silhouette and purity (`grouping`) need no training: whether the test group's embeddings lie together by emotion and by
+    speaker. `silhouette_emotion`, `purity_emotion`, `purity_emotion_chance`, and so for `speaker`; absent where the test
+    group has one label only.
     """
     from sklearn.linear_model import LogisticRegression, Ridge
     from sklearn.pipeline import make_pipeline
@@ -78,4 +88,71 @@ def run(job: ProbeJob, workspace: Workspace, on_epoch: OnEpoch) -> JobResult:
             both = [(said(a, b, speakers) == speakers[b]).mean() for a, b in (half, half[::-1])]
             rows.append(("test", "probe_speaker_accuracy", float(np.mean(both))))
             rows.append(("test", "probe_speaker_chance", largest_share(speakers[unseen])))
+    for what, members, labels in (("emotion", asked, targets), ("speaker", test[speakers[test] != ""], speakers)):
+        if 1 < len(set(labels[members])) < len(members):
+            found = grouping(embedded[members], labels[members])
+            rows.append(("test", f"silhouette_{what}", found.silhouette))
+            rows.append(("test", f"purity_{what}", found.purity))
+            rows.append(("test", f"purity_{what}_chance", found.chance))
     return JobResult(job, 0.0, workspace.config.device, metrics=tuple(rows))
+
+
+@dataclass(frozen=True)
+class Grouping:
+    """Whether embeddings lie together by label.
+
+    Attributes:
+        silhouette: -1 to 1, 0 where the groups lie within each other (Rousseeuw 1987; Euclidean).
+        purity: share of the nearest neighbours that have the utterance's own label.
+        chance: that share if neighbours were drawn at random from the other utterances.
+    """
+
+    silhouette: float
+    purity: float
+    chance: float
+
+
+def grouping(embedded: NDArray[Any], labels: NDArray[Any]) -> Grouping:
+    """Silhouette and purity of z-scored embeddings: no training, and no map in two dimensions.
+
+    Args:
+        embedded: `(n, dim)`.
+        labels: `(n,)`, of at least two values, fewer than n.
+
+    Raises:
+        UsageError: fewer than two labels, or every row has its own.
+
+    >>> rows = np.array([[0.0], [0.1], [5.0], [5.1]])
+    >>> grouping(rows, np.array(["a", "a", "b", "b"]))
+    Grouping(silhouette=0.979..., purity=0.333..., chance=0.333...)
+    """
+    from sklearn.metrics import silhouette_score
+    from sklearn.neighbors import NearestNeighbors
+
+    n, counts = len(labels), np.unique(labels, return_counts=True)[1]
+    if not 1 < len(counts) < n:
+        raise UsageError(f"Expected at least two labels, and fewer than the {n} rows; got {len(counts)}.")
+    scaled = z_scored(embedded)
+    nearest = NearestNeighbors(n_neighbors=min(NEIGHBOURS, n - 1)).fit(scaled).kneighbors(return_distance=False)
+    return Grouping(
+        silhouette=float(silhouette_score(scaled, labels)),
+        purity=float((labels[nearest] == labels[:, None]).mean()),
+        chance=float((counts * (counts - 1)).sum() / (n * (n - 1))),
+    )
+
+
+def z_scored(embedded: NDArray[Any]) -> NDArray[np.float64]:
+    """`(n, dim)` with mean 0 and deviation 1 in each dimension over these rows; 0 in a dimension that is constant.
+
+    Outlying rows (`alignment.relative_distances`) are first pulled in to the limit, `alignment.OUTLYING`: else one recording
+    with an extreme value could make up the deviation of every dimension, and squeeze all others together.
+    """
+    wide = embedded.astype(np.float64)
+    center = np.median(wide, axis=0)
+    pull = np.minimum(1.0, OUTLYING / np.maximum(relative_distances(wide), OUTLYING))
+    wide = center + (wide - center) * pull[:, None]
+    spread = wide.std(axis=0)
+    # An encoder's float32 outputs differ in their last digits with the batch they are computed in; that is no deviation.
+    varies = spread > 1e-5 * np.abs(wide).max(axis=0)
+    scaled: NDArray[np.float64] = np.where(varies, (wide - wide.mean(axis=0)) / np.where(varies, spread, 1.0), 0.0)
+    return scaled

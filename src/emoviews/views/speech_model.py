@@ -32,6 +32,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 from emoviews.errors import AudioError, CheckpointError, UsageError
 from emoviews.types import FEATURES, FRAMES, LAYERS, SAMPLING_RATE, ViewSpec
@@ -417,7 +418,29 @@ def _load_network(
             )
         weights[name] = tensor.float()
     network.load_state_dict(weights, assign=True)
-    return network.eval().requires_grad_(False).to(device)
+    network = network.eval().requires_grad_(False).to(device)
+    _prepare_for_inference(network)
+    return network
+
+
+def _prepare_for_inference(network: nn.Module) -> None:
+    """Do once what every forward pass would do anew. The results stay the same, bit for bit.
+
+    - Weight norm (of the positional convolution) is multiplied out: 4 ms of 280 for a recording of 2.2 s. On one thread, since
+      its sums on two differ in the last bits.
+    - Linear layers get weights that lie in memory as the matrix product reads them, (in, out): MKL copies them into that order
+      otherwise, which for the 100 to 200 frames of an utterance takes a tenth of the product's time.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        for module in network.modules():
+            if parametrize.is_parametrized(module):
+                parametrize.remove_parametrizations(module, "weight")
+            if isinstance(module, nn.Linear):
+                module.weight = nn.Parameter(module.weight.t().contiguous().t(), requires_grad=False)
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _current_name(name: str) -> str:

@@ -1,0 +1,148 @@
+"""The paper's whole protocol on a tiny synthetic corpus: rows, page, and what a kill leaves."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from sklearn.metrics import balanced_accuracy_score
+
+from emoviews import cli
+from emoviews.experiments import EXPERIMENTS
+
+VIEWS = "mel_spectrogram,mfcc"
+QUICK = ["--pretraining.epochs", 2, "--pretraining.batch-size", 16, "--finetuning.epochs", 2, "--repeats", 2]
+FEW = ["--fractions", "0.2,1", "--per-class", "2", "--folds", 3]
+
+
+def run(*arguments: object) -> int:
+    try:
+        cli.main([str(a) for a in arguments])
+    except SystemExit as stop:
+        return int(stop.code or 0)
+    return 0
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny corpus with its views."""
+    folder = tmp_path_factory.mktemp("protocol")
+    assert run("corpus", "synthetic", folder / "audio", "--out", folder / "t.csv", "--preset", "tiny") == 0
+    assert run("extract", folder / "t.csv", "--store", folder / "store", "--views", VIEWS, "--workers", 1) == 0
+    return folder
+
+
+def command(world: Path, out: Path, *more: object) -> list[object]:
+    return [
+        "reproduce",
+        world / "t.csv",
+        "--store",
+        world / "store",
+        "--views",
+        VIEWS,
+        "--out",
+        out,
+        *QUICK,
+        *FEW,
+        *more,
+    ]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(world: Path) -> Path:
+    """A run that nothing stopped."""
+    assert run(*command(world, world / "run", "--workers", 1)) == 0
+    return world / "run"
+
+
+def rows(folder: Path) -> dict[str, pd.DataFrame]:
+    """Everything in the database but times, in a fixed order."""
+    with sqlite3.connect(folder / "results.sqlite") as database:
+        found = {
+            name: pd.read_sql_query(f"SELECT * FROM {name}", database)
+            for name in ("jobs", "metrics", "curves", "predictions", "points", "plans")
+        }
+    found["jobs"] = found["jobs"].drop(columns="seconds")
+    return {name: f.sort_values(list(f.columns), ignore_index=True) for name, f in found.items()}
+
+
+def test_every_experiment_is_planned_run_and_shown(undisturbed: Path) -> None:
+    found = rows(undisturbed)
+    failed = found["jobs"][found["jobs"]["status"] != "done"]
+    # Alignment needs more utterances than a tiny corpus has, and says so; nothing else fails.
+    assert set(failed["error"].str.contains("PWCCA")) <= {True}
+    with_jobs = set(EXPERIMENTS.names()) - {"parameters", "pretraining-data"}
+    assert with_jobs <= set(found["plans"]["experiment"])
+    page = (undisturbed / "report.html").read_text()
+    for name in EXPERIMENTS.names():
+        assert EXPERIMENTS.load(name).title in page
+    for kind in ("csv", "md", "tex"):
+        assert list((undisturbed / "tables").glob(f"*.{kind}"))
+    for kind in ("svg", "png"):
+        assert list((undisturbed / "figures").glob(f"*.{kind}"))
+
+
+def test_rows_follow_from_the_saved_predictions(undisturbed: Path) -> None:
+    tidy = pd.read_csv(undisturbed / "results.csv")
+    test = tidy[(tidy["split"] == "test") & tidy["uar"].notna()].drop_duplicates("job_id").set_index("job_id")
+    predictions = rows(undisturbed)["predictions"].groupby("job_id")
+    assert set(test.index) == set(predictions.groups)
+    for job, given in predictions:
+        assert test.loc[job, "uar"] == pytest.approx(balanced_accuracy_score(given["y_true"], given["y_pred"]))
+        assert test.loc[job, "wa"] == pytest.approx((given["y_true"] == given["y_pred"]).mean())
+
+
+def test_a_finished_run_is_not_run_again(world: Path, undisturbed: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = (undisturbed / "results.sqlite").stat().st_size, rows(undisturbed)
+    with sqlite3.connect(undisturbed / "results.sqlite") as database:
+        seconds = database.execute("SELECT job_id, seconds FROM jobs WHERE status = 'done' ORDER BY 1").fetchall()
+    run(*command(world, undisturbed, "--workers", 1))
+    with sqlite3.connect(undisturbed / "results.sqlite") as database:
+        again = database.execute("SELECT job_id, seconds FROM jobs WHERE status = 'done' ORDER BY 1").fetchall()
+    assert again == seconds
+    for name, frame in rows(undisturbed).items():
+        pd.testing.assert_frame_equal(frame, before[1][name])
+
+
+def test_another_configuration_is_refused(world: Path, undisturbed: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(*command(world, undisturbed, "--seed", 1)) == 2
+    assert "They differ in seed" in capsys.readouterr().err.replace("\n", " ")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="sends a signal")
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT], ids=["kill", "ctrl-c"])
+def test_a_stopped_run_ends_with_the_same_rows(world: Path, undisturbed: Path, tmp_path: Path, how: int) -> None:
+    out = tmp_path / "run"
+    arguments = [str(a) for a in command(world, out, "--workers", 1)]
+    code = "import sys; from emoviews import cli; cli.main(sys.argv[1:])"
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
+    # Stopped once classifiers have been trained, of which many are left.
+    while process.poll() is None and count(out, "predictions") == 0:
+        time.sleep(0.02)
+    assert process.poll() is None, process.communicate()[1]
+    os.kill(process.pid, how)
+    _, said = process.communicate(timeout=60)
+    assert "Traceback" not in said
+    stopped, whole = rows(out), rows(undisturbed)
+    assert 0 < len(stopped["jobs"]) < len(whole["jobs"])
+    run(*arguments)
+    for name, frame in rows(out).items():
+        pd.testing.assert_frame_equal(frame, whole[name])
+
+
+def count(folder: Path, table: str) -> int:
+    """Rows so far; none before there is a database."""
+    try:
+        with sqlite3.connect(f"file:{folder / 'results.sqlite'}?mode=ro", uri=True) as database:
+            return int(database.execute(f"SELECT COUNT(*) FROM {table}").fetchone()[0])
+    except sqlite3.OperationalError:
+        return 0
