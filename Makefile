@@ -9,6 +9,7 @@ TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 DEMO ?= demo
 JOBS ?= 2
 PYTEST_ARGS ?=
+BENCH_ARGS ?=
 
 BIN = $(VENV)/bin
 PIP = $(BIN)/python -m pip
@@ -36,8 +37,8 @@ lint: $(DEV) ## ruff and mypy
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: $(DEV) ## speed and memory, each against a plain reference
-	@for script in benchmarks/bench_*.py; do echo "== $$script"; $(BIN)/python "$$script" || exit 1; done
+bench: $(DEV) ## speed and memory, each against a plain reference, into benchmarks/RESULTS.md
+	$(BIN)/python benchmarks/run.py $(BENCH_ARGS)
 
 clean: ## remove the environments and what the tools leave behind (not the demo)
 	rm -rf .venv .venv-cuda .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
@@ -53,6 +54,7 @@ help: ## this list
 	@echo "  TORCH_INDEX  where CPU builds of torch come from; empty: pip's own index"
 	@echo "  DEMO         the folder that make demo writes (now: $(DEMO))"
 	@echo "  JOBS         test processes (now: $(JOBS))"
+	@echo "  BENCH_ARGS   arguments for the benchmarks, e.g. '--recordings FOLDER --only store losses'"
 	@echo "  PYTEST_ARGS  further arguments for pytest, e.g. '-k store' or '-m slow'"
 
 $(RUN): pyproject.toml constraints-cpu.txt

@@ -10,13 +10,13 @@ matrix product, both measured at the start.
 from __future__ import annotations
 
 import argparse
-import statistics
-import time
 from collections.abc import Callable
 from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
+from _common import Limits, measure_limits, medians
+from _common import table as markdown
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
@@ -24,34 +24,14 @@ from emoviews.encoders.layer_mix import LayerMix
 from emoviews.encoders.temporal_cnn import TemporalCNN
 from emoviews.types import ViewBatch
 
-STEPS = 5
 LAYERS, FEATURES, BANDS = 13, 768, 64
-
-
-def milliseconds(steps: dict[str, Callable[[], object]]) -> dict[str, float]:
-    """Median time of each step; the steps take turns, so that whatever else the machine does falls on all of them."""
-
-    def seconds(step: Callable[[], object]) -> float:
-        start = time.perf_counter()
-        step()
-        return time.perf_counter() - start
-
-    rounds = [{name: seconds(step) for name, step in steps.items()} for _ in range(1 + STEPS)][1:]
-    return {name: 1000 * statistics.median(times[name] for times in rounds) for name in steps}
-
-
-def machine_rates() -> tuple[float, float]:
-    """Bytes a second of reading memory, operations a second of a matrix product, both float32."""
-    large, a, b = torch.ones(2**26), torch.randn(4096, 512), torch.randn(512, 512)
-    times = milliseconds({"read": large.sum, "multiply": lambda: a @ b})
-    return 4000 * large.numel() / times["read"], 2000 * 4096 * 512 * 512 / times["multiply"]
 
 
 def ragged(lengths: Tensor) -> Tensor:
     return F.pad(lengths.cumsum(0), (1, 0))
 
 
-def table(title: str, encoder: torch.nn.Module, ways: dict[str, Callable[[], Tensor]], floor_ms: float) -> None:
+def compare(title: str, encoder: torch.nn.Module, ways: dict[str, Callable[[], Tensor]], floor: float) -> None:
     parameters = list(encoder.parameters())
 
     def gradients(way: Callable[[], Tensor]) -> tuple[Tensor, ...]:
@@ -63,16 +43,18 @@ def table(title: str, encoder: torch.nn.Module, ways: dict[str, Callable[[], Ten
         torch.testing.assert_close(way(), ours(), rtol=1e-4, atol=1e-4, msg=name)
         for got, want in zip(gradients(way), expected, strict=True):
             torch.testing.assert_close(got, want, rtol=1e-2, atol=1e-3 * float(want.abs().max()), msg=name)
-    steps = milliseconds({name: lambda way=way: gradients(way) for name, way in ways.items()})  # type: ignore[misc]
+    steps = medians({name: lambda way=way: gradients(way) for name, way in ways.items()})  # type: ignore[misc]
     with torch.no_grad():
-        forward = milliseconds(dict(ways))
-    print(f"{title}\n\n| formulation | forward, ms | step, ms | emoviews' step is faster by |\n|---|--:|--:|--:|")
-    for name in ways:
-        print(f"| {name} | {forward[name]:.1f} | {steps[name]:.1f} | {steps[name] / steps['emoviews']:.2f} |")
-    print(f"| floor | | {floor_ms:.1f} | {floor_ms / steps['emoviews']:.2f} |\n", flush=True)
+        forward = medians(ways)
+    rows = [
+        [way, f"{1e3 * forward[way]:.1f}", f"{1e3 * t:.1f}", f"{t / steps['emoviews']:.2f}"] for way, t in steps.items()
+    ]
+    rows.append(["floor", "", f"{1e3 * floor:.1f}", f"{floor / steps['emoviews']:.2f}"])
+    head = ["formulation", "forward, ms", "step, ms", "emoviews' step is faster by"]
+    print(title, markdown(head, rows), sep="\n\n", end="\n\n", flush=True)
 
 
-def mix(batch: int, bytes_a_second: float, operations_a_second: float) -> None:
+def mix(batch: int, limits: Limits) -> None:
     """All layers of a speech model, 100 to 350 frames an utterance (2 to 7 s)."""
     offsets = ragged(torch.randint(100, 351, (batch,)))
     lengths, frames = offsets.diff(), int(offsets[-1])
@@ -115,11 +97,11 @@ def mix(batch: int, bytes_a_second: float, operations_a_second: float) -> None:
         "emoviews": lambda: encoder(ViewBatch(values, offsets)),
     }
     operations = 2 * frames * (2 * FEATURES * 128 + 3 * 128 * 128 + FEATURES * 128)
-    floor = 1000 * (2 * values.nbytes / bytes_a_second + operations / operations_a_second)
-    table(f"Layer mix, batch {batch}, {frames} frames, {LAYERS} × {FEATURES}", encoder, ways, floor)
+    floor = limits.seconds(2 * values.nbytes, operations)
+    compare(f"Layer mix, batch {batch}, {frames} frames, {LAYERS} × {FEATURES}", encoder, ways, floor)
 
 
-def cnn(batch: int, bytes_a_second: float, operations_a_second: float) -> None:
+def cnn(batch: int, limits: Limits) -> None:
     """Spectrograms of 80 to 1500 frames (0.8 to 15 s)."""
     offsets = ragged(torch.randint(80, 1501, (batch,)))
     lengths, frames = offsets.diff(), int(offsets[-1])
@@ -167,8 +149,8 @@ def cnn(batch: int, bytes_a_second: float, operations_a_second: float) -> None:
     channels = [BANDS, *(weight.shape[0] for weight, _ in layers)]
     products = [3 * a * b * frames / 2 ** (i + 1) for i, (a, b) in enumerate(pairwise(channels))]
     operations = 2 * (3 * sum(products) - products[0])  # the first layer's input needs no gradient
-    floor = 1000 * (values.nbytes / bytes_a_second + operations / operations_a_second)
-    table(f"Temporal CNN, batch {batch}, {frames} frames, {BANDS} bands", encoder, ways, floor)
+    floor = limits.seconds(values.nbytes, operations)
+    compare(f"Temporal CNN, batch {batch}, {frames} frames, {BANDS} bands", encoder, ways, floor)
 
 
 def _rows(starts: Tensor, counts: Tensor) -> Tensor:
@@ -183,15 +165,14 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--only", choices=["mix", "cnn"])
     arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
     torch.manual_seed(0)
-    rates = machine_rates()
-    print(f"threads: {arguments.threads}; {rates[0] / 1e9:.0f} GB/s read, {rates[1] / 1e9:.0f} GFLOP/s\n")
+    limits = measure_limits(arguments.threads)
+    print(f"threads: {arguments.threads}; {limits}\n")
     for batch in arguments.batch:
         if arguments.only != "cnn":
-            mix(batch, *rates)
+            mix(batch, limits)
         if arguments.only != "mix":
-            cnn(batch, *rates)
+            cnn(batch, limits)
 
 
 if __name__ == "__main__":

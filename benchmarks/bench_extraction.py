@@ -1,47 +1,58 @@
-"""What extraction costs: seconds per second of audio, for each view, with 1 and 2 processes; prints a Markdown table.
+"""What extraction costs: seconds per second of audio, for each view, with one process and with all cores; prints Markdown.
 
-    python benchmarks/bench_extraction.py [--table TABLE | --folder FOLDER] [--limit 100]
-        [--views mel_spectrogram,mfcc,egemaps] [--processes 1,2] [--wav2vec2]
+    python benchmarks/bench_extraction.py [--table TABLE | --folder FOLDER] [--limit N] [--rounds 5]
+        [--views wav2vec2,egemaps,mel_spectrogram,mfcc]
 
-Without a table or a folder the recordings of the synthetic corpus are used. Beside each view stands the plain loop: read the
-file, compute the view, append the array to a list, on one thread and without a store. `--wav2vec2` adds the full-size base
-model with random weights, which costs as much as the real one. Times are from the call of `extract` to its end, the start of
-the processes included: some seconds, however much there is to do. What that start takes by itself is measured on 16
-recordings of 0.1 s and printed beside; take enough recordings (`--limit`) for it not to matter.
+Without a table or a folder, the folder that EMOVIEWS_BENCHMARK_RECORDINGS names, else the recordings of the synthetic corpus.
+Beside each view stands the plain loop: one recording after the other is read and computed in one process, and its array kept
+in a list. For wav2vec 2.0 (the full-size base model with random weights, which costs as much as the real one) that is
+transformers' `AutoModel` on all threads, at true length; for the other views it is the view itself, whose libraries use one
+thread. The start of worker processes, some seconds however much there is to do, is measured on 16 recordings of 0.1 s and taken
+off; reading and loading a model is not in the plain loop's time either.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import tempfile
-import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import soundfile
-import threadpoolctl
 import torch
+from _common import ROUNDS, load, measure_limits, medians, random_wav2vec2, recorded, table, wav2vec2_operations
+from bench_speech_model import plain_loop
 
-from emoviews.audio import AUDIO_SUFFIXES, load
+from emoviews import audio
 from emoviews.corpora import CORPORA
 from emoviews.extraction import extract
+from emoviews.processes import available_cores
 from emoviews.table import make_table, read_table
 from emoviews.types import SAMPLING_RATE
 from emoviews.views import ViewRequest, split_view_list
 
+LIMITS = {"wav2vec2": 120, "egemaps": 240, "compare_2016": 240}
+"""Recordings at most: some seconds' work."""
+
+CHEAP_LIMIT = 2400
+"""For the other views."""
+
 
 def recordings(options: argparse.Namespace, scratch: Path) -> pd.DataFrame:
     if options.table is not None:
-        table = read_table(options.table)
-    elif options.folder is not None:
-        files = sorted(path for path in options.folder.rglob("*") if path.suffix.lower() in AUDIO_SUFFIXES)
-        table = make_table({"path": str(path)} for path in files)
-    else:
-        table = CORPORA.load("synthetic").parse(scratch / "synthetic", None).table
-    # Spread over the table, since corpora are sorted by speaker and emotion.
-    chosen = np.unique(np.linspace(0, len(table) - 1, min(options.limit, len(table))).round().astype(int))
-    return table.iloc[chosen].reset_index(drop=True)
+        return read_table(options.table)
+    if files := recorded(CHEAP_LIMIT, options.folder):
+        return make_table({"path": str(path)} for path in files)
+    return CORPORA.load("synthetic").parse(scratch / "synthetic", None).table
+
+
+def spread(found: pd.DataFrame, limit: int) -> pd.DataFrame:
+    """Some rows, spread over the table, since corpora are sorted by speaker and emotion."""
+    chosen = np.unique(np.linspace(0, len(found) - 1, min(limit, len(found))).round().astype(int))
+    return found.iloc[chosen].reset_index(drop=True)
 
 
 def short_recordings(folder: Path) -> pd.DataFrame:
@@ -52,26 +63,17 @@ def short_recordings(folder: Path) -> pd.DataFrame:
     return make_table({"path": str(path)} for path in sorted(folder.iterdir()))
 
 
-def random_wav2vec2(folder: Path) -> ViewRequest:
-    """wav2vec2-base as transformers configures it by default: 12 layers of 768, 94 million parameters."""
-    import transformers
+def plain(found: pd.DataFrame, request: ViewRequest) -> Callable[[], object]:
+    """The loop that most code has."""
+    speech = request.name == "wav2vec2"
+    compute = plain_loop(Path(request.parameters["model"]), padded=False) if speech else request.make()
+    columns = found[["path", "start_seconds", "end_seconds", "channel"]]
 
-    torch.manual_seed(0)
-    transformers.Wav2Vec2Model(transformers.Wav2Vec2Config()).save_pretrained(folder)
-    transformers.Wav2Vec2FeatureExtractor(do_normalize=True).save_pretrained(folder)
-    return ViewRequest("wav2vec2", {"model": str(folder)}, "wav2vec2, random weights")
+    def loop() -> object:
+        torch.set_num_threads(available_cores())
+        return [compute(audio.load(*row)) for row in columns.itertuples(index=False, name=None)]
 
-
-def plain_loop(table: pd.DataFrame, request: ViewRequest) -> float:
-    """Seconds of the loop that most code has."""
-    view = request.make()
-    view.prepare()
-    columns = table[["path", "start_seconds", "end_seconds", "channel"]]
-    arrays = []
-    started = time.perf_counter()
-    for row in columns.itertuples(index=False, name=None):
-        arrays.append(view(load(*row)))
-    return time.perf_counter() - started
+    return loop
 
 
 def main() -> None:
@@ -79,39 +81,51 @@ def main() -> None:
     source = parser.add_mutually_exclusive_group()
     source.add_argument("--table", type=Path)
     source.add_argument("--folder", type=Path)
-    parser.add_argument("--limit", type=int, default=100, help="recordings, spread over the table")
-    parser.add_argument("--views", default="mel_spectrogram,mfcc,egemaps")
-    parser.add_argument("--processes", default="1,2")
-    parser.add_argument("--wav2vec2", action="store_true", help="the full-size base model with random weights as well")
+    parser.add_argument(
+        "--limit", type=int, help="recordings at most, spread over all; fewer for costly views by default"
+    )
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
+    parser.add_argument("--views", default="wav2vec2,egemaps,mel_spectrogram,mfcc")
     options = parser.parse_args()
-    torch.set_num_threads(1)
+    cores = available_cores()
+    limits = measure_limits(cores)
 
-    with tempfile.TemporaryDirectory() as name, threadpoolctl.threadpool_limits(1):
+    with tempfile.TemporaryDirectory() as name:
         scratch = Path(name)
         requests = [ViewRequest.parse(text) for text in split_view_list(options.views)]
-        if options.wav2vec2:
-            requests.append(random_wav2vec2(scratch / "model"))
-        table, short = recordings(options, scratch), short_recordings(scratch / "short")
-        rows, audio_seconds, n = [], 0.0, 0
+        if any(request.name == "wav2vec2" for request in requests):
+            random_wav2vec2(scratch / "model")
+            random = ViewRequest("wav2vec2", {"model": str(scratch / "model")}, "wav2vec2, random weights")
+            requests = [random if request.name == "wav2vec2" else request for request in requests]
+        everything, short = recordings(options, scratch), short_recordings(scratch / "short")
+        stores = (scratch / f"store{number}" for number in itertools.count())
+        rows = []
         for request in requests:
-            plain = plain_loop(table, request)
-            timed = []
-            for workers in map(int, options.processes.split(",")):
-                store = scratch / f"{request.label}-{workers}"
-                started = extract(short, store, [request], workers=workers).wall_seconds
-                report = extract(table, store, [request], workers=workers)
-                audio_seconds, n = report.audio_seconds, report.n_computed
-                timed.append((workers, report.wall_seconds, started))
-            rows.append(f"| {request.label} | plain loop | {plain:.2f} | | {plain / audio_seconds:.5f} | 1.00 |")
-            for workers, taken, started in timed:
-                rows.append(
-                    f"| | {workers} process{'es' if workers > 1 else ''} | {taken:.2f} | {started:.2f} | "
-                    f"{taken / audio_seconds:.5f} | {plain / taken:.2f} |"
-                )
-    print(f"{n} recordings, {audio_seconds:.1f} s of audio; every process on one thread\n")
-    print("| view | by | seconds | start alone, s | seconds per second of audio | times as fast as the plain loop |")
-    print("|---|---|--:|--:|--:|--:|")
-    print("\n".join(rows))
+            found = spread(everything, options.limit or LIMITS.get(request.name, CHEAP_LIMIT))
+            columns = found[["path", "start_seconds", "end_seconds", "channel"]]
+            n_samples = [len(audio.load(*row)) for row in columns.itertuples(index=False, name=None)]
+            audio_seconds = sum(n_samples) / SAMPLING_RATE
+            operations = sum(map(wav2vec2_operations, n_samples))
+
+            def extracted(what: pd.DataFrame, workers: int, request: ViewRequest = request) -> Callable[[], object]:
+                return lambda: extract(what, next(stores), [request], workers=workers)
+
+            ways = {"plain loop": plain(found, request)}
+            for workers in sorted({1, cores}):
+                ways[f"{workers} process{'es' if workers > 1 else ''}"] = extracted(found, workers)
+            before = load()
+            times = medians(ways, options.rounds)
+            starts = medians({workers: extracted(short, workers) for workers in sorted({1, cores})}, options.rounds)
+            started = dict(zip(ways, [0.0, *starts.values()], strict=True))
+            for way, wall in times.items():
+                taken = wall - started[way]
+                share = f"{operations / limits.operations_a_second / taken:.0%}" if request.name == "wav2vec2" else ""
+                ratio = f"{times['plain loop'] / taken:.2f}"
+                cells = [f"{audio_seconds:.0f}", f"{wall:.2f}", f"{started[way]:.2f}", f"{taken / audio_seconds:.5f}"]
+                rows.append([request.label, way, *cells, ratio, share, before])
+    print(f"{cores} cores, {limits}; every process on one thread, medians of {options.rounds}\n")
+    head = ["view", "by", "audio, s", "seconds", "start alone, s", "seconds per second of audio", "plain loop / this"]
+    print(table([*head, "share of the matrix rate", "load before"], rows))
 
 
 if __name__ == "__main__":

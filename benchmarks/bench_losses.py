@@ -9,18 +9,16 @@ before they are timed. The floor is the matrix products alone: one for the Gram 
 from __future__ import annotations
 
 import argparse
-import statistics
-import time
 from collections.abc import Callable
 from itertools import combinations
 
 import torch
 import torch.nn.functional as F
+from _common import medians, repeated, table
 from torch import Tensor
 
 from emoviews.losses import make_loss
 
-ROUNDS = 5
 TEMPERATURE = 0.5
 
 
@@ -78,20 +76,6 @@ def one_gram_by_autograd(vectors: list[Tensor]) -> Tensor:
     return (torch.logaddexp(blocks, within)[other] - positives[other]).mean()
 
 
-def milliseconds(steps: dict[str, Callable[[], object]]) -> dict[str, float]:
-    """Median time of each step; the steps take turns, so that whatever else the machine does falls on all of them."""
-
-    def seconds(step: Callable[[], object], count: int) -> float:
-        start = time.perf_counter()
-        for _ in range(count):
-            step()
-        return (time.perf_counter() - start) / count
-
-    counts = {name: max(1, round(0.1 / max(seconds(step, 1), seconds(step, 1)))) for name, step in steps.items()}
-    rounds = [{name: seconds(step, counts[name]) for name, step in steps.items()} for _ in range(ROUNDS)]
-    return {name: 1000 * statistics.median(times[name] for times in rounds) for name in steps}
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--views", type=int, default=3)
@@ -133,13 +117,15 @@ def main() -> None:
     u = torch.randn(arguments.views * arguments.batch, arguments.dim)
     gram = torch.empty(len(u), len(u))
     steps["floor: matrix products alone"] = lambda: (torch.mm(u, u.T, out=gram), torch.mm(gram, u), torch.mm(gram.T, u))
-    times = milliseconds(steps)
+    often = {name: repeated(step) for name, step in steps.items()}  # each long enough for the clock
+    taken = medians({name: many for name, (many, _) in often.items()})
+    times = {name: 1e3 * taken[name] / count for name, (_, count) in often.items()}
+    rows = [[name, f"{time_ms:.2f}", f"{time_ms / times['emoviews']:.2f}"] for name, time_ms in times.items()]
     print(
         f"NT-Xent, {arguments.views} views × {arguments.batch} × {arguments.dim}, forward + backward, "
-        f"threads: {arguments.threads}\n\n| formulation | ms | emoviews is faster by |\n|---|--:|--:|"
+        f"threads: {arguments.threads}\n"
     )
-    for name, time_ms in times.items():
-        print(f"| {name} | {time_ms:.2f} | {time_ms / times['emoviews']:.2f} |")
+    print(table(["formulation", "ms", "emoviews is faster by"], rows))
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ Three stores are filled with noise, of the shapes that a spectrogram, eGeMAPS an
 long, since it is 150 times as large. Every utterance is copied out in one random order: through `ViewStore` when it was just
 opened (each checksum is compared), through it again, and from one flat file that holds the same bytes, mapped, and read with
 `np.fromfile`. Medians of 5 passes, files in the page cache. The goal is at most 1.5 times the mapped file after the first
-touch. The second table: batches of 128 as a training draws them, against the plain loop.
+touch. The second table: batches as a training draws them, scaled, against the plain loop.
 """
 
 from __future__ import annotations
@@ -16,19 +16,18 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before numpy and torch read it
 
 import argparse
-import statistics
 import tempfile
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import torch
+from _common import ROUNDS, medians, table
 
 from emoviews.batching import Scaler, ViewData
 from emoviews.store import ViewStore
 from emoviews.types import ViewSpec
 
-PASSES = 5
 SHARD_BYTES = 64_000_000
 SPECS = (
     ViewSpec("spectrogram", 1, {}, ("frames", "features"), (0, 64), "float16", 100.0),
@@ -65,18 +64,6 @@ def fill(
     return list(places), flat, places
 
 
-def medians(computations: Sequence[Callable[[], object]]) -> list[float]:
-    """Seconds of each; they take turns, so that what else the machine does falls on all alike."""
-    times: list[list[float]] = [[] for _ in computations]
-    for number in range(1 + PASSES):
-        for compute, taken in zip(computations, times, strict=True):
-            start = time.perf_counter()
-            compute()
-            if number > 0:  # the first pass warms up
-                taken.append(time.perf_counter() - start)
-    return [statistics.median(taken) for taken in times]
-
-
 def read(folder: Path, spec: ViewSpec, keys: list[str], flat: Path, places: dict[str, tuple[int, int]]) -> list[float]:
     order = list(np.random.default_rng(1).permutation(keys))
     target = np.empty(max(size for _, size in places.values()), dtype=np.uint8)
@@ -104,7 +91,14 @@ def read(folder: Path, spec: ViewSpec, keys: list[str], flat: Path, places: dict
     def open_store() -> None:
         opened[:] = [ViewStore(folder, spec)]
 
-    return medians([open_store, lambda: through(opened[0]), lambda: through(touched), raw_map, raw_file])
+    ways = {
+        "open": open_store,
+        "first": lambda: through(opened[0]),
+        "later": lambda: through(touched),
+        "raw map": raw_map,
+        "raw file": raw_file,
+    }
+    return list(medians(ways).values())
 
 
 def draw(folder: Path, spec: ViewSpec, keys: list[str], batch_size: int) -> list[float]:
@@ -127,14 +121,13 @@ def draw(folder: Path, spec: ViewSpec, keys: list[str], batch_size: int) -> list
         for batch in batches:
             data.batch(batch, scaler)
 
-    return medians(
-        [
-            lambda: batched(resident),
-            lambda: batched(mapped),
-            plain,
-            lambda: mapped.fit_scaler(range(len(keys))),
-        ]
-    )
+    ways = {
+        "resident": lambda: batched(resident),
+        "mapped": lambda: batched(mapped),
+        "plain": plain,
+        "scaler": lambda: mapped.fit_scaler(range(len(keys))),
+    }
+    return list(medians(ways).values())
 
 
 def main() -> None:
@@ -144,14 +137,8 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help="where the stores are made and removed again; a temporary folder")
     options = parser.parse_args()
 
-    reading = [
-        "| view | MB | open, ms | first, GB/s | later, GB/s | raw map, GB/s | raw file, GB/s | first / map | later / map |",
-        "|---|--:|--:|--:|--:|--:|--:|--:|--:|",
-    ]
-    drawing = [
-        "| view | in memory, ms | from the map, ms | plain loop, ms | map / plain | scaler, GB/s |",
-        "|---|--:|--:|--:|--:|--:|",
-    ]
+    torch.set_num_threads(1)
+    reading, drawing = [], []
     with tempfile.TemporaryDirectory(dir=options.folder) as name:
         folder = Path(name)
         for spec in SPECS:
@@ -160,23 +147,22 @@ def main() -> None:
             n_bytes = sum(size for _, size in places.values())
             opening, touch, later, raw_map, raw_file = read(folder, spec, keys, flat, places)
             rates = (f"{n_bytes / t / 1e9:.2f}" for t in (touch, later, raw_map, raw_file))
-            reading.append(
-                f"| {spec.name} | {n_bytes / 1e6:.0f} | {1e3 * opening:.1f} | {' | '.join(rates)} | {touch / raw_map:.2f} | "
-                f"{later / raw_map:.2f} |"
-            )
+            ratios = (f"{t / raw_map:.2f}" for t in (touch, later))
+            reading.append([spec.name, f"{n_bytes / 1e6:.0f}", f"{1e3 * opening:.1f}", *rates, *ratios])
             batch_size = min(128, n) if len(spec.axes) < 3 else 16  # as fits in memory
             resident, mapped, plain, scaler = draw(folder, spec, keys, batch_size)
             n_batches = -(-n // batch_size)
             each = (f"{1e3 * t / n_batches:.2f}" for t in (resident, mapped, plain))
-            drawing.append(
-                f"| {spec.name}, batches of {batch_size} | {' | '.join(each)} | {mapped / plain:.2f} | "
-                f"{n_bytes / scaler / 1e9:.2f} |"
-            )
-    print(
-        f"{options.utterances} utterances of {options.seconds} s in the mean, one thread, medians of {PASSES} passes\n"
+            ratio, rate = f"{plain / mapped:.2f}", f"{n_bytes / scaler / 1e9:.2f}"
+            drawing.append([f"{spec.name}, batches of {batch_size}", *each, ratio, rate])
+    title = (
+        f"{options.utterances} utterances of {options.seconds} s in the mean, one thread, medians of {ROUNDS} passes"
     )
-    print("\n".join(reading), end="\n\n")
-    print("\n".join(drawing))
+    first = ["view", "MB", "open, ms", "first, GB/s", "later, GB/s", "raw map, GB/s", "raw file, GB/s"]
+    print(title, table([*first, "first / map", "later / map"], reading), sep="\n\n", end="\n\n")
+    print(
+        table(["view", "in memory, ms", "from the map, ms", "plain loop, ms", "plain / map", "scaler, GB/s"], drawing)
+    )
 
 
 if __name__ == "__main__":

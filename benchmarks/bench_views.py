@@ -2,7 +2,8 @@
 
     python benchmarks/bench_views.py [FOLDER]
 
-FOLDER: any audio files, of which up to 20 are taken, cropped to 15 s; without it, noise of 3 and 15 s is used. The numbers
+FOLDER: any audio files, of which up to 20 are taken, cropped to 15 s (EMOVIEWS_BENCHMARK_RECORDINGS names one as well);
+without it, noise of 3 and 15 s is used. The numbers
 are medians of 5 passes over all clips.
 """
 
@@ -13,21 +14,17 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before numpy and torch read it
 
 import argparse
-import statistics
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import librosa
 import numpy as np
 import torch
+from _common import ROUNDS, medians, recorded, table
 
 from emoviews.errors import MissingExtraError
 from emoviews.types import SAMPLING_RATE
 from emoviews.views import make_view
-
-PASSES = 5
-SUFFIXES = {".wav", ".flac", ".ogg", ".mp3"}
 
 WINDOW = torch.hann_window(400)
 FILTERS = torch.from_numpy(librosa.filters.mel(sr=SAMPLING_RATE, n_fft=400, n_mels=64, fmin=60, fmax=7800))
@@ -60,26 +57,11 @@ def opensmile_frame(feature_set: str) -> Callable[[np.ndarray], np.ndarray]:
 
 
 def clips(folder: Path | None) -> list[np.ndarray]:
-    if folder is None:
-        rng = np.random.default_rng(0)
-        return [(0.1 * rng.standard_normal(s * SAMPLING_RATE)).astype(np.float32) for s in (3, 3, 3, 15)]
-    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)[:20]
-    if not files:
-        raise SystemExit(f"No audio file ({', '.join(sorted(SUFFIXES))}) below {folder}.")
-    return [librosa.load(path, sr=SAMPLING_RATE, duration=15)[0] for path in files]
-
-
-def seconds_a_pass(computations: list[Callable[[np.ndarray], np.ndarray]], signals: list[np.ndarray]) -> list[float]:
-    """The median of each; they take turns, so that what else the machine does falls on all alike."""
-    times: list[list[float]] = [[] for _ in computations]
-    for number in range(1 + PASSES):
-        for compute, taken in zip(computations, times, strict=True):
-            start = time.perf_counter()
-            for samples in signals:
-                compute(samples)
-            if number > 0:  # the first pass warms up
-                taken.append(time.perf_counter() - start)
-    return [statistics.median(taken) for taken in times]
+    files = recorded(20, folder)
+    if files:
+        return [librosa.load(path, sr=SAMPLING_RATE, duration=15)[0] for path in files]
+    rng = np.random.default_rng(0)
+    return [(0.1 * rng.standard_normal(s * SAMPLING_RATE)).astype(np.float32) for s in (3, 3, 3, 15)]
 
 
 def main() -> None:
@@ -104,12 +86,16 @@ def main() -> None:
         else:
             rows.append(("", "opensmile, process_signal", opensmile_frame(feature_set)))
 
-    print(f"{len(signals)} clips, {audio_seconds:.1f} s of audio, one thread, medians of {PASSES} passes\n")
-    print("| view | computed by | ms a clip | seconds per second of audio | times real time |")
-    print("|---|---|--:|--:|--:|")
-    for (view, by, _), taken in zip(rows, seconds_a_pass([row[2] for row in rows], signals), strict=True):
-        ms_a_clip, share = 1000 * taken / len(signals), taken / audio_seconds
-        print(f"| {view} | {by} | {ms_a_clip:.2f} | {share:.6f} | {1 / share:,.0f} |")
+    def over_all(compute: Callable[[np.ndarray], np.ndarray]) -> Callable[[], object]:
+        return lambda: [compute(samples) for samples in signals]
+
+    times = medians({number: over_all(compute) for number, (*_, compute) in enumerate(rows)})
+    cells = []
+    for (view, by, _), taken in zip(rows, times.values(), strict=True):
+        share = taken / audio_seconds
+        cells.append([view, by, f"{1000 * taken / len(signals):.2f}", f"{share:.6f}", f"{1 / share:,.0f}"])
+    print(f"{len(signals)} clips, {audio_seconds:.1f} s of audio, one thread, medians of {ROUNDS} passes\n")
+    print(table(["view", "computed by", "ms a clip", "seconds per second of audio", "times real time"], cells))
 
 
 if __name__ == "__main__":

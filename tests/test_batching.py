@@ -14,7 +14,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emoviews.batching import Scaler, ViewData, prefetched, shuffled_batches
+from emoviews.batching import Scaler, StoredValues, ViewData, _size_in_bytes, prefetched, shuffled_batches
 from emoviews.errors import UsageError
 from emoviews.store import ViewStore, to_storage
 from emoviews.types import ViewBatch, ViewSpec
@@ -125,6 +125,59 @@ def test_scaling_in_pieces_is_three_passes_over_everything(
     expected /= np.expand_dims(scaler.deviation, -2)
     assert np.array_equal(data.batch(order, scaler).values.numpy(), expected)
     assert np.array_equal(data.batch(order).values.numpy(), np.concatenate([arrays[i] for i in order], axis=-2))
+
+
+# Batches that stay in the store
+
+
+@pytest.fixture
+def stored(tmp_path: Path) -> ViewData:
+    """Utterances of many blocks and of one, not in memory."""
+    spec = ViewSpec("large", 1, {}, ("layers", "frames", "features"), (3, 0, 700), "float16", 50.0)
+    rng = np.random.default_rng(0)
+    arrays = [(5 + rng.standard_normal((3, n, 700))).astype(np.float32) for n in (300, 1, 124, 125)]
+    return make_data(tmp_path, spec, arrays, resident_bytes=0)
+
+
+def read_in_blocks(values: StoredValues) -> torch.Tensor:
+    found = torch.full(values.shape, torch.nan)
+    for where, matrix in values.blocks(torch.float32):
+        assert torch.isnan(found[:, where]).all(), "read twice"
+        found[:, where] = matrix.view(3, -1, 700)
+    return found
+
+
+@pytest.mark.parametrize("scaled", [True, False])
+def test_a_stored_batch_is_read_as_the_same_numbers(stored: ViewData, scaled: bool) -> None:
+    order = [2, 0, 1, 0, 3]
+    scaler = stored.fit_scaler([0, 3]) if scaled else None
+    plain, batch = stored.batch(order, scaler), stored.stored_batch(order, scaler)
+    assert isinstance(batch.values, StoredValues)
+    assert batch.values.dtype == torch.float16
+    assert batch.values.shape == plain.values.shape
+    assert torch.equal(batch.offsets, plain.offsets)
+    for _ in range(2):  # a backward pass reads once more
+        assert torch.equal(read_in_blocks(batch.values), plain.values)
+    assert batch.to("cpu").values is batch.values
+    elsewhere = batch.to("meta").values
+    assert (elsewhere.device.type, elsewhere.dtype, elsewhere.shape) == ("meta", torch.float32, plain.values.shape)
+
+
+def test_a_stored_batch_takes_no_memory(stored: ViewData) -> None:
+    """Its utterances are the map's bytes, and what waits of them does not count as memory."""
+    batch = stored.stored_batch([0, 2])
+    pieces = [stored._store[stored.keys[i]].ctypes.data for i in (0, 2)]
+    assert [piece.data_ptr() for piece in batch.values._utterances] == pieces
+    assert _size_in_bytes({"a": batch, "b": stored.batch([1])}) == 4 * 3 * 700
+
+
+def test_what_is_in_memory_or_has_no_layers_is_no_stored_batch(case) -> None:
+    _, _, data = case
+    batch = data.stored_batch([3, 1])
+    if data._resident is not None or data.spec.name != "layered":
+        assert torch.equal(batch.values, data.batch([3, 1]).values)
+    else:
+        assert isinstance(batch.values, StoredValues)
 
 
 def test_batches_do_not_share_memory_with_the_data(case) -> None:

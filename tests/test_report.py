@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy.stats
+from matplotlib.figure import Figure
 from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, log_loss, recall_score
 
 from emoviews import metrics
@@ -29,6 +30,7 @@ from emoviews.experiments.sparse import METHODS
 from emoviews.jobs import RANDOM, FineTuningJob, Job, JobResult, Predictions, PretrainingJob, ProbeJob
 from emoviews.report import figures, latex, page, tables, write_report
 from emoviews.report.sections import sparse as sparse_section
+from emoviews.report.sections._answers import MOST_SPEAKERS
 from emoviews.results import Results
 from emoviews.statistics import counted_uar_interval
 from emoviews.types import ViewSpec
@@ -271,7 +273,9 @@ def shown(run: Path) -> Page:
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Figures are not rendered, which takes most of the time, and bootstraps are small, for tests of words."""
+    """Figures are neither drawn nor rendered, which takes most of the time, and bootstraps are small, for tests of words."""
+    for name in ("uar_by_labels", "uar_by_rule", "speaker_dots", "confusion", "reliability", "finetuning_curves"):
+        monkeypatch.setattr(figures, name, lambda *args, **kwargs: Figure())
     monkeypatch.setattr(figures, "png", lambda figure: b"")
     monkeypatch.setattr(figures, "svg", lambda figure: b'<svg viewBox="0 0 1 1"></svg>')
     with_small_bootstraps(monkeypatch)
@@ -304,7 +308,7 @@ def saved(folder: Path, experiment: str = "sparse") -> pd.DataFrame:
 def budget_of(fraction: float | None, per_class: float | None) -> str:
     """As it is shown."""
     if per_class and per_class == per_class:
-        return f"{per_class:.0f} a class"
+        return f"{per_class:.0f}\u00a0a\u00a0class"
     return f"{100 * (fraction or 1.0):g}\u00a0%"
 
 
@@ -339,7 +343,7 @@ def shown_number(text: str) -> float:
 
 
 KEYS = ["view", "validation", "method", "budget"]
-BUDGETS = ["10\u00a0%", "100\u00a0%", "4 a class"]
+BUDGETS = ["10\u00a0%", "100\u00a0%", "4\u00a0a\u00a0class"]
 N_GROUPS = 2 * 3 * (len(METHODS) + len(METHODS) - 2)  # views, budgets, methods under each rule
 
 
@@ -374,7 +378,7 @@ def test_scores_are_those_of_the_saved_predictions(run: Path, shown: Page) -> No
         differs += abs(row["pooled_uar"] - row["mean_uar"]) > 1e-3
         kind = "uar-per-class" if row["budget"].endswith("class") else "uar"
         methods = {cells[0]: cells for cells in shown.tables[f"{kind}-{row['view']}-{row['validation']}"]}
-        column = [cell.split(" ")[0] for cell in methods["Method"]].index(row["budget"].split(" ")[0])
+        column = [cell.split(" ")[0] for cell in methods["Method"]].index(row["budget"])
         expected_cell = f"{100 * pooled(rows):.1f} ({100 * row['low']:.1f} to {100 * row['high']:.1f})"
         assert methods[row["method"]][column] == expected_cell
     assert differs > 5  # the data do tell the two ways of averaging apart
@@ -594,6 +598,9 @@ def test_the_points_of_a_reliability_diagram(run: Path) -> None:
         assert row["n"] == inside.sum()
         assert row["accuracy"] == pytest.approx(right[inside].mean())
         assert row["confidence"] == pytest.approx(sure[inside].mean())
+    written = read(run, "reliability")
+    written = written[(written[KEYS] == ["egemaps", "budget", TUNED, BUDGETS[1]]).all(axis=1)]
+    assert written["n"].tolist() == bins["n"].tolist()
 
 
 def test_the_interval_of_a_difference_is_a_bootstrap_of_speakers(run: Path) -> None:
@@ -634,12 +641,12 @@ def test_only_pairs_that_both_methods_have_are_compared(tmp_path: Path) -> None:
 
 def test_speakers(run: Path, shown: Page) -> None:
     answers = saved(run)
-    every = pd.read_csv(run / "tables" / "speakers-all.csv")
+    every = read(run, "speakers-all")
     expected = uar_by(answers, [*KEYS, "speaker", "repeat"]).groupby([*KEYS, "speaker"]).mean()
     said = answers.groupby([*KEYS, "speaker"])["id"].nunique()
     assert len(every) == len(expected)
     for row in every.to_dict("records"):
-        key = (*(row[k] for k in ("view", "validation", "name", "budget")), row["speaker"])
+        key = (*(row[k] for k in KEYS), row["speaker"])
         assert row["uar"] == pytest.approx(expected[key], abs=1e-12)
         assert row["n"] == said[key]
     cells = shown.tables["speakers"]
@@ -730,7 +737,14 @@ def test_figures_are_files_and_have_text_alternatives(run: Path, shown: Page) ->
 
 
 def small(**changes: Any) -> Made:
-    few = Made(experiments=(SPARSE,), fractions=(0.1,), per_class=(), repeats=1, validations=("full",))
+    few = Made(
+        experiments=(SPARSE,),
+        fractions=(0.1,),
+        per_class=(),
+        repeats=1,
+        validations=("full",),
+        run=("pretraining", "finetuning"),
+    )
     return replace(few, **changes)
 
 
@@ -826,9 +840,9 @@ def test_of_many_speakers_the_ends_are_shown(tmp_path: Path, quick: None) -> Non
     folds = tuple(tuple(f"s{i}" for i in range(start, 60, 3)) for start in range(3))
     folder = build(tmp_path, small(folds=folds))
     shown = Page(write_report(folder))
-    assert len(shown.tables["speakers"]) - 1 == sparse_section.MOST_SPEAKERS
+    assert len(shown.tables["speakers"]) - 1 == MOST_SPEAKERS
     assert "Of 60 speakers the 20 highest and the 20 lowest are shown" in shown.text
-    assert pd.read_csv(folder / "tables" / "speakers.csv")["speaker"].nunique() == sparse_section.MOST_SPEAKERS
+    assert pd.read_csv(folder / "tables" / "speakers.csv")["speaker"].nunique() == MOST_SPEAKERS
     assert pd.read_csv(folder / "tables" / "speakers-all.csv")["speaker"].nunique() == 60
 
 
@@ -851,7 +865,7 @@ def test_a_budget_that_only_some_folds_can_fill_is_said(tmp_path: Path, quick: N
     assert "9 labels a class was asked for and left out: in no fold has every class so many training" in shown.text
     assert "recordings (at most 5)" in shown.text
     scores = read(folder, "uar-by-labels").groupby("budget")["folds"].first()
-    assert scores.to_dict() == {"10\u00a0%": 3, "2 a class": 3, "4 a class": 2}
+    assert scores.to_dict() == {"10\u00a0%": 3, "2\u00a0a\u00a0class": 3, "4\u00a0a\u00a0class": 2}
 
 
 def test_budgets_that_all_folds_fill_are_not_remarked_on(run: Path, shown: Page) -> None:
@@ -863,7 +877,7 @@ def test_budgets_that_all_folds_fill_are_not_remarked_on(run: Path, shown: Page)
 
 def test_trainings_without_a_label_to_validate_on_are_said(tmp_path: Path, quick: None) -> None:
     shown = Page(write_report(build(tmp_path, small(validations=("full", "budget"), per_class=(1, 5), too_few=3))))
-    n = 3 * 2 * 6  # folds, views, methods of the rule “budget”
+    n = 3 * 2 * 4  # folds, views, fine-tunings
     assert f"{n} trainings (1 a class) had one label a class and so none left to validate on" in shown.text
 
 

@@ -43,7 +43,8 @@ def keep_freed_memory() -> None:
     if platform.libc_ver()[0] != "glibc":
         return
     set_option = ctypes.CDLL(None).mallopt
-    for option, value in ((-4, 0), (-1, 2**31 - 1), (-2, 2**26)):  # M_MMAP_MAX, M_TRIM_THRESHOLD, M_TOP_PAD; from malloc.h
+    # M_MMAP_MAX, M_TRIM_THRESHOLD and M_TOP_PAD, as malloc.h numbers them
+    for option, value in ((-4, 0), (-1, 2**31 - 1), (-2, 2**26)):
         set_option(option, value)
 
 

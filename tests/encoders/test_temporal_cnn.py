@@ -3,10 +3,10 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from torch.func import functional_call, grad, stack_module_state, vmap
+from torch.func import functional_call
 from torch.utils.flop_counter import FlopCounterMode
 
-from emoviews.encoders.temporal_cnn import TemporalCNN, convolve
+from emoviews.encoders.temporal_cnn import TemporalCNN, convolve, lay_out
 from emoviews.errors import UsageError
 from emoviews.types import ViewBatch
 
@@ -20,32 +20,98 @@ def ragged(utterances):
     return torch.cat(utterances), torch.cat([torch.zeros(1, dtype=torch.int64), lengths.cumsum(0)])
 
 
+def slotted(utterances, layers):
+    """Utterances in slots, and the slots of their layers."""
+    values, offsets = ragged(utterances)
+    slots = lay_out(offsets.diff(), layers)
+    return slots[0].place(values, offsets), slots
+
+
+def taken_out(out, slots):
+    """The frames of each utterance."""
+    return [out[a : a + n] for a, n in zip(slots.starts.tolist(), slots.lengths.tolist(), strict=False)]
+
+
 @pytest.mark.parametrize("kernel", [1, 2, 3, 4, 7])
 @pytest.mark.parametrize("stride", [1, 2, 3, 4])
 def test_convolve_equals_conv1d_on_each_utterance_alone(kernel, stride):
     weight = random(5, 3, kernel).requires_grad_()
     bias = random(5, seed=1).requires_grad_()
     utterances = [random(n, 3, seed=n).requires_grad_() for n in (1, 2, 3, 4, 5, 9, 16, 1)]
-    values, offsets = ragged(utterances)
-    out, new_offsets = convolve(values, offsets, weight, bias, stride)
-    alone = []
-    for utterance in utterances:
+    values, slots = slotted(utterances, [(kernel, stride)])
+    out = taken_out(convolve(values, weight, bias, stride, slots[1]), slots[1])
+    for utterance, got in zip(utterances, out, strict=True):
         padded = F.pad(utterance.T, ((kernel - 1) // 2, kernel))  # more zeros at the end than any window needs
-        full = F.conv1d(padded.unsqueeze(0), weight, bias, stride)[0].T
-        alone.append(full[: -(-len(utterance) // stride)])
-    expected, expected_offsets = ragged(alone)
-    assert torch.equal(new_offsets, expected_offsets)
-    torch.testing.assert_close(out, expected, rtol=0, atol=1e-12)
-    inputs = (weight, bias, *utterances)
-    got, want = (torch.autograd.grad(o.tanh().sum(), inputs, materialize_grads=True) for o in (out, expected))
-    for a, b in zip(got, want, strict=True):
+        full = F.relu(F.conv1d(padded.unsqueeze(0), weight, bias, stride))[0].T
+        expected = full[: -(-len(utterance) // stride)]
+        torch.testing.assert_close(got, expected, rtol=0, atol=1e-12)
+        inputs = (weight, bias, utterance)
+        gradients = (torch.autograd.grad(o.tanh().sum(), inputs, retain_graph=True) for o in (got, expected))
+        for a, b in zip(*gradients, strict=True):
+            torch.testing.assert_close(a, b, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "layers", [[(3, 2), (3, 2), (3, 2)], [(5, 4), (4, 1)], [(2, 3), (7, 1), (3, 2)], [(1, 1)], [(9, 2), (9, 3)]]
+)
+def test_several_layers_equal_conv1d_on_each_utterance_alone(layers):
+    kernels, strides = zip(*layers, strict=True)
+    encoder = TemporalCNN((0, 4), [5] * len(layers), kernels, strides, dropout=0).double()
+    utterances = [random(n, 4, seed=n) for n in (1, 2, 3, 7, 8, 9, 31, 32, 33, 100, 1)]
+    got = encoder(ViewBatch(*ragged(utterances)))
+    want = []
+    for utterance in utterances:
+        hidden = utterance.T.unsqueeze(0)
+        for layer in encoder.layers:
+            (kernel,), (stride,), frames = layer.kernel_size, layer.stride, hidden.shape[2]
+            padded = F.pad(hidden, ((kernel - 1) // 2, kernel))
+            hidden = F.relu(F.conv1d(padded, layer.weight, layer.bias, stride))[:, :, : -(-frames // stride)]
+        want.append(hidden[0].mean(1))
+    torch.testing.assert_close(got, torch.stack(want), rtol=0, atol=1e-12)
+    mine, its = (torch.autograd.grad(o.tanh().sum(), list(encoder.parameters())) for o in (got, torch.stack(want)))
+    for a, b in zip(mine, its, strict=True):
         torch.testing.assert_close(a, b, rtol=0, atol=1e-12)
 
 
+def test_slots_hold_their_utterances_and_zeros():
+    lengths = torch.arange(1, 60)
+    for slots in lay_out(lengths, [(3, 2), (5, 2), (3, 2)]):
+        rows = torch.zeros(int(slots.starts[-1]))
+        for start, n in zip(slots.starts.tolist(), slots.lengths.tolist(), strict=False):
+            rows[start : start + n] += 1
+        assert rows.max() == 1
+        assert torch.equal(slots.gaps, (rows == 0).nonzero().flatten())
+    waste = lay_out(torch.tensor([250]), [(3, 2)] * 3)[0].starts[-1] / 250
+    assert waste < 1.03
+
+
+def test_dropout_follows_relu_and_leaves_the_mean():
+    encoder = TemporalCNN((0, 4), (300,), (3,), (2,), dropout=0.25).double()
+    batch = ViewBatch(*ragged([random(n, 4, seed=n) for n in (50, 80)]))
+    torch.manual_seed(0)
+    noisy = torch.stack([encoder(batch) for _ in range(50)])
+    quiet = encoder.eval()(batch)
+    assert abs(float((noisy.mean() / quiet.mean()).detach()) - 1) < 0.01
+    assert not torch.equal(noisy[0], noisy[1])
+
+
+def test_gradient_with_dropout_is_that_of_the_values_kept():
+    encoder = TemporalCNN((0, 4), (6, 5), (3, 3), (2, 2), dropout=0.3).double()
+    batch = ViewBatch(*ragged([random(n, 4, seed=n) for n in (9, 4)]))
+
+    state = {name: parameter.detach().clone().requires_grad_() for name, parameter in encoder.named_parameters()}
+
+    def run(*tensors):
+        torch.manual_seed(3)
+        return functional_call(encoder, dict(zip(state, tensors, strict=True)), (batch,)).tanh().sum()
+
+    assert torch.autograd.gradcheck(run, tuple(state.values()))
+
+
 def test_convolve_leaves_its_input_alone():
-    values, offsets = ragged([random(3, 2), random(4, 2)])
+    values, slots = slotted([random(3, 2), random(4, 2)], [(3, 1)])
     before = values.clone()
-    convolve(values, offsets, random(1, 2, 3), random(1), 1)
+    convolve(values, random(1, 2, 3), random(1), 1, slots[1])
     assert torch.equal(values, before)
 
 
@@ -70,7 +136,8 @@ def test_a_training_pass_over_250_frames_costs_under_20_mflop():
         encoder(batch).sum().backward()
     # 2 flop a product; backward: ∂weight in all layers, ∂input in all but the first.
     products = [125 * 3 * 64 * 48, 63 * 3 * 48 * 48, 32 * 3 * 48 * 128]
-    assert counter.get_total_flops() == 2 * (2 * products[0] + 3 * products[1] + 3 * products[2])
+    counted, needed = counter.get_total_flops(), 2 * (2 * products[0] + 3 * products[1] + 3 * products[2])
+    assert needed <= counted < 1.03 * needed  # some rows of zeros are multiplied, too
     assert counter.get_total_flops() < 20e6
 
 
@@ -85,21 +152,6 @@ def test_half_precision_values_are_widened():
     encoded = encoder(ViewBatch(values, offsets))
     assert encoded.dtype == torch.float32
     torch.testing.assert_close(encoded, encoder(ViewBatch(values.float(), offsets)))
-
-
-def test_several_encoders_at_once_equal_one_by_one():
-    encoders = [TemporalCNN((0, 5), (4, 3), (3, 3), (2, 2), dropout=0).double() for _ in range(3)]
-    parameters, buffers = stack_module_state(encoders)
-    batch = ViewBatch(random(9, 5), torch.tensor([0, 1, 4, 9]))
-
-    def score(p, b):
-        return functional_call(encoders[0], (p, b), (batch,)).square().sum()
-
-    gradients = vmap(grad(score))(parameters, buffers)
-    for i, encoder in enumerate(encoders):
-        encoder(batch).square().sum().backward()
-        for name, parameter in encoder.named_parameters():
-            torch.testing.assert_close(gradients[name][i], parameter.grad, rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize(

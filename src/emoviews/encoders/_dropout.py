@@ -7,18 +7,41 @@ small). Sixteen random bits a value are enough: one 64-bit draw serves four. The
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import dropout
 
 _STEPS: Final = 2**16
 
 
+@dataclass(frozen=True)
+class Draws:
+    """Random numbers that say which values are dropped.
+
+    Attributes:
+        numbers: of the values' shape; a value is kept where its number is above the threshold.
+        threshold: see there.
+        scale: what is kept is multiplied by it, so that the mean stays.
+    """
+
+    numbers: Tensor
+    threshold: float
+    scale: float
+
+    def apply_(self, values: Tensor) -> Tensor:
+        """Drop values in place; what is kept is not scaled."""
+        # where(numbers > threshold, values, 0), but in one vectorised pass: a boolean mask would take four times as long
+        dropped: Tensor = torch.ops.aten.threshold_backward.grad_input(
+            values, self.numbers, self.threshold, grad_input=values
+        )
+        return dropped
+
+
 class Dropout(nn.Dropout):
-    """As `torch.nn.Dropout`, three times as fast on a CPU. Elsewhere it is torch's own.
+    """As `torch.nn.Dropout`, several times as fast on a CPU.
 
     Attributes:
         generators: for a bank on a CPU, of each model; empty: torch's global one.
@@ -36,21 +59,31 @@ class Dropout(nn.Dropout):
         Returns:
             The same shape.
         """
-        if not self.training or self.p == 0:
+        draws = self.draw(tuple(values.shape), values, stretches)
+        if draws is None:
             return values
+        kept: Tensor = torch.ops.aten.threshold_backward(values, draws.numbers, draws.threshold)  # as Draws.apply_
+        return kept * draws.scale
+
+    def draw(self, shape: tuple[int, ...], like: Tensor, stretches: Tensor | None = None) -> Draws | None:
+        """What decides about values of this shape (dtype and device those of `like`); None where nothing is dropped."""
+        if not self.training or self.p == 0:
+            return None
+        if like.device.type != "cpu":
+            numbers = torch.rand(shape, dtype=like.dtype, device=like.device)
+            return Draws(numbers, self.p, 1 / max(1 - self.p, 1 / _STEPS))
         dropped = round(self.p * _STEPS)  # of _STEPS
-        if values.device.type != "cpu" or not 0 < dropped < _STEPS:
-            return dropout(values, self.p)
+        count = torch.Size(shape).numel()
         if not self.generators:
-            bits = _bits(values.numel(), None)
+            bits = _bits(count, None)
         else:
-            count, per_row = len(self.generators), values.shape[-1]
-            sizes = [values.numel() // count] * count
+            models = len(self.generators)
+            sizes = [count // models] * models
             if stretches is not None:
-                sizes = [per_row * (b - a) for a, b in pairwise(stretches.tolist())]
+                sizes = [shape[-1] * (b - a) for a, b in pairwise(stretches.tolist())]
             bits = torch.cat([_bits(size, g) for size, g in zip(sizes, self.generators, strict=True)])
-        keep = (bits >= dropped - _STEPS // 2).to(values.dtype).mul_(_STEPS / (_STEPS - dropped))
-        return values * keep.view(values.shape)
+        scale = _STEPS / max(_STEPS - dropped, 1)  # whatever it is where everything is dropped
+        return Draws(bits.to(like.dtype).view(shape), dropped - _STEPS // 2 - 0.5, scale)
 
 
 def _bits(count: int, generator: torch.Generator | None) -> Tensor:

@@ -5,25 +5,34 @@ it 0.035 M. Ours has 34 784 for 64 bands: three convolutions of 3 frames to 48, 
 ReLU and dropout. Striding from the first layer on keeps it cheap: a training pass over 250 frames is about 11 MFLOP.
 
 Every utterance gives exactly what it would give alone: `ceil(frames / stride)` frames a layer, as if zeros stood before its
-first and after its last frame, whatever its neighbours in the batch. Nothing is padded to get there. Of all utterances end to
-end, the windows of `kernel` frames are gathered, those parts of a window that lie outside its utterance are set to zero, and
-the convolution is one matrix product over the windows. On a CPU that trains 3 to 4 times faster than padding to the longest
-utterance and 1.5 times faster than padding within groups of like length (`benchmarks/bench_encoders.py`).
+first and after its last frame, whatever its neighbours in the batch.
+
+The layers are so small that moving data would cost more than computing with it: gathering the windows of a convolution takes as
+long as the product over them, and scattering their gradient longer. So nothing is gathered. Each utterance lies in a slot,
+followed by a few rows of zeros (3 % of all for 250 frames), and slots begin at multiples of all strides together. Then `stride`
+neighbouring rows, read as one longer row, are a matrix whose row t is the part of window t that begins there, and the
+convolution is one matrix product for each such part: for a kernel of 3 and a stride of 2, one over the pair that a window
+begins in and one over the last row of the pair before. The slots of the output are `stride` times as short, and what the
+products left in the rows of zeros is set to zero again. `benchmarks/bench_encoders.py` compares formulations.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import cast
+from dataclasses import dataclass
+from itertools import pairwise
+from math import prod
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import Function, once_differentiable
 
 from emoviews.encoders import Encoder
-from emoviews.encoders._dropout import Dropout
+from emoviews.encoders._dropout import Draws, Dropout
 from emoviews.encoders._ragged import check_batch, segment_mean
-from emoviews.encoders._stacked import BankBatch, linear
+from emoviews.encoders._stacked import BankBatch
 from emoviews.errors import UsageError
 from emoviews.types import FEATURES, FRAMES, ViewBatch
 
@@ -78,65 +87,223 @@ class TemporalCNN(Encoder):
         Of a bank, `(models · batch, dim)`, or `(models, batch, dim)` where all its models share the batch.
         """
         check_batch(batch, self.shape, self.axes)
-        apart = isinstance(batch, BankBatch) and len(batch.sharing) > 1
-        if isinstance(batch, BankBatch) and apart:
+        batches = 0  # that lie end to end, one for each model; 0 where there is one, for one model or for all
+        if isinstance(batch, BankBatch) and len(batch.sharing) > 1:
             batch = batch.a_batch_each()
+            batches = batch.models
         layers = cast("list[nn.Conv1d]", list(self.layers))
-        hidden, offsets = batch.values.to(layers[0].weight.dtype), batch.offsets  # stores keep float16
-        models = len(layers[0].weight)
-        for layer in layers:
-            convolved = convolve(hidden, offsets, layer.weight, layer.bias, layer.stride[0], models if apart else 0)
-            hidden, offsets = convolved  # (frames, channels)
-            stretches = offsets[:: (len(offsets) - 1) // models] if apart else None
-            hidden = self.dropout(F.relu_(hidden), stretches)
-        return segment_mean(hidden, offsets)
+        slots = lay_out(batch.lengths, [(layer.kernel_size[0], layer.stride[0]) for layer in layers])
+        hidden = slots[0].place(batch.values.to(layers[0].weight.dtype), batch.offsets)  # stores keep float16
+        for layer, inside in zip(layers, slots[1:], strict=True):
+            hidden = convolve(
+                hidden, layer.weight, cast(Tensor, layer.bias), layer.stride[0], inside, batches, self.dropout
+            )
+        return segment_mean(hidden, slots[-1].starts, slots[-1].lengths)
+
+
+@dataclass(frozen=True)
+class Slots:
+    """Where the utterances of a batch lie: each in a slot of its own, its frames first, zeros after them.
+
+    Attributes:
+        starts: `(batch + 1,)` int64 on the CPU: slot i is of the rows `starts[i]` to `starts[i + 1]`.
+        lengths: `(batch,)` frames of each utterance.
+    """
+
+    starts: Tensor
+    lengths: Tensor
+
+    @property
+    def gaps(self) -> Tensor:
+        """The rows that belong to no utterance, ascending."""
+        empty = self.starts.diff() - self.lengths  # (batch,)
+        before = F.pad(empty.cumsum(0), (1, 0))
+        first = self.starts[:-1] + self.lengths - before[:-1]
+        return torch.arange(int(before[-1])) + first.repeat_interleave(empty)
+
+    def place(self, values: Tensor, offsets: Tensor) -> Tensor:
+        """Frames end to end, `(frames, features)`, → `(rows, features)`."""
+        frames = torch.arange(int(self.starts[-1])) - (self.starts - offsets)[:-1].repeat_interleave(self.starts.diff())
+        placed = values.index_select(0, frames.clamp_(max=len(values) - 1).to(values.device))  # anything in the gaps
+        return placed.index_fill_(0, self.gaps.to(values.device), 0.0)
+
+    def stretches(self, batches: int) -> Tensor | None:
+        """`(batches + 1,)`: where each of so many batches of equally many utterances begins; None for 0."""
+        return self.starts[:: len(self.lengths) // batches] if batches else None
+
+
+def lay_out(lengths: Tensor, layers: Sequence[tuple[int, int]]) -> list[Slots]:
+    """Slots of the input and of each layer's output.
+
+    Args:
+        lengths: `(batch,)` frames of each utterance.
+        layers: (kernel, stride) of each.
+
+    >>> [(s.starts.tolist(), s.lengths.tolist()) for s in lay_out(torch.tensor([5, 2]), [(3, 2), (3, 2)])]
+    [([0, 8, 12], [5, 2]), ([0, 4, 6], [3, 1]), ([0, 2, 3], [2, 1])]
+    """
+    step = prod(stride for _, stride in layers)
+    of_layer, room, scale = [lengths], torch.zeros_like(lengths), 1
+    for kernel, stride in layers:
+        # A window reaches (kernel - 1) // 2 rows before its first frame, which are the zeros of the slot before, and
+        # the rest after it.
+        left = (kernel - 1) // 2
+        here = of_layer[-1]
+        room = torch.maximum(room, scale * (here + max(left, kernel - 1 - left)))
+        of_layer.append((here + stride - 1).div(stride, rounding_mode="floor"))
+        scale *= stride
+    slots = (room + step - 1).div(step, rounding_mode="floor")  # in rows of the last layer
+    starts, scales = F.pad(slots.cumsum(0), (1, 0)), [step]
+    for _, stride in layers:
+        scales.append(scales[-1] // stride)
+    return [Slots(starts * scale, length) for scale, length in zip(scales, of_layer, strict=True)]
 
 
 def convolve(
-    values: Tensor, offsets: Tensor, weight: Tensor, bias: Tensor | None, stride: int, batches: int = 0
-) -> tuple[Tensor, Tensor]:
-    """Convolve each utterance over time, with zeros around it.
+    values: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    stride: int,
+    out: Slots,
+    batches: int = 0,
+    dropout: Dropout | None = None,
+) -> Tensor:
+    """Convolve each utterance over time, with zeros around it; then ReLU; then dropout.
 
     Frame t of the output sees frames `t·stride − (kernel − 1)//2` and the `kernel − 1` after it.
 
     Args:
-        values: `(frames, features)`, the frames of all utterances end to end; or `(models, frames, features)`.
-        offsets: `(batch + 1,)` int64 on the CPU.
+        values: `(rows, features)` in slots; or `(models, rows, features)`.
         weight: `(channels, features, kernel)`, as `torch.nn.Conv1d` has it; or stacked `(models, channels, features, kernel)`.
-        bias: `(channels,)` or `(models, channels)`, or None.
+        bias: `(channels,)` or `(models, channels)`.
         stride: frames from one window to the next.
-        batches: for stacked weights and values `(frames, features)`: so many batches, of equally many utterances, lie end
+        out: the slots of the output (`lay_out`).
+        batches: for stacked weights and values `(rows, features)`: so many batches, of equally many utterances, lie end
             to end, one for each model. 0: there is one, for all models.
+        dropout: of the output; None for none.
 
     Returns:
-        `(frames of the output, channels)`, and their offsets: `ceil(frames / stride)` for each utterance. Where all models
-        share the batch, `(models, frames of the output, channels)`.
+        `(rows of the output, channels)`; where all models share the batch, `(models, rows of the output, channels)`.
     """
-    features, kernel = weight.shape[-2:]
-    rows, outside, new_offsets = _windows(offsets, kernel, stride)
-    gathered = values.index_select(-2, rows.to(values.device))  # (frames of the output · kernel, features)
-    gathered.index_fill_(-2, outside.to(values.device), 0.0)  # in place: nothing else holds what was just gathered
-    windows = gathered.view(*values.shape[:-2], -1, kernel * features)
-    stretches = new_offsets[:: (len(offsets) - 1) // batches] if batches else None
-    return linear(windows, weight.transpose(-1, -2).flatten(-2), bias, stretches), new_offsets
+    stretches = out.stretches(batches)
+    bounds = stretches.tolist() if stretches is not None else []
+    models = weight.shape[:-3] if stretches is None else ()  # where they share the batch, each has its own output
+    shape = (*models, int(out.starts[-1]), weight.shape[-3])
+    draws = dropout.draw(shape, values, stretches) if dropout is not None else None
+    gaps = out.gaps.to(values.device)
+    convolved: Tensor = _Convolve.apply(values, weight, bias, stride, shape, gaps, bounds, draws)  # type: ignore[no-untyped-call]
+    return convolved
 
 
-def _windows(offsets: Tensor, kernel: int, stride: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Which frames the windows of a layer read.
+@dataclass(frozen=True)
+class _Part:
+    """The part of a window that lies within one long row (of `stride` rows): a matrix product of the convolution.
 
-    Returns:
-        The row of every frame of every window, `(frames of the output · kernel,)`; those positions among them that lie
-        outside their utterance (their row is any valid one); the offsets of the output, `(batch + 1,)`.
+    Attributes:
+        shift: which long row, counted from the one that has the output's number.
+        columns: of the long row.
+        taps: columns of the weights, `(channels, kernel · features)`.
     """
-    lengths = offsets.diff()
-    new_lengths = (lengths + stride - 1).div(stride, rounding_mode="floor")
-    new_offsets = F.pad(new_lengths.cumsum(0), (1, 0))
-    utterance = torch.repeat_interleave(new_lengths)  # (frames of the output,)
-    frame = torch.arange(len(utterance)) - new_offsets[utterance]
-    inside = (frame * stride - (kernel - 1) // 2).unsqueeze(1) + torch.arange(kernel)  # frame within the utterance
-    outside = (inside < 0) | (inside >= lengths[utterance].unsqueeze(1))
-    rows = (inside + offsets[utterance].unsqueeze(1)).clamp_(0, int(offsets[-1]) - 1)
-    return rows.flatten(), outside.flatten().nonzero().squeeze(1), new_offsets
+
+    shift: int
+    columns: slice
+    taps: slice
+
+    def rows(self) -> tuple[slice, slice]:
+        """Of the output, and the long rows that they read: where one is outside, it would read zeros, or give a gap."""
+        if self.shift < 0:
+            return slice(-self.shift, None), slice(None, self.shift)
+        return slice(None, -self.shift or None), slice(self.shift, None)
+
+
+def _parts(kernel: int, stride: int, features: int) -> list[_Part]:
+    """The parts of a window, the one of the output's own long row first: it has a row for every row of the output."""
+    left = (kernel - 1) // 2
+    found: dict[int, list[int]] = {}
+    for tap in range(kernel):
+        found.setdefault((tap - left) // stride, []).append(tap)
+    parts = []
+    for shift, taps in sorted(found.items(), key=lambda item: abs(item[0])):
+        column = (taps[0] - left) % stride
+        columns = slice(column * features, (column + len(taps)) * features)
+        parts.append(_Part(shift, columns, slice(taps[0] * features, (taps[-1] + 1) * features)))
+    return parts
+
+
+class _Convolve(Function):
+    """Convolution, bias, ReLU, zeros in the gaps, dropout: for one model, or for each of many its own products.
+
+    Whatever became 0 on the way passes no gradient back, and that can be told from the output. What is kept is scaled by
+    scaling the weights.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        values: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+        stride: int,
+        shape: tuple[int, ...],
+        gaps: Tensor,
+        bounds: list[int],
+        draws: Draws | None,
+    ) -> Tensor:
+        channels, features, kernel = weight.shape[-3:]
+        ctx.scale = draws.scale if draws is not None else 1.0
+        taps = weight.transpose(-1, -2).reshape(-1, channels, kernel * features) * ctx.scale  # (models, channels, ...)
+        bias = bias.view(-1, channels) * ctx.scale
+        ctx.parts = _parts(kernel, stride, features)
+        out = values.new_empty(shape)
+        inputs = _of_each(_long_rows(values, shape[-2]), bounds, len(taps))
+        for x, y, w, b in zip(inputs, _of_each(out, bounds, len(taps)), taps, bias, strict=True):
+            for number, part in enumerate(ctx.parts):
+                written, read = part.rows()
+                begun = y[written] if number else b
+                torch.addmm(begun, x[read, part.columns], w[:, part.taps].T, out=y[written])
+        out.relu_().index_fill_(-2, gaps, 0.0)
+        if draws is not None:
+            draws.apply_(out)
+        ctx.save_for_backward(values, taps, out)
+        ctx.bounds, ctx.shape = bounds, weight.shape
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        values, taps, out = ctx.saved_tensors
+        rows, count = out.shape[-2], len(taps)
+        gradient = torch.ops.aten.threshold_backward(gradient, out, 0.0)  # where(out > 0, gradient, 0), in one pass
+        for_values = torch.zeros_like(values) if ctx.needs_input_grad[0] else None
+        for_taps, for_bias = torch.empty_like(taps), taps.new_empty(taps.shape[:2])
+        inputs = _of_each(_long_rows(values, rows), ctx.bounds, count)
+        for_inputs: list[Any] = [None] * count
+        if for_values is not None:
+            for_inputs = _of_each(_long_rows(for_values, rows), ctx.bounds, count)
+        gradients = _of_each(gradient, ctx.bounds, count)
+        for x, for_x, g, w, for_w, for_b in zip(inputs, for_inputs, gradients, taps, for_taps, for_bias, strict=True):
+            torch.sum(g, 0, out=for_b)
+            for part in ctx.parts:
+                written, read = part.rows()
+                torch.mm(g[written].T, x[read, part.columns], out=for_w[:, part.taps])
+                if for_x is not None:
+                    there = for_x[read, part.columns]
+                    torch.addmm(there, g[written], w[:, part.taps], out=there)
+        *models, channels, features, kernel = ctx.shape
+        for_weight = for_taps.mul_(ctx.scale).view(*models, channels, kernel, features).transpose(-1, -2).contiguous()
+        return for_values, for_weight, for_bias.mul_(ctx.scale).view(*models, channels), None, None, None, None, None
+
+
+def _long_rows(values: Tensor, rows: int) -> Tensor:
+    """`(..., rows · stride, features)` → `(..., rows, stride · features)`."""
+    return values.view(*values.shape[:-2], rows, -1)
+
+
+def _of_each(rows: Tensor, bounds: list[int], models: int) -> list[Tensor]:
+    """The rows of each model: its stretch, its own entry along the first axis, or all."""
+    if bounds:
+        return [rows[a:b] for a, b in pairwise(bounds)]
+    return list(rows) if rows.ndim == 3 else [rows] * models
 
 
 ENCODER = TemporalCNN

@@ -226,8 +226,11 @@ def _budget_line(
     look, line = style_of(method), line.sort_values("n_labels")
     x, y = line["n_labels"].to_numpy(), 100 * line["pooled_uar"].to_numpy()
     if is_banded:
-        ends = 100 * line["low"].to_numpy(), 100 * line["high"].to_numpy()
-        axes.fill_between(x, *ends, color=look.colour, alpha=0.15, linewidth=0)
+        low, high = 100 * line["low"].to_numpy(), 100 * line["high"].to_numpy()
+        if len(line) > 1:
+            axes.fill_between(x, low, high, color=look.colour, alpha=0.15, linewidth=0)
+        else:
+            axes.vlines(x, low, high, color=look.colour, alpha=0.3, linewidth=6)
     style: dict[str, Any] = {"linestyle": look.dashes, "markeredgecolor": "white", "markeredgewidth": 0.6, **changes}
     if style["markeredgecolor"] is None:
         style |= {"markeredgecolor": look.colour, "markeredgewidth": 1.1}
@@ -260,13 +263,18 @@ def _spread_ticks(labels: pd.Series[float]) -> pd.Series[float]:
     return labels[kept]
 
 
+FEWEST_OF_A_BIN: Final = 0.01
+"""Share of the answers below which a bin's accuracy is noise that hides the others."""
+
+
 @_looking
 def reliability(bins: pd.DataFrame, title: str) -> Figure:
     """How right answers are, by how sure the classifier was: on the diagonal its probabilities can be taken at their word.
 
     Args:
         bins: `name, budget, n, confidence, accuracy`, one line for each method and budget; the last budget is drawn filled
-            and solid, others hollow and dashed. A marker's area grows with the bin's share of the answers.
+            and solid, others hollow and dashed. A marker's area grows with the bin's share of the answers, and bins with
+            less than `FEWEST_OF_A_BIN` are left out.
         title: above the axes.
     """
     figure = Figure(figsize=(PANEL_INCHES[0], PANEL_INCHES[1] + 0.5), layout="constrained")
@@ -275,13 +283,14 @@ def reliability(bins: pd.DataFrame, title: str) -> Figure:
     budgets = list(dict.fromkeys(bins["budget"]))
     groups: Any = bins.groupby(["name", "budget"], sort=False)
     for (method, budget), rows in groups:
-        look, rows = style_of(str(method)), rows.sort_values("confidence")
+        share_of = rows["n"] / rows["n"].sum()
+        look, rows = style_of(str(method)), rows[share_of >= FEWEST_OF_A_BIN].sort_values("confidence")
         hollow = budget != budgets[-1]
         line: Any = {"color": look.colour, "linewidth": 1.3, "linestyle": (0, (2.5, 1.5)) if hollow else "-"}
         face = "white" if hollow else look.colour
         x, y = 100 * rows["confidence"], 100 * rows["accuracy"]
         axes.plot(x, y, **line)
-        area = 8 + 220 * rows["n"] / rows["n"].sum()
+        area = 8 + 220 * share_of[rows.index]
         axes.scatter(x, y, area, marker=look.marker, zorder=3, facecolor=face, edgecolor=look.colour)
         label = f"{method}, {budget}"
         handles.append(Line2D([], [], label=label, marker=look.marker, markerfacecolor=face, **line))

@@ -223,14 +223,14 @@ def share(fraction: float) -> str:
 
 
 def budget_name(fraction: float, per_class: float) -> str:
-    """A label budget: a share, or where that is NaN a number of labels a class.
+    """A label budget: a share, or where that is NaN a number of labels a class; never broken into lines.
 
     >>> budget_name(0.025, float("nan")) == f"2.5{chr(160)}%"
     True
-    >>> budget_name(float("nan"), 5.0)
+    >>> budget_name(float("nan"), 5.0).replace(chr(160), " ")
     '5 a class'
     """
-    return f"{per_class:.0f} a class" if math.isnan(fraction) else share(fraction)
+    return f"{per_class:.0f}\u00a0a\u00a0class" if math.isnan(fraction) else share(fraction)
 
 
 def named_budgets(frame: pd.DataFrame) -> list[str]:

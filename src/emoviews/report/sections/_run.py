@@ -89,7 +89,8 @@ def _facts(run: Run) -> Table:
         "Speakers": unknown if run.unknown_speakers else str(len(run.fold_of_speaker)),
         "Folds": str(len(run.folds)),
         "Experiments": ", ".join(f"{name} ({jobs} jobs)" for name, jobs in run.experiments.items()) or "–",
-        "Jobs": ", ".join(f"{status.get(word, 0)} {word}" for word in ("done", "refused", "failed", "not run")) + left_out,
+        "Jobs": ", ".join(f"{status.get(word, 0)} {word}" for word in ("done", "refused", "failed", "not run"))
+        + left_out,
         "Training time": f"{seconds(float(run.jobs['seconds'].sum()))}, summed over jobs",
         "Devices": ", ".join(sorted(set(run.jobs["device"]) - {""})) or "–",
         "Seed": f"{run.description.get('seed', '–')}; {len(seeds)} seeds of jobs derive from it and stand in results.csv",

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Iterator, Sequence
+from typing import Final
 
 import pandas as pd
 from markupsafe import Markup
 
 from emoviews.experiments import Experiment
-from emoviews.experiments.sparse import BASELINES, BUDGET, METHODS, RULES, SCORES, Answers
+from emoviews.experiments.sparse import BASELINES, BUDGET, METHODS, SCORES
 from emoviews.report import figures, tables
 from emoviews.report.blocks import Block, Heading, Made, Panel, Picture, Section, Text
 from emoviews.report.run import Run
+from emoviews.report.sections._answers import calibration_blocks, confusion_blocks, gender_blocks, speaker_blocks
+from emoviews.report.sections._budgets import KINDS, NUMBERS, SHARES, best_rows, of_kind, rules_of, where
+from emoviews.report.sections._comparison import difference_tables, paper_tables, verdict
 from emoviews.report.tables import (
     PRETRAINED,
     SUPERVISED,
@@ -24,19 +26,11 @@ from emoviews.report.tables import (
     count,
     listed,
     named_budgets,
-    p_value,
     percent,
-    plain_number,
     points,
-    signed,
     slug,
     span,
 )
-
-MOST_SPEAKERS: Final = 40
-"""Rows in the figure and the table of speakers; of more, the lowest and the highest are shown."""
-MOST_CLASSES: Final = 6
-"""Classes up to which two confusion matrices stand side by side."""
 
 _METHOD_NOTES: Final = {
     SUPERVISED: "the view's encoder and a classifier, trained together on the labelled recordings alone",
@@ -56,10 +50,6 @@ _RULE_NOTES: Final = {
     "none": "no labels decide when to stop; every training runs all its epochs",
 }
 
-_SHARES, _NUMBERS = "shares", "numbers"
-_KINDS: Final = {_SHARES: "label_fraction", _NUMBERS: "labels_per_class"}
-"""The two kinds of budget, and the column that names a budget of that kind."""
-
 
 def section(run: Run, experiment: Experiment, made: Made) -> tuple[Section, list[Block]]:
     """Of the experiment `sparse`."""
@@ -68,7 +58,7 @@ def section(run: Run, experiment: Experiment, made: Made) -> tuple[Section, list
     given = tables.answers(run.results, jobs["job_id"])
     gaps = tables.differences(jobs, given)
     about = _about(run, scores)
-    rules = _rules(scores)
+    rules = rules_of(scores)
     methods = [m for m in METHODS.values() if m in set(scores["method"])]
     blocks: list[Block] = [
         Text(tuple(Markup("<strong>{}</strong>: {}.").format(m, _METHOD_NOTES[m]) for m in methods), is_list=True)
@@ -85,25 +75,17 @@ def section(run: Run, experiment: Experiment, made: Made) -> tuple[Section, list
     )
     if remarks := list(_remarks(run, scores, jobs)):
         blocks.append(Text(tuple(remarks), is_list=True))
-    for kind, heading in ((_SHARES, "A share of each class's labels"), (_NUMBERS, "A number of labels a class")):
-        blocks += _kind_blocks(run, _of_kind(scores, kind), kind, heading, about)
+    for kind, heading in ((SHARES, "A share of each class's labels"), (NUMBERS, "A number of labels a class")):
+        blocks += _kind_blocks(run, of_kind(scores, kind), kind, heading, about)
     blocks += _rule_blocks(run, scores, tables.rule_differences(jobs, given), about)
     if not gaps.empty:
-        blocks += [Heading("Pre-trained against supervised"), *_difference_tables(gaps), *_paper_tables(scores, gaps)]
-    blocks += _speaker_blocks(run, scores, jobs, given)
-    blocks += _gender_blocks(jobs, given)
-    blocks += _confusion_blocks(run, scores, jobs, given)
-    blocks += _calibration_blocks(run, scores, jobs)
+        blocks += [Heading("Pre-trained against supervised"), *difference_tables(gaps), *paper_tables(scores, gaps)]
+    blocks += speaker_blocks(run, scores, jobs, given)
+    blocks += gender_blocks(jobs, given)
+    blocks += confusion_blocks(run, scores, jobs, given)
+    blocks += calibration_blocks(run, scores, jobs)
     blocks += [Heading("All numbers"), _all_scores(scores, about)]
-    return Section(experiment.title, tuple(blocks)), [_best_methods(scores), *_baselines(scores), *_verdict(gaps)]
-
-
-def _rules(scores: pd.DataFrame) -> list[str]:
-    return [rule for rule in RULES if rule in set(scores["validation"])]
-
-
-def _of_kind(scores: pd.DataFrame, kind: str) -> pd.DataFrame:
-    return scores[scores[_KINDS[kind]].notna()]
+    return Section(experiment.title, tuple(blocks)), [_best_methods(scores), *_baselines(scores), *verdict(gaps)]
 
 
 def _about(run: Run, scores: pd.DataFrame) -> str:
@@ -164,14 +146,14 @@ def _kind_blocks(run: Run, scores: pd.DataFrame, kind: str, heading: str, about:
     """A picture and a table for each view and rule, of one kind of budget."""
     if scores.empty:
         return []
-    views, rules = [str(view) for view in dict.fromkeys(scores["view"])], _rules(scores)
-    name = "uar-by-labels" if kind == _SHARES else "uar-by-labels-per-class"
+    views, rules = [str(view) for view in dict.fromkeys(scores["view"])], rules_of(scores)
+    name = "uar-by-labels" if kind == SHARES else "uar-by-labels-per-class"
     panels = []
     for rule in rules:
         for view in views:
             lines = [
                 f"{method} from {_ends(line)}"
-                for method, line in _where(scores, view=view, validation=rule).groupby("method", sort=False)
+                for method, line in where(scores, view=view, validation=rule).groupby("method", sort=False)
             ]
             alt = (
                 f"Line chart of UAR by number of labels, {view}, validation {rule}: {'; '.join(lines)}; chance "
@@ -190,15 +172,8 @@ def _kind_blocks(run: Run, scores: pd.DataFrame, kind: str, heading: str, about:
     whole = figures.uar_by_labels(scores, views, rules, run.chance, titled_by_rule=len(rules) > 1)
     blocks: list[Block] = [Heading(heading), Picture(caption, tuple(panels), Panel(name, whole, ""))]
     return blocks + [
-        _score_table(_where(scores, view=view, validation=rule), view, rule, kind) for rule in rules for view in views
+        _score_table(where(scores, view=view, validation=rule), view, rule, kind) for rule in rules for view in views
     ]
-
-
-def _where(frame: pd.DataFrame, **values: str) -> pd.DataFrame:
-    """The rows that have these values."""
-    for name, value in values.items():
-        frame = frame[frame[name] == value]
-    return frame
 
 
 def _ends(line: pd.DataFrame) -> str:
@@ -210,11 +185,11 @@ def _ends(line: pd.DataFrame) -> str:
 
 def _score_table(scores: pd.DataFrame, view: str, rule: str, kind: str) -> Table:
     """Methods by budgets, for one view and rule."""
-    column = _KINDS[kind]
+    column = KINDS[kind]
     labels = {float(row[column]): float(row["n_labels"]) for row in scores.to_dict("records")}
     names = {float(row[column]): budget_name(row[BUDGET[0]], row[BUDGET[1]]) for row in scores.to_dict("records")}
     found = {(row["method"], row[column]): row for row in scores.to_dict("records")}
-    winners = {(row["method"], row[column]) for row in _best_rows(scores).to_dict("records")}
+    winners = {(row["method"], row[column]) for row in best_rows(scores).to_dict("records")}
     headings = [Cell("Method"), *(Cell(f"{names[b]}\n{count(labels[b])} labels", True) for b in sorted(labels))]
     rows = []
     for method in dict.fromkeys(scores["method"]):
@@ -224,11 +199,11 @@ def _score_table(scores: pd.DataFrame, view: str, rule: str, kind: str) -> Table
             text = "–" if row is None else f"{percent(row['pooled_uar'])}\n({span(row['low'], row['high'])})"
             cells.append(Cell(text, True, (method, budget) in winners))
         rows.append(tuple(cells))
-    what = "share of each class's labels" if kind == _SHARES else "number of labels a class"
+    what = "share of each class's labels" if kind == SHARES else "number of labels a class"
     caption = (
         f"{view}, validation “{rule}”: UAR in % and its 95 % interval, by {what}; the highest of each column in bold."
     )
-    end = "" if kind == _SHARES else "-per-class"
+    end = "" if kind == SHARES else "-per-class"
     return Table(f"uar{end}-{slug(view)}-{rule}", caption, scores, tuple(headings), tuple(rows))
 
 
@@ -238,12 +213,12 @@ def _rule_blocks(run: Run, scores: pd.DataFrame, gaps: pd.DataFrame, about: str)
         return []
     views = [str(view) for view in dict.fromkeys(gaps["view"])]
     panels = []
-    shares = _of_kind(scores, _SHARES) if scores["label_fraction"].notna().any() else scores
+    shares = of_kind(scores, SHARES) if scores["label_fraction"].notna().any() else scores
     shares = shares[shares["validation"].isin(["full", "budget"])]
     for view in views:
         lines = [
             f"{method}, validation {rule}, from {_ends(line)}"
-            for (method, rule), line in _where(shares, view=view).groupby(["method", "validation"], sort=False)
+            for (method, rule), line in where(shares, view=view).groupby(["method", "validation"], sort=False)
             if method in figures.BANDED
         ]
         drawn = figures.uar_by_rule(shares, [view], run.chance)
@@ -268,7 +243,7 @@ def _rule_blocks(run: Run, scores: pd.DataFrame, gaps: pd.DataFrame, about: str)
         Text((told,)),
         Picture(caption, tuple(panels), Panel("uar-by-rule", whole, "")),
     ]
-    return blocks + [_rule_table(_of_kind(gaps, kind), kind) for kind in _KINDS if not _of_kind(gaps, kind).empty]
+    return blocks + [_rule_table(of_kind(gaps, kind), kind) for kind in KINDS if not of_kind(gaps, kind).empty]
 
 
 def _rule_table(gaps: pd.DataFrame, kind: str) -> Table:
@@ -293,7 +268,7 @@ def _rule_table(gaps: pd.DataFrame, kind: str) -> Table:
         "draws of labels and test recordings. Interval: bootstrap that draws speakers "
         f"({int(gaps['n_speakers'].max())}) for both rules together; in bold where it excludes 0."
     )
-    end = "" if kind == _SHARES else "-per-class"
+    end = "" if kind == SHARES else "-per-class"
     return Table(f"full-minus-budget{end}", caption, gaps, tuple(headings), tuple(rows))
 
 
@@ -326,26 +301,20 @@ def _all_scores(scores: pd.DataFrame, about: str) -> Table:
     return Table.of("uar-by-labels", caption, scores, columns, shown=shown)
 
 
-def _best_rows(scores: pd.DataFrame) -> pd.DataFrame:
-    """The row with the highest UAR for each budget, of the rows of one rule."""
-    best = scores.loc[scores.groupby(BUDGET, dropna=False)["pooled_uar"].idxmax()]
-    return best.sort_values(["labels_per_class", "label_fraction"], na_position="first")
-
-
 def _best_methods(scores: pd.DataFrame) -> Table:
     """A row a budget, the best method under each rule beside the other's."""
-    rules = _rules(scores)
-    best = pd.concat([_best_rows(_where(scores, validation=rule)) for rule in rules])
+    rules = rules_of(scores)
+    best = pd.concat([best_rows(where(scores, validation=rule)) for rule in rules])
     raw = best[["validation", *BUDGET, "n_labels", "pooled_uar", "low", "high", "method", "view"]].reset_index(
         drop=True
     )
-    raw.insert(1, "budget", named_budgets(raw))
-    found = {(row["budget"], row["validation"]): row for row in raw.to_dict("records")}
+    named = raw.assign(budget=named_budgets(raw))
+    found = {(row["budget"], row["validation"]): row for row in named.to_dict("records")}
     headings = [Cell("Budget"), Cell("Labels", True)]
     for rule in rules:
         headings += [Cell(f"UAR %\nvalidation {rule}", True), Cell(f"Best method\nvalidation {rule}")]
     rows = []
-    for budget, group in raw.groupby("budget", sort=False):
+    for budget, group in named.groupby("budget", sort=False):
         cells = [Cell(str(budget)), Cell(count(group["n_labels"].mean()), True)]
         for rule in rules:
             if (row := found.get((budget, rule))) is None:
@@ -367,8 +336,8 @@ def _baselines(scores: pd.DataFrame) -> list[Block]:
     if not set(scores["method"]) & set(_BASELINE_NAMES):
         return []
     told = []
-    for rule in _rules(scores):
-        best = _best_rows(_where(scores, validation=rule))
+    for rule in rules_of(scores):
+        best = best_rows(where(scores, validation=rule))
         won = int(best["method"].isin(_BASELINE_NAMES).sum())
         often = "with no" if not won else "with every" if won == len(best) else f"with {won} of {len(best)}"
         told.append(f"{often} budget{'s' * (0 < won < len(best))} under validation “{rule}”")
@@ -379,339 +348,4 @@ def _baselines(scores: pd.DataFrame) -> list[Block]:
                 f"{listed(told)}.",
             )
         )
-    ]
-
-
-def _outcome(row: Mapping[Any, Any]) -> str:
-    """What a difference's interval says of the first method."""
-    if math.isnan(row["low"]) or math.isnan(row["high"]):
-        return "no interval"
-    return "better" if row["low"] > 0 else "worse" if row["high"] < 0 else "undecided"
-
-
-def _verdict(gaps: pd.DataFrame) -> list[Block]:
-    """Whether pre-training helped, in words, rule by rule."""
-    if gaps.empty:
-        return []
-    blocks: list[Block] = []
-    for rule in _rules(gaps):
-        blocks += _rule_verdict(_where(gaps, validation=rule), rule)
-    return blocks
-
-
-def _rule_verdict(gaps: pd.DataFrame, rule: str) -> list[Block]:
-    rows = gaps.to_dict("records")
-    outcomes = [_outcome(row) for row in rows]
-    n, better, worse = len(rows), outcomes.count("better"), outcomes.count("worse")
-    if "no interval" in outcomes:
-        first = "Whether pre-training helped can't be told from this run: one test speaker gives no interval."
-    elif not better and not worse:
-        where = f"in each of {n} comparisons" if n > 1 else "in the one comparison made"
-        first = (
-            "Pre-training neither clearly helped nor clearly hurt: the 95 % interval of its difference to supervised "
-            f"training includes 0 {where}."
-        )
-    else:
-        parts = [f"{word} in {times}" for word, times in (("better", better), ("worse", worse)) if times]
-        parts += [f"undecided, with a 95 % interval that includes 0, in {n - better - worse}"] * (n > better + worse)
-        first = (
-            f"Pre-trained and tuned, compared with supervised training on the same labels, was {listed(parts)} of {n} "
-            "comparisons."
-        )
-    if n >= 5 and (better or worse):
-        left = int((gaps["p_holm"] < 0.05).sum())
-        first += (
-            " About one such interval in twenty excludes 0 by chance alone; after Holm's correction "
-            f"{left or 'none'} of the {n} tests stay{'s' * (left <= 1)} below p = 0.05."
-        )
-        if not left and n * _smallest_p(gaps) > 0.05:
-            first += f" With {int(gaps['n_speakers'].max())} test speakers and {n} tests none can."
-    lines = []
-    for view in dict.fromkeys(gaps["view"]):
-        told = []
-        for outcome in dict.fromkeys(outcomes):
-            these = [row for row, o in zip(rows, outcomes, strict=True) if row["view"] == view and o == outcome]
-            if not these:
-                continue
-            names = listed([budget_name(row[BUDGET[0]], row[BUDGET[1]]) for row in these])
-            low, high = (points(end([row["difference"] for row in these])) for end in (min, max))
-            told.append(
-                Markup("<em>{}</em> with {}: {}").format(outcome, names, low if low == high else f"{low} to {high}")
-            )
-        lines.append(Markup("<strong>{}</strong>: {}.").format(view, Markup("; ").join(told)))
-    intro = (
-        "Pre-trained minus supervised by label budget, in percentage points of UAR (smallest to largest difference):"
-    )
-    head = Markup("Validation “{}”: <strong>{}</strong>").format(rule, first)
-    return [Text((head,)), Text((intro,)), Text(tuple(lines), is_list=True)]
-
-
-def _smallest_p(gaps: pd.DataFrame) -> float:
-    """The smallest p that an exact paired test of so many speakers can have."""
-    return float(2.0 ** (1 - min(int(gaps["n_speakers"].max()), 60)))
-
-
-def _difference_tables(gaps: pd.DataFrame) -> list[Block]:
-    """The sound comparison: intervals and tests over speakers, a table a rule."""
-    return [_difference_table(_where(gaps, validation=rule), rule) for rule in _rules(gaps)]
-
-
-def _difference_table(gaps: pd.DataFrame, rule: str) -> Table:
-    rows = gaps.to_dict("records")
-    shown = gaps.assign(
-        budget=named_budgets(gaps),
-        interval=[span(row["low"], row["high"], points) for row in rows],
-        outcome=[_outcome(row) for row in rows],
-    )
-    columns = {
-        "view": Column("View"),
-        "budget": Column("Budget", str, True),
-        "n_labels": Column("Labels", count, True),
-        "difference": Column("Difference", points, True),
-        "interval": Column("95 % interval", str, True),
-        "outcome": Column("Pre-trained is"),
-        "d_z": Column("d_z", signed, True),
-        "p_sign_flip": Column("p, sign-flip", p_value, True),
-        "p_holm": Column("Holm", p_value, True),
-        "p_wilcoxon": Column("p, Wilcoxon", p_value, True),
-        "p_wilcoxon_holm": Column("Holm", p_value, True),
-    }
-    n, smallest = int(gaps["n_speakers"].max()), _smallest_p(gaps)
-    limit = ""
-    if smallest * len(gaps) > 0.01:
-        corrected = min(1.0, smallest * len(gaps))
-        limit = f" With {n} speakers no p can be below {smallest:.2g}, and none below {corrected:.2g} when corrected."
-    caption = (
-        f"Validation “{rule}”: UAR of “{PRETRAINED}” minus UAR of “{SUPERVISED}”, in percentage points, on the same "
-        f"folds, labels and test recordings ({n} speakers, {count(gaps['n_pairs'].max())} pairs of trainings a row). "
-        "Interval: bootstrap that draws speakers for both methods together. Tests: of the speakers' differences, "
-        "repeats averaged within a speaker; d_z: their mean over their standard deviation; Holm: p corrected for the "
-        f"{len(gaps)} tests of this table.{limit}"
-    )
-    return Table.of(f"pre-trained-minus-supervised-{rule}", caption, shown, columns)
-
-
-def _paper_tables(scores: pd.DataFrame, gaps: pd.DataFrame) -> list[Block]:
-    """The paper's comparison, a table a rule: mean UAR with t intervals, and the U test in both readings of its unit."""
-    sides = scores[scores["method"].isin([SUPERVISED, PRETRAINED])]
-    of_method = {
-        (row["view"], row["validation"], budget, row["method"]): row
-        for row, budget in zip(sides.to_dict("records"), named_budgets(sides), strict=True)
-    }
-    found: list[Block] = []
-    for rule in _rules(gaps):
-        mine = _where(gaps, validation=rule)
-        kept = ["view", "validation", *BUDGET, "n_labels", "n_repeats", "n_pairs"]
-        raw = mine[kept].assign(budget=named_budgets(mine)).reset_index(drop=True)
-        for method, name in ((SUPERVISED, "supervised"), (PRETRAINED, "pretrained")):
-            rows = [
-                of_method[view, rule, budget, method] for view, budget in zip(raw["view"], raw["budget"], strict=True)
-            ]
-            for column in ("mean_uar", "t_low_repeats", "t_high_repeats", "t_low_trainings", "t_high_trainings"):
-                raw[f"{name}_{column}"] = [row[column] for row in rows]
-        tests = ["p_mann_whitney_repeats", "cliffs_delta_repeats", "p_mann_whitney", "cliffs_delta"]
-        raw[tests] = mine[tests].to_numpy()
-        shown = raw.copy()
-        for name in ("supervised", "pretrained"):
-            ends = zip(
-                *(raw[f"{name}_{column}"] for column in ("mean_uar", "t_low_repeats", "t_high_repeats")), strict=True
-            )
-            shown[name] = [f"{percent(mean)}\n({span(low, high)})" for mean, low, high in ends]
-        repeats, pairs = count(mine["n_repeats"].max()), count(mine["n_pairs"].max())
-        columns = {
-            "view": Column("View"),
-            "budget": Column("Budget", str, True),
-            "supervised": Column("Supervised\nmean UAR %", str, True),
-            "pretrained": Column("Pre-trained\nmean UAR %", str, True),
-            "p_mann_whitney_repeats": Column(f"p, U test\n{repeats} against {repeats} repeats", p_value, True),
-            "cliffs_delta_repeats": Column("Cliff's δ\nrepeats", signed, True),
-            "p_mann_whitney": Column(f"p, U test\n{pairs} against {pairs} trainings", p_value, True),
-            "cliffs_delta": Column("Cliff's δ\ntrainings", signed, True),
-        }
-        caption = (
-            f"Validation “{rule}”, the paper's way (section 4.2): mean UAR over folds and repeats with Student's 95 % "
-            "interval, and the Mann-Whitney U test. The paper does not say what its test counts, so both readings are "
-            "here: the repeats, each averaged over its folds (so are the intervals), and all trainings. Either way "
-            "values on the same test speakers are taken as independent: a small p says that other draws of labels and "
-            "seeds would give the same order, not that other speakers would. Not corrected for the number of tests. "
-            "δ: share of pairs in which pre-trained is better minus share in which it is worse."
-        )
-        found.append(Table.of(f"paper-comparison-{rule}", caption, raw, columns, shown=shown))
-    return found
-
-
-def _speaker_blocks(run: Run, scores: pd.DataFrame, jobs: pd.DataFrame, given: Answers) -> list[Block]:
-    """Each speaker's UAR in the view that was best with the most labels, under the first rule."""
-    rule = _rules(scores)[0]
-    mine = _where(scores, validation=rule)
-    best = _best_rows(mine[mine["n_labels"] == mine["n_labels"].max()]).iloc[-1]
-    view, winner, budget = best["view"], str(best["method"]), budget_name(*best[BUDGET])
-    every = tables.speaker_scores(jobs, given)
-    every.insert(2, "budget", named_budgets(every))
-    here = _where(every, view=view, validation=rule, budget=budget)
-    methods = [m for m in dict.fromkeys([SUPERVISED, PRETRAINED, winner]) if m in set(here["name"])]
-    known = run.utterances[run.utterances["speaker"] != ""].groupby("speaker")
-    genders = known["gender"].agg(lambda found: ", ".join(sorted(set(found) - {""}))).rename("gender")
-    frame = here.pivot(index="speaker", columns="name", values="uar")[methods]
-    frame = frame.join(here.groupby("speaker")["n"].first()).join(genders).join(run.fold_of_speaker.rename("fold"))
-    frame = frame.sort_values(winner, ascending=False, kind="stable").rename_axis("speaker").reset_index()
-    frame[["gender", "fold"]] = frame[["gender", "fold"]].fillna("")
-    shown, note = frame, ""
-    if len(frame) > MOST_SPEAKERS:
-        half = MOST_SPEAKERS // 2
-        shown = pd.concat([frame.head(half), frame.tail(half)])
-        note = f" Of {len(frame)} speakers the {half} highest and the {half} lowest are shown; all are in the CSV file."
-    where = f"{view}, validation “{rule}”, budget {budget}"
-    low, high = (count(end) for end in (frame["n"].min(), frame["n"].max()))
-    caption = (
-        f"UAR of each test speaker ({where}; mean over repeats), sorted by the best method there, {winner}. One "
-        f"speaker's score rests on {low if low == high else f'{low} to {high}'} recordings and is rough by "
-        f"itself.{note}"
-    )
-    ends = percent(frame[winner].min()), percent(frame[winner].max())
-    alt = f"Dot chart of each speaker's UAR with {listed(methods)}; with {winner} from {ends[0]} to {ends[1]} %."
-    columns = {
-        "speaker": Column("Speaker"),
-        **({"gender": Column("Gender")} if frame["gender"].any() else {}),
-        "fold": Column("Tested in fold"),
-        "n": Column("Recordings", count, True),
-        **{method: Column(f"{method}, UAR %", percent, True) for method in methods},
-    }
-    drawn = figures.speaker_dots(here, [str(name) for name in shown["speaker"]], methods, run.chance)
-    return [
-        Heading("Speaker by speaker"),
-        Picture(caption, (Panel("speakers", drawn, alt),)),
-        Table.of("speakers", f"UAR of each test speaker: {where}, mean over repeats.{note}", shown, columns),
-        Table.plain(
-            "speakers-all", "UAR of each test speaker with every method, mean over repeats.", every, on_page=False
-        ),
-    ]
-
-
-def _fewest_and_most(frame: pd.DataFrame) -> pd.DataFrame:
-    """The rows with the budget of the fewest labels and with that of the most."""
-    named = frame.assign(budget=named_budgets(frame))
-    labels = named.groupby("budget")["n_labels"].mean()
-    return named[named["budget"].isin([labels.idxmin(), labels.idxmax()])]
-
-
-def _gender_blocks(jobs: pd.DataFrame, given: Answers) -> list[Block]:
-    found = tables.gender_scores(_fewest_and_most(jobs), given)
-    if found.empty:
-        return []
-    genders = [str(name).removeprefix("uar_") for name in found if str(name).startswith("uar_")]
-    shown = found.assign(budget=named_budgets(found))
-    columns = {
-        "view": Column("View"),
-        "validation": Column("Validation"),
-        "budget": Column("Budget", str, True),
-        "name": Column("Method"),
-    }
-    for gender in genders:
-        ends = zip(*(found[f"{part}_{gender}"] for part in ("uar", "low", "high")), strict=True)
-        shown[gender] = [f"{percent(uar)}\n({span(low, high)})" for uar, low, high in ends]
-        speakers = count(found[f"n_speakers_{gender}"].max())
-        columns[gender] = Column(f"{gender}, UAR %\n{speakers} speakers", str, True)
-    if "gap" in found:
-        ends = zip(found["gap"], found["gap_low"], found["gap_high"], strict=True)
-        shown["between"] = [f"{points(gap)}\n({span(low, high, points)})" for gap, low, high in ends]
-        columns["between"] = Column(f"{genders[0]} minus {genders[1]}\nin points", str, True)
-    caption = (
-        "UAR by the speakers' gender as the table gives it, with the fewest and with the most labels: pooled over "
-        "folds, mean over repeats, 95 % intervals by a bootstrap over the speakers of each gender, drawn apart for "
-        "the difference. With few speakers of a gender a gap may be theirs and not the gender's."
-    )
-    return [Heading("By gender"), Table.of("genders", caption, found, columns, shown=shown)]
-
-
-def _confusion_blocks(run: Run, scores: pd.DataFrame, jobs: pd.DataFrame, given: Answers) -> list[Block]:
-    rule = _rules(scores)[0]
-    mine = _where(scores, validation=rule)
-    most = mine.sort_values("n_labels").iloc[-1]
-    budget = budget_name(*most[BUDGET])
-    chosen = _where(jobs.assign(budget=named_budgets(jobs)), validation=rule, budget=budget)
-    panels, rows = [], []
-    for view in dict.fromkeys(scores["view"]):
-        for method in (SUPERVISED, PRETRAINED):
-            these = _where(chosen, view=view, name=method)
-            if these.empty:
-                continue
-            counts = tables.confusion_counts(these, given, run.labels)
-            recalls = [
-                f"{label} {percent(counts[i, i] / counts[i].sum(), 0)} %"
-                for i, label in enumerate(run.labels)
-                if counts[i].sum()
-            ]
-            alt = f"Confusion matrix of {method} on {view}; recognised: {', '.join(recalls)}."
-            drawn = figures.confusion(counts, run.labels, f"{view}, {method}")
-            panels.append(Panel(f"confusion-{slug(str(view))}-{slug(method)}", drawn, alt))
-            for label, answers in zip(run.labels, counts.tolist(), strict=True):
-                answered = {f"n_{other}": n for other, n in zip(run.labels, answers, strict=True)}
-                named = {"view": view, "validation": rule, "budget": budget, "method": method}
-                rows.append({**named, "y_true": label, **answered})
-    if not panels:
-        return []
-    n = int(chosen["repeat"].nunique())
-    times = "once" if n == 1 else f"{n} times, once a repeat"
-    caption = (
-        f"Which emotion is taken for which, with the budget {budget} and validation “{rule}”: per cent of each true "
-        f"emotion (row), and the number of answers, pooled over folds; every recording counts {times}. The mean of a "
-        "diagonal is the UAR."
-    )
-    return [
-        Heading("Which emotions are confused"),
-        Picture(caption, tuple(panels), stacked=len(run.labels) > MOST_CLASSES),
-        Table.plain("confusion", caption, pd.DataFrame(rows), on_page=False),
-    ]
-
-
-def _calibration_blocks(run: Run, scores: pd.DataFrame, jobs: pd.DataFrame) -> list[Block]:
-    """Whether a probability can be taken at its word, with the fewest and with the most labels."""
-    chosen = _fewest_and_most(jobs[jobs["name"].isin([SUPERVISED, PRETRAINED])])
-    if chosen.empty:
-        return []
-    found, bins = tables.calibration(run.results, chosen, run.labels)
-    panels = []
-    bins = bins.assign(budget=named_budgets(bins))
-    fewest_first = sorted(set(bins["budget"]), key=lambda name: chosen.loc[chosen["budget"] == name, "n_labels"].mean())
-    bins = bins.sort_values("budget", key=lambda names: names.map(fewest_first.index), kind="stable")
-    for rule in _rules(scores):
-        for view in dict.fromkeys(scores["view"]):
-            mine = _where(bins, view=view, validation=rule)
-            if mine.empty:
-                continue
-            here = _where(found.assign(budget=named_budgets(found)), view=view, validation=rule)
-            told = [f"{r['name']}, {r['budget']}: {percent(r['ece'])} %" for r in here.to_dict("records")]
-            alt = f"Reliability diagram, {view}, validation {rule}; expected calibration errors: {'; '.join(told)}."
-            drawn = figures.reliability(mine, f"{view}\n{figures.RULE_TITLES[rule]}")
-            panels.append(Panel(f"reliability-{slug(str(view))}-{rule}", drawn, alt))
-    caption = (
-        "How often an answer is right, by the probability that the classifier gave it, in 15 bins of equal width; all "
-        "folds and repeats together. Below the diagonal it is surer than it should be. Larger markers hold more "
-        "answers."
-    )
-    columns = {
-        "view": Column("View"),
-        "validation": Column("Validation"),
-        "budget": Column("Budget", str, True),
-        "name": Column("Method"),
-        "confidence": Column("Mean probability %", percent, True),
-        "accuracy": Column("Right %", percent, True),
-        "ece": Column("ECE %", percent, True),
-        "brier": Column("Brier score", plain_number, True),
-        "log_loss": Column("Log loss", plain_number, True),
-    }
-    uniform = f"{1 - 1 / len(run.labels):.3f} and {math.log(len(run.labels)):.3f}"
-    listing = (
-        "Calibration of the probabilities, with the fewest and with the most labels: mean probability of the answers "
-        "given and share of them that is right; ECE, expected calibration error (15 bins): how far the two are apart "
-        "in a bin; Brier score (summed over classes, 0 to 2) and log loss (nats), which also ask for answers that "
-        f"tell apart. Equal probabilities for all classes have {uniform}. Of all folds' answers together, mean over "
-        "repeats; lower is better."
-    )
-    shown = found.assign(budget=named_budgets(found))
-    return [
-        Heading("How far probabilities can be trusted"),
-        Picture(caption, tuple(panels)),
-        Table.of("calibration", listing, found, columns, shown=shown),
     ]
