@@ -18,8 +18,8 @@ from emoviews import cli
 from emoviews.experiments import EXPERIMENTS
 
 VIEWS = "mel_spectrogram,mfcc"
-QUICK = ["--pretraining.epochs", 2, "--pretraining.batch-size", 16, "--finetuning.epochs", 2, "--repeats", 2]
-FEW = ["--fractions", "0.2,1", "--per-class", "2", "--folds", 3]
+QUICK = ["--pretraining.epochs", 2, "--pretraining.batch-size", 16, "--finetuning.epochs", 2, "--repeats", 1]
+FEW = ["--fractions", "0.5,1", "--per-class", "2", "--folds", 3]
 
 
 def run(*arguments: object) -> int:

@@ -437,7 +437,10 @@ def reproduce(
         "pretraining": dataclasses.asdict(pretraining),
         "finetuning": dataclasses.asdict(finetuning),
     }
-    _, failed = _run(workspace, jobs, options, claim, pretraining=pretraining, finetuning=finetuning)
+    _, failed = _run(
+        workspace, jobs, options, claim, plan.budgets_asked(), pretraining=pretraining, finetuning=finetuning
+    )
+    _warn_of_refusals(out)
     page: Path = write_report(out)
     _out.print(f"Report: {page}")
     _require_success(failed, out)
@@ -661,6 +664,7 @@ def _run(
     planned: Mapping[str, Sequence[Job]],
     options: Options,
     claim: Mapping[str, Any] | None = None,
+    budgets: Mapping[str, Any] | None = None,
     **configs: Any,
 ) -> tuple[pd.DataFrame, list[JobResult]]:
     """Run the jobs planned for each experiment against the run folder's results; the tidy rows, and the jobs that failed.
@@ -679,6 +683,7 @@ def _run(
         results.add_utterances(workspace.table, list(workspace.durations))
         results.describe(
             experiments=list(planned),
+            budgets=budgets or {},
             pretraining_sizes=workspace.pretraining_sizes,
             corpus=workspace.config.corpus,
             table=workspace.table_hash,
@@ -718,6 +723,17 @@ def _print_estimate(jobs: Sequence[Job], workspace: Workspace, options: Options)
     if pending:
         time = estimate(pending, workspace, options.workers or available_cores())
         _out.print(f"Estimated time: {time}, depending on when trainings stop")
+
+
+def _warn_of_refusals(folder: Path) -> None:
+    """Say which measures had too little data."""
+    from emoviews.results import Results
+
+    with Results(folder) as results:
+        planned = "job_id IN (SELECT job_id FROM plans)"
+        reasons = results.frame(f"SELECT error FROM jobs WHERE status = 'refused' AND {planned}")["error"]
+    if len(reasons):
+        _warn(f"{len(reasons)} measures had too little data. The first: {reasons.iloc[0]}")
 
 
 def _require_success(failed: Sequence[JobResult], folder: Path) -> None:

@@ -1,10 +1,10 @@
 """Tables, figures and one self-contained page, from saved rows only.
 
-    write_report(run folder) → RUN/report.html, RUN/tables/*.csv and *.md, RUN/figures/*.svg and *.png
+    write_report(run folder) → RUN/report.html, RUN/tables/*.csv, *.md and *.tex, RUN/figures/*.svg and *.png
 
 `tables` turns rows into frames, `figures` draws frames, `page` puts both into sections and the sections into
-`page.html.jinja`. An experiment gets its section by having jobs in the run; one without a function of its own in
-`page.SECTIONS` is shown as the plain tables that it makes.
+`page.html.jinja`. A run's experiment has its section in `sections`, in the file of its name; one without such a file is shown as
+the plain tables that it makes.
 """
 
 from __future__ import annotations

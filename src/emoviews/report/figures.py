@@ -80,7 +80,7 @@ _LOOK: Final[Any] = {
 P = ParamSpec("P")
 
 
-def _looking(draw: Callable[P, Figure]) -> Callable[P, Figure]:
+def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
     @wraps(draw)
     def drawn(*args: P.args, **kwargs: P.kwargs) -> Figure:
         with mpl.rc_context(_LOOK):
@@ -136,7 +136,7 @@ RULE_TITLES: Final = {
 """What stops a training, as a panel's title says it."""
 
 
-@_looking
+@styled
 def uar_by_labels(
     table: pd.DataFrame, views: Sequence[str], rules: Sequence[str], chance: float, titled_by_rule: bool = True
 ) -> Figure:
@@ -176,7 +176,7 @@ def uar_by_labels(
     return figure
 
 
-@_looking
+@styled
 def uar_by_rule(table: pd.DataFrame, views: Sequence[str], chance: float) -> Figure:
     """UAR of the two methods that are to be compared under every rule of validation, one panel a view.
 
@@ -267,7 +267,7 @@ FEWEST_OF_A_BIN: Final = 0.01
 """Share of the answers below which a bin's accuracy is noise that hides the others."""
 
 
-@_looking
+@styled
 def reliability(bins: pd.DataFrame, title: str) -> Figure:
     """How right answers are, by how sure the classifier was: on the diagonal its probabilities can be taken at their word.
 
@@ -303,7 +303,7 @@ def reliability(bins: pd.DataFrame, title: str) -> Figure:
     return figure
 
 
-@_looking
+@styled
 def speaker_dots(scores: pd.DataFrame, speakers: Sequence[str], methods: Sequence[str], chance: float) -> Figure:
     """Each speaker's UAR with a few methods, one row a speaker.
 
@@ -333,7 +333,7 @@ def speaker_dots(scores: pd.DataFrame, speakers: Sequence[str], methods: Sequenc
     return figure
 
 
-@_looking
+@styled
 def confusion(counts: NDArray[np.int64], labels: Sequence[str], title: str) -> Figure:
     """Answers by true label, in per cent of each row, with the counts.
 
@@ -379,7 +379,7 @@ def confusion(counts: NDArray[np.int64], labels: Sequence[str], title: str) -> F
     return figure
 
 
-@_looking
+@styled
 def pretraining_curves(curves: pd.DataFrame, best_epochs: Mapping[str, float]) -> Figure:
     """The loss by epoch: one thin line a pre-training, the kept epoch marked.
 
@@ -413,7 +413,7 @@ def _loss_line(axes: Axes, rows: pd.DataFrame, name: str, colour: str, dashes: A
     axes.plot(rows["epoch"], rows[name], color=colour, linestyle=dashes, linewidth=1.1, marker=alone)
 
 
-@_looking
+@styled
 def finetuning_curves(curves: pd.DataFrame, title: str, chance: float) -> Figure:
     """UAR on the validation recordings by epoch: one line a method and share of labels.
 

@@ -126,7 +126,7 @@ def _notices(run: Run) -> Iterator[str]:
         )
     if unknown := run.unknown_speakers:
         yield (
-            f"{unknown} recordings have no speaker. Each counts as a speaker of its own, so the intervals are probably too "
+            f"{unknown} recordings have no speaker. Those of one group count as one speaker, so the intervals may be too "
             "narrow, and nobody can check whether training and test share speakers."
         )
     yield from map(str, run.description.get("warnings", []))

@@ -148,7 +148,7 @@ def _picture(scores: pd.DataFrame) -> Picture:
     return Picture(caption, (Panel("alignment", alignment_dots(scores), alt),))
 
 
-@figures._looking
+@figures.styled
 def alignment_dots(scores: pd.DataFrame) -> Figure:
     """PWCCA, one row a pair of views and encoders, with its folds' range and its null, from 0 to 1.
 

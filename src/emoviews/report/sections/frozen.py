@@ -171,7 +171,7 @@ def _picture(run: Run, scores: pd.DataFrame, views: Sequence[str], has_paper: bo
     return Picture(caption, tuple(panels), Panel("frozen", uar_by_method(scores, views, run.chance), ""))
 
 
-@figures._looking
+@figures.styled
 def uar_by_method(scores: pd.DataFrame, views: Sequence[str], chance: float) -> Figure:
     """Test UAR of each method with its interval, one panel a view and one row a method.
 

@@ -271,7 +271,7 @@ def _picture(run: Run, scores: pd.DataFrame) -> Picture:
     return Picture(caption, tuple(panels), Panel("pretraining-data", uar_by_data(scores, views, sizes, run.chance), ""))
 
 
-@figures._looking
+@figures.styled
 def uar_by_data(scores: pd.DataFrame, views: Sequence[str], sizes: Sequence[str], chance: float) -> Figure:
     """UAR against the number of labels, one column of panels a view, one row a size, one line a kind of pre-training data.
 

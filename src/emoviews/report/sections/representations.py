@@ -117,7 +117,7 @@ def _map_told(row: dict[Any, Any]) -> str:
     return f"{_encoder(row['encoder'])}: {listed(numbers)}" if numbers else _encoder(row["encoder"])
 
 
-@figures._looking
+@figures.styled
 def maps_figure(parts: dict[str, pd.DataFrame], labels: Sequence[str], upright: bool = False) -> Figure:
     """Maps of one view's encoders, coloured by emotion and again by speaker.
 
@@ -279,7 +279,7 @@ def _compared(probes: pd.DataFrame, retrieval: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["what", "where", *KINDS, "chance"])
 
 
-@figures._looking
+@figures.styled
 def probe_dots(rows: pd.DataFrame) -> Figure:
     """What embeddings know, one row a probe and view (or pair of views), one marker an encoder, from 0 to 1.
 

@@ -176,7 +176,7 @@ def _picture(run: Run, scores: pd.DataFrame, views: Sequence[str]) -> Picture:
     return Picture(caption, tuple(panels), Panel("temperature", uar_by_temperature(scores, views, run.chance), ""))
 
 
-@figures._looking
+@figures.styled
 def uar_by_temperature(scores: pd.DataFrame, views: Sequence[str], chance: float) -> Figure:
     """Test UAR against temperature, one panel a view: points for tuned and frozen encoders, a line for those from scratch.
 
