@@ -3,8 +3,8 @@
     write_report(run folder) → RUN/report.html, RUN/tables/*.csv, *.md and *.tex, RUN/figures/*.svg and *.png
 
 `tables` turns rows into frames, `figures` draws frames, `page` puts both into sections and the sections into
-`page.html.jinja`. A run's experiment has its section in `sections`, in the file of its name; one without such a file is shown as
-the plain tables that it makes.
+`page.html.jinja`. An experiment's section is the file of its name in `sections`; one without such a file is shown as the
+plain tables that it makes.
 """
 
 from __future__ import annotations
