@@ -142,7 +142,7 @@ def test_a_stopped_run_ends_with_the_same_rows(world: Path, undisturbed: Path, t
 def count(folder: Path, table: str) -> int:
     """Rows so far; none before there is a database."""
     try:
-        with sqlite3.connect(f"file:{folder / 'results.sqlite'}?mode=ro", uri=True) as database:
+        with sqlite3.connect(f"file:{folder / 'results.sqlite'}?mode=ro", uri=True, timeout=0) as database:
             return int(database.execute(f"SELECT COUNT(*) FROM {table}").fetchone()[0])
     except sqlite3.OperationalError:
         return 0

@@ -95,6 +95,7 @@ class Workspace:
         self._data: dict[str, ViewData] = {}
         self._means: dict[str, NDArray[np.float64]] = {}
         self._scalers: dict[tuple[str, str], Scaler | None] = {}
+        self._audited: dict[Any, list[splits.Leak]] = {}
         labels = sorted(set(whole["emotion"][: len(config.table)][usable[: len(config.table)]]) - {""})
         self._check_test_labels(labels)
         self.labels: tuple[str, ...] = tuple(labels)
@@ -248,11 +249,18 @@ class Workspace:
         }
 
     def audit(self, parts: Mapping[str, NDArray[np.int64]], validation_within_train: bool = False) -> list[splits.Leak]:
-        """What the parts share that they may; every job audits the very rows it uses.
+        """What the parts share that they may; every job audits the very rows it uses. The same rows are audited once.
 
         Raises:
             LeakageError: they share a speaker, a group or a recording.
         """
+        of_rows = {name: np.asarray(rows, dtype=np.int64).tobytes() for name, rows in parts.items()}
+        key = (validation_within_train, tuple(of_rows.items()))
+        if key not in self._audited:
+            self._audited[key] = self._audit(parts, validation_within_train)
+        return self._audited[key]
+
+    def _audit(self, parts: Mapping[str, NDArray[np.int64]], validation_within_train: bool) -> list[splits.Leak]:
         found = splits.leakage_audit(
             {name: rows for name, rows in parts.items() if len(rows)},
             self.table,
