@@ -94,9 +94,9 @@ def step_table(batch_size: int, threads: int, device: str) -> str:
             ways["emoviews, values in the store, scaled as they are read"] = lambda: encoder(stored)
         expected = gradients(plain)
         for way in list(ways.values())[1:3]:
-            torch.testing.assert_close(way(), plain(), rtol=1e-4, atol=1e-4)
-            for got, want in zip(gradients(way), expected, strict=True):
-                torch.testing.assert_close(got, want, rtol=1e-2, atol=1e-3 * float(want.abs().max()))
+            torch.testing.assert_close(way(), plain(), rtol=1e-3, atol=1e-4)
+            for got, want in zip(gradients(way), expected, strict=True):  # as a whole: a ReLU may open in one way alone
+                assert float((got - want).norm() / want.norm()) < 1e-3
         del expected
         times = medians({name: lambda way=way: gradients(way) for name, way in ways.items()}, device=device)  # type: ignore[misc]
         if device == "cpu":
