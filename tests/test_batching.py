@@ -171,6 +171,17 @@ def test_a_stored_batch_takes_no_memory(stored: ViewData) -> None:
     assert _size_in_bytes({"a": batch, "b": stored.batch([1])}) == 4 * 3 * 700
 
 
+def test_a_stored_batch_is_split_between_utterances(stored: ViewData) -> None:
+    order = [2, 0, 1, 3]
+    batch = stored.stored_batch(order, stored.fit_scaler([0]))
+    parts = batch.values.split([424, 126], 1)
+    assert [tuple(part.shape) for part in parts] == [(3, 424, 700), (3, 126, 700)]
+    assert torch.equal(torch.cat([read_in_blocks(part) for part in parts], dim=1), read_in_blocks(batch.values))
+    for frames, axis in (([424, 126], 0), ([423, 127], 1), ([424], 1)):
+        with pytest.raises(ValueError, match="end where utterances do"):
+            batch.values.split(frames, axis)
+
+
 def test_what_is_in_memory_or_has_no_layers_is_no_stored_batch(case) -> None:
     _, _, data = case
     batch = data.stored_batch([3, 1])

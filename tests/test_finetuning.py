@@ -142,12 +142,12 @@ def test_frozen_leaves_the_encoder_and_is_a_head_on_its_embeddings(
     store.add({key: row.numpy() for key, row in zip(data.keys, embedded, strict=True)})
     given = ViewData(store, data.keys)
 
-    class Identity(nn.Module):
+    class Identity(Encoder):
         def forward(self, batch: Any) -> Tensor:
             return batch.values
 
     _, other = fresh(data)
-    again: Any = Identity()
+    again = Identity((16,))
     curves = finetune(
         *(given, labels, again, other, TRAIN, VALIDATION, QUICK), scaler=None, frozen=False, seed=0
     ).curves

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from emoviews import pretraining
 from emoviews.augmentation import Augmentation
-from emoviews.batching import ViewData, shuffled_batches
+from emoviews.batching import StoredValues, ViewData, shuffled_batches
 from emoviews.configs import PretrainingConfig
 from emoviews.encoders import make_encoder
 from emoviews.errors import CheckpointError, TrainingError, UsageError
@@ -285,6 +285,44 @@ def test_it_learns_what_unseen_utterances_have_in_common(tmp_path: Path) -> None
     assert before < 0.15  # chance is 1/60
     assert retrieval() > 0.6
     assert history.curves[-1]["train_loss"] < 0.75 * history.curves[0]["train_loss"]
+
+
+def test_layers_that_stay_in_the_store_are_trained_on_as_those_in_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layered = ViewSpec("layered", 1, {}, ("layers", "frames", "features"), (3, 0, 40), "float16", 50.0)
+    flat = ViewSpec("flat", 1, {}, ("features",), (6,), "float32", None)
+    stores, rng, keys = {s.name: ViewStore(tmp_path, s) for s in (layered, flat)}, np.random.default_rng(0), []
+    for i in range(48):
+        keys.append(f"k{i}")
+        stores["layered"].add({keys[-1]: rng.standard_normal((3, rng.integers(2, 30), 40)).astype(np.float16)})
+        stores["flat"].add({keys[-1]: rng.standard_normal(6).astype(np.float32)})
+    read: list[int] = []
+    blocks = StoredValues.blocks
+
+    def counted(self: StoredValues, dtype: torch.dtype) -> Any:
+        read.append(self.shape[1])
+        return blocks(self, dtype)
+
+    monkeypatch.setattr(StoredValues, "blocks", counted)
+    found = []
+    for resident_bytes in (10**9, 0):
+        read.clear()
+        views = {name: ViewData(store, keys, resident_bytes) for name, store in stores.items()}
+        torch.manual_seed(0)
+        models = {}
+        for name, view in views.items():
+            encoder = make_encoder(view.spec)
+            models[name] = ViewModel(encoder, ProjectionHead(encoder.dim, 32, 16), view.fit_scaler(range(32)))
+        history = pretrain(views, models, range(32), range(32, 48), QUICK, seed=0)
+        found.append((weights(models), history.curves))
+    # two training batches, each read forwards and backwards, and one to validate, an epoch
+    assert len(read) == QUICK.epochs * (2 * 2 + 1)
+    (a, kept), (b, stored) = found
+    for row, other in zip(kept, stored, strict=True):
+        assert row == pytest.approx(other, rel=1e-4)
+    for name in a:
+        torch.testing.assert_close(a[name], b[name], rtol=0, atol=2e-4)
 
 
 def test_the_curves_name_every_pair(data: dict[str, ViewData]) -> None:

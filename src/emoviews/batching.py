@@ -16,6 +16,7 @@ import collections
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Final, TypeVar, cast
 
 import numpy as np
@@ -77,6 +78,26 @@ class StoredValues:
         if scaler is not None:
             mean, deviation = torch.from_numpy(scaler.mean), torch.from_numpy(scaler.deviation)
             self._statistics = mean.unsqueeze(1), deviation.unsqueeze(1)  # (layers, 1, features)
+
+    def split(self, frames: Sequence[int], axis: int) -> list[StoredValues]:
+        """As `Tensor.split`, between utterances and along the frames only.
+
+        Raises:
+            ValueError: another axis, or a part that does not end where an utterance does.
+        """
+        ends = np.cumsum([0, *frames]).tolist()
+        if axis != 1 or not set(ends) <= set(self._starts) or ends[-1] != self._starts[-1]:
+            raise ValueError(
+                f"Expected parts along axis 1 that end where utterances do, at {self._starts}; got {ends}."
+            )
+        cuts = [self._starts.index(end) for end in ends]
+        parts = []
+        for first, last in pairwise(cuts):
+            offsets = torch.tensor(self._starts[first : last + 1])
+            part = StoredValues(self._utterances[first:last], offsets - offsets[0], None)
+            part._statistics = self._statistics
+            parts.append(part)
+        return parts
 
     def touch(self) -> None:
         """Read a number of each page, so that whoever reads them next does not wait for the disk."""

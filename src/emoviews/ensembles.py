@@ -153,7 +153,7 @@ def predict_many(
     encoders, of_model = _distinct([member.encoder for member in members]) if shared else (
         [member.encoder for member in members], np.arange(len(members))
     )  # fmt: skip
-    features = _Features(data, np.unique(wanted), scaler, device)
+    features = _Features(data, np.unique(wanted), scaler, device, encoders[0])
     embedded = _apply(encoders, features, wanted[: len(encoders)], device)
     classifier = stack([member.classifier for member in members]).to(device).eval()
     with torch.inference_mode():
@@ -179,8 +179,11 @@ class _Model(nn.Module):
 class _Features:
     """The part of a view that a bank uses: scaled once and kept on the device where it fits, else read batch by batch."""
 
-    def __init__(self, data: ViewData, rows: NDArray[np.int64], scaler: Scaler | None, device: str) -> None:
-        self.data, self.scaler, self.device = data, scaler, device
+    def __init__(
+        self, data: ViewData, rows: NDArray[np.int64], scaler: Scaler | None, device: str, encoder: Encoder
+    ) -> None:
+        """`rows`: all that will be asked for; `encoder`: whose kind decides how they are read (`Encoder.read`)."""
+        self.data, self.scaler, self.device, self.encoder = data, scaler, device, encoder
         self.axis = data.spec.axes.index(FRAMES) if data.spec.has_frames else 0
         self.lengths = torch.from_numpy(np.asarray(data.lengths, dtype=np.int64))
         per_frame = math.prod(size for size in data.spec.shape if size)
@@ -197,7 +200,7 @@ class _Features:
         index = np.concatenate([rows[run[0]] for run in runs])
         sharing = tuple(map(len, runs))
         if self.values is None:
-            read = self.data.batch(index, self.scaler).to(self.device)
+            read = self.encoder.read(self.data, index, self.scaler, self.device).to(self.device)
             return BankBatch(read.values, read.offsets, sharing)
         chosen = torch.from_numpy(index)
         lengths = self.lengths[chosen]
@@ -301,7 +304,7 @@ class _Bank:
         # Validation rows first and in order: where all models share them, a batch of them is a slice of what is kept.
         rows = np.concatenate([*self.validation, *self.train])
         rows = rows[np.sort(np.unique(rows, return_index=True)[1])]
-        features = _Features(data, rows, scaler, device)
+        features = _Features(data, rows, scaler, device, members[0].encoder)
         self.inputs: _Features | _Embedded = features
         if frozen:
             self.inputs = _Embedded(data, [member.encoder for member in members], rows, features)

@@ -472,9 +472,13 @@ def _run_in_processes(
     start = (_start_worker, (requests, [frozenset(view_store) for view_store in stores], device))
     known: collections.deque[_Outcome] = collections.deque()
 
+    # The last recordings go one at a time, so that no process has a whole group left when the others are done.
+    last = max(0, len(tasks) - workers * _GROUP_SIZE)
+    handed_over = [*_grouped(tasks[:last]), *((task,) for task in tasks[last:])]
+
     def lacking() -> Iterator[tuple[_Task, ...]]:
         """The groups, without what another extraction has added by the time a group is drawn."""
-        for group in _grouped(tasks):
+        for group in handed_over:
             found = [_present(task.source, stores, sources) for task in group]
             known.extend(_Outcome(t.row, s, present=True) for t, s in zip(group, found, strict=True) if s)
             if left := tuple(task for task, source in zip(group, found, strict=True) if not source):

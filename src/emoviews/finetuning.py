@@ -152,7 +152,7 @@ def finetune(
     def logits(indices: NDArray[np.int64]) -> Tensor:
         if embedded is not None:
             return classifier(embedded[torch.from_numpy(indices)])  # type: ignore[no-any-return]
-        return classifier(encoder(data.batch(indices, scaler).to(device)))  # type: ignore[no-any-return]
+        return classifier(encoder(encoder.read(data, indices, scaler, device).to(device)))  # type: ignore[no-any-return]
 
     def validate() -> float:
         trained.eval()
@@ -195,7 +195,7 @@ def finetune(
 
 def embed(
     data: ViewData,
-    encoder: nn.Module,
+    encoder: Encoder,
     *,
     scaler: Scaler | None,
     device: str = "cpu",
@@ -205,7 +205,7 @@ def embed(
     index = np.arange(len(data)) if indices is None else np.asarray(indices, dtype=np.int64)
     encoder.to(device).eval()
     with torch.inference_mode():
-        blocks = [encoder(data.batch(block, scaler).to(device)) for block in _blocks(index)]
+        blocks = [encoder(encoder.read(data, block, scaler, device).to(device)) for block in _blocks(index)]
     if indices is None:
         return torch.cat(blocks)
     rows = torch.zeros(len(data), blocks[0].shape[1], device=device, dtype=blocks[0].dtype)
@@ -215,7 +215,7 @@ def embed(
 
 def predict_probabilities(
     data: ViewData,
-    encoder: nn.Module,
+    encoder: Encoder,
     classifier: nn.Module,
     indices: Indices,
     *,

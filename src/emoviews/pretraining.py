@@ -137,8 +137,10 @@ def pretrain(
 
     def read(batches: list[NDArray[np.int64]], *seeded_by: object) -> Iterator[dict[str, ViewBatch]]:
         for number, indices in enumerate(batches):
-            found = {v: data[v].batch(indices, scalers[v]) for v in views}
-            if augment is not None:
+            if augment is None:
+                found = {v: models[v].encoder.read(data[v], indices, scalers[v], device) for v in views}
+            else:
+                found = {views[0]: data[views[0]].batch(indices, scalers[views[0]])}
                 found = augmented_copies(found[views[0]], views[0], augment, "augmentation", *seeded_by, number)
             yield found
 

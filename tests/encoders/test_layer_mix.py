@@ -1,13 +1,16 @@
 """The layer mix against multiply-and-sum, its derivatives, and the encoder against Conv1d as the paper describes it."""
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from torch.func import functional_call, grad, stack_module_state, vmap
 
+from emoviews.batching import StoredValues, ViewData
 from emoviews.encoders.layer_mix import LayerMix, mix_layers
 from emoviews.errors import UsageError
-from emoviews.types import ViewBatch
+from emoviews.store import ViewStore
+from emoviews.types import ViewBatch, ViewSpec
 
 
 def plain_mix(weights, values):
@@ -107,6 +110,27 @@ def test_several_encoders_at_once_equal_one_by_one():
         encoder(ViewBatch(values, offsets)).square().sum().backward()
         for name, parameter in encoder.named_parameters():
             torch.testing.assert_close(gradients[name][i], parameter.grad, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("scaled", [True, False])
+def test_what_stays_in_the_store_is_encoded_as_what_was_read(tmp_path, scaled):
+    """Outputs and gradients, in float64, over utterances of several blocks and of one."""
+    spec = ViewSpec("large", 1, {}, ("layers", "frames", "features"), (3, 0, 700), "float16", 50.0)
+    store, rng = ViewStore(tmp_path, spec), np.random.default_rng(0)
+    store.add({f"k{n}": (5 + rng.standard_normal((3, n, 700))).astype(np.float16) for n in (300, 1, 124)})
+    data = ViewData(store, list(store), resident_bytes=0)
+    scaler = data.fit_scaler([0, 1]) if scaled else None
+    encoder = LayerMix(spec.shape, hidden=6, dim=4).double().eval()
+    batches = [read([2, 0, 1, 0], scaler) for read in (data.batch, data.stored_batch)]
+    assert isinstance(batches[1].values, StoredValues)
+    assert encoder.read(data, [0], None).values.shape == (3, 300, 700)
+    assert isinstance(encoder.read(data, [0], None).values, StoredValues)
+    target = random(4, 4)
+    outputs = [encoder(batch) for batch in batches]
+    torch.testing.assert_close(*outputs, rtol=0, atol=1e-6)  # one is scaled in float32, the other in float64
+    gradients = [torch.autograd.grad((out * target).sum(), list(encoder.parameters())) for out in outputs]
+    for plain, stored in zip(*gradients, strict=True):
+        torch.testing.assert_close(stored, plain, rtol=1e-5, atol=1e-6)
 
 
 def test_encoder_equals_the_papers_description():

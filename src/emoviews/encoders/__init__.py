@@ -9,8 +9,10 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor, nn
 
+from emoviews.batching import Indices, Scaler, ViewData
 from emoviews.errors import UsageError
 from emoviews.registry import Registry
 from emoviews.types import FEATURES, FRAMES, LAYERS, ViewBatch, ViewSpec
@@ -35,11 +37,13 @@ class Encoder(nn.Module):
         banks: whether its parameters may be stacked, `(models, ...)`, so that it is many models at once: it then maps a
             `BankBatch` to their vectors, `(models · batch, dim)` or `(models, batch, dim)`, and has no buffers
             (`emoviews.encoders._stacked`). Otherwise its models are trained one at a time.
+        reads_stored: whether the values of its batches may be `batching.StoredValues`, which it reads in blocks.
     """
 
     name: ClassVar[str]
     axes: ClassVar[tuple[str, ...]]
     banks: ClassVar[bool] = False
+    reads_stored: ClassVar[bool] = False
     dim: int
 
     def __init__(self, shape: tuple[int, ...]) -> None:
@@ -50,6 +54,15 @@ class Encoder(nn.Module):
     def forward(self, batch: ViewBatch) -> Tensor:
         """`ViewBatch` → `(batch, dim)`."""
         raise NotImplementedError
+
+    def read(self, data: ViewData, indices: Indices, scaler: Scaler | None, device: str = "cpu") -> ViewBatch:
+        """A batch for it, read from `data`, in the CPU's memory or in the store; it has yet to go to the device.
+
+        It stays in the store where the encoder reads it there, and where it goes to another device, which widens and scales
+        it: then half as many bytes are moved.
+        """
+        stored = self.reads_stored or torch.device(device).type != "cpu"
+        return data.stored_batch(indices, scaler) if stored else data.batch(indices, scaler)
 
 
 def make_encoder(spec: ViewSpec, name: str | None = None, **parameters: Any) -> Encoder:

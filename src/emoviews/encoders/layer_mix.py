@@ -9,7 +9,8 @@ For 13 layers of 768 features that is 13 + (768·128 + 128) + (128·128 + 128) =
 its head of 0.017 M (supplement, 7.1).
 
 The layers are a hundred times larger than everything after them (13 × 768 numbers a frame against 128), so the mix decides
-the speed. It is one pass over the layers, written for that purpose, with a backward pass that reads them once more.
+the speed. It is one pass over the layers, written for that purpose, with a backward pass that reads them once more. They may
+stay in the store (`batching.StoredValues`): each pass then widens and scales them a block at a time, in the cache.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd import Function
 
+from emoviews.batching import StoredValues
 from emoviews.encoders import Encoder
 from emoviews.encoders._dropout import Dropout
 from emoviews.encoders._ragged import check_batch, segment_mean
@@ -44,6 +46,7 @@ class LayerMix(Encoder):
     name = "layer_mix"
     axes = (LAYERS, FRAMES, FEATURES)
     banks = True
+    reads_stored = True
 
     def __init__(self, shape: tuple[int, ...], hidden: int = 128, dim: int = 128, dropout: float = 0.2) -> None:
         """Construct it for a view of shape `(layers, 0, features)`.
@@ -102,8 +105,9 @@ def _mix_batches(weights: Tensor, batch: BankBatch) -> tuple[Tensor, Tensor]:
         `(frames of all models, features)` and the offsets of all their utterances.
     """
     parts, lengths = [], []
+    values_of: Any = batch.values  # a tensor, or `StoredValues`
     batches = zip(
-        torch.split(batch.values, batch.stretches.diff().tolist(), 1),
+        values_of.split(batch.stretches.diff().tolist(), 1),
         batch.lengths.chunk(len(batch.sharing)),
         strict=True,
     )
@@ -115,7 +119,7 @@ def _mix_batches(weights: Tensor, batch: BankBatch) -> tuple[Tensor, Tensor]:
     return rows, torch.nn.functional.pad(torch.cat(lengths).cumsum(0), (1, 0))
 
 
-def mix_layers(weights: Tensor, values: Tensor) -> Tensor:
+def mix_layers(weights: Tensor, values: Tensor | StoredValues) -> Tensor:
     """`Σ_layer weights[layer] · values[layer]`, in the dtype of the weights.
 
     Differentiable in both arguments, any number of times, and works under `torch.func`: mapped over several models'
@@ -123,7 +127,7 @@ def mix_layers(weights: Tensor, values: Tensor) -> Tensor:
 
     Args:
         weights: `(layers,)`.
-        values: `(layers, frames, features)`, of any floating dtype.
+        values: `(layers, frames, features)`, of any floating dtype; or in the store, then without a derivative in them.
 
     Returns:
         `(frames, features)`.
@@ -135,8 +139,11 @@ def mix_layers(weights: Tensor, values: Tensor) -> Tensor:
     return mixed.squeeze(0)
 
 
-def _blocks(values: Tensor, dtype: torch.dtype) -> Iterator[tuple[slice, Tensor]]:
+def _blocks(values: Tensor | StoredValues, dtype: torch.dtype) -> Iterator[tuple[slice, Tensor]]:
     """Blocks of frames, each as a matrix `(layers, block·features)`: a view of the values unless it is widened."""
+    if isinstance(values, StoredValues):
+        yield from values.blocks(dtype)
+        return
     frames = values.shape[1]
     step = _BLOCK_FRAMES if values.device.type == "cpu" else max(frames, 1)
     for start in range(0, frames, step):
@@ -152,7 +159,7 @@ class _Mix(Function):
     """
 
     @staticmethod
-    def forward(weights: Tensor, values: Tensor) -> Tensor:
+    def forward(weights: Tensor, values: Tensor | StoredValues) -> Tensor:
         """`(models, layers)`, `(layers, frames, features)` → `(models, frames, features)`."""
         mixed = weights.new_empty(weights.shape[0], *values.shape[1:])
         for block, matrix in _blocks(values, weights.dtype):
@@ -160,12 +167,12 @@ class _Mix(Function):
         return mixed
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
-        ctx.save_for_backward(*inputs)
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor | StoredValues], output: Tensor) -> None:
+        _save(ctx, *inputs)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None]:
-        weights, values = ctx.saved_tensors
+        weights, values = _saved(ctx)
         for_weights = _Contract.apply(gradient, values) if ctx.needs_input_grad[0] else None  # type: ignore[no-untyped-call]
         for_values = _outer(weights, gradient, values.dtype) if ctx.needs_input_grad[1] else None
         return for_weights, for_values
@@ -179,7 +186,7 @@ class _Contract(Function):
     """`out[m, l] = Σ_f,d gradient[m, f, d] · values[l, f, d]`: the derivative of `_Mix` in its weights."""
 
     @staticmethod
-    def forward(gradient: Tensor, values: Tensor) -> Tensor:
+    def forward(gradient: Tensor, values: Tensor | StoredValues) -> Tensor:
         """`(models, frames, features)`, `(layers, frames, features)` → `(models, layers)`."""
         out = gradient.new_zeros(gradient.shape[0], values.shape[0])
         for block, matrix in _blocks(values, gradient.dtype):
@@ -187,12 +194,12 @@ class _Contract(Function):
         return out
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
-        ctx.save_for_backward(*inputs)
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor | StoredValues], output: Tensor) -> None:
+        _save(ctx, *inputs)
 
     @staticmethod
     def backward(ctx: Any, weights: Tensor) -> tuple[Tensor | None, Tensor | None]:
-        gradient, values = ctx.saved_tensors
+        gradient, values = _saved(ctx)
         for_gradient = _Mix.apply(weights, values) if ctx.needs_input_grad[0] else None  # type: ignore[no-untyped-call]
         for_values = _outer(weights, gradient, values.dtype) if ctx.needs_input_grad[1] else None
         return for_gradient, for_values
@@ -200,6 +207,17 @@ class _Contract(Function):
     @staticmethod
     def vmap(info: Any, in_dims: tuple[int | None, int | None], gradient: Tensor, values: Tensor) -> tuple[Tensor, int]:
         return _map(_Contract, info.batch_size, in_dims, gradient, values)
+
+
+def _save(ctx: Any, first: Tensor, values: Tensor | StoredValues) -> None:
+    """Keep both for the backward pass; what stays in the store is no tensor, and is read there once more."""
+    ctx.stored = None if isinstance(values, Tensor) else values
+    ctx.save_for_backward(first, *([values] if isinstance(values, Tensor) else []))
+
+
+def _saved(ctx: Any) -> tuple[Tensor, Any]:
+    first, *values = ctx.saved_tensors
+    return first, values[0] if values else ctx.stored
 
 
 def _outer(weights: Tensor, gradient: Tensor, dtype: torch.dtype) -> Tensor:

@@ -157,9 +157,11 @@ def _projected(
     for label, model in models.items():
         model.encoder.to(device).eval()
         model.head.to(device).eval()
-        batch = data[label].batch(indices, model.scaler)
-        copies: dict[str, ViewBatch] = {label: batch}
-        if augment is not None:
+        copies: dict[str, ViewBatch]
+        if augment is None:
+            copies = {label: model.encoder.read(data[label], indices, model.scaler, device)}
+        else:
+            batch = data[label].batch(indices, model.scaler)
             copies = augmented_copies(batch, label, augment, "retrieval")
         with torch.inference_mode():
             for name, copy in copies.items():
