@@ -118,7 +118,7 @@ def test_what_stays_in_the_store_is_encoded_as_what_was_read(tmp_path, scaled):
     spec = ViewSpec("large", 1, {}, ("layers", "frames", "features"), (3, 0, 700), "float16", 50.0)
     store, rng = ViewStore(tmp_path, spec), np.random.default_rng(0)
     store.add({f"k{n}": (5 + rng.standard_normal((3, n, 700))).astype(np.float16) for n in (300, 1, 124)})
-    data = ViewData(store, list(store), resident_bytes=0)
+    data = ViewData(store, ["k300", "k1", "k124"], resident_bytes=0)
     scaler = data.fit_scaler([0, 1]) if scaled else None
     encoder = LayerMix(spec.shape, hidden=6, dim=4).double().eval()
     batches = [read([2, 0, 1, 0], scaler) for read in (data.batch, data.stored_batch)]
