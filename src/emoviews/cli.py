@@ -81,7 +81,8 @@ class Options:
         test_table: another corpus' table; all of TABLE then trains and validates, and the labelled recordings of this one test.
         labels: emotions to learn, separated by commas; other labels are dropped (their recordings still serve pre-training).
         label_map: rename or merge emotions, e.g. --label-map.excited happiness; an empty target drops the label.
-        folds: merge the groups into so many folds, or official for the table's column split; by default each group is one.
+        folds: merge the groups into so many folds, groups for one each, or official for the table's column split; by default
+            official where that column marks rows to train and to test, groups elsewhere.
         fold: run these folds only (names of test groups).
         preset: architecture and inputs; paper-text and paper-table follow the paper's two descriptions.
         scaling: zscore by the fold's training part, or none.
@@ -97,7 +98,7 @@ class Options:
     test_table: Path | None = None
     labels: Names = ()
     label_map: LabelMap = None
-    folds: int | Literal["official"] | None = None
+    folds: int | Literal["official", "groups"] | None = None
     fold: Names = ()
     preset: Preset = "default"
     scaling: Literal["zscore", "none"] = "zscore"
@@ -390,6 +391,7 @@ def reproduce(
         options: what the commands that train have in common.
     """
     from emoviews.experiments import EXPERIMENTS, plan_for
+    from emoviews.presets import encoder_description
     from emoviews.report import write_report
 
     for fraction in fractions:
@@ -426,17 +428,19 @@ def reproduce(
         _out.print(f"{name}: {len(listed)} jobs ({', '.join(f'{n} {kind}' for kind, n in kinds.items()) or 'none'})")
     if not any(jobs.values()):
         raise UsageError(f"Nothing has to be trained for {', '.join(jobs)}. Name another experiment as well.")
-    _print_estimate([job for listed in jobs.values() for job in listed], workspace, options)
-    if dry_run:
-        return out
     claim = {
+        "corpus": plan.corpus,
         "table": workspace.table_hash,
         "folds": workspace.hashes,
         "views": dict(plan.views),
         **{name: getattr(options, name) for name in ("preset", "scaling", "seed", "threads")},
         "pretraining": dataclasses.asdict(pretraining),
         "finetuning": dataclasses.asdict(finetuning),
+        "encoders": {label: encoder_description(spec, options.preset) for label, spec in workspace.specs.items()},
     }
+    _print_estimate([job for listed in jobs.values() for job in listed], workspace, options, claim)
+    if dry_run:
+        return out
     _, failed = _run(
         workspace, jobs, options, claim, plan.budgets_asked(), pretraining=pretraining, finetuning=finetuning
     )
@@ -587,6 +591,10 @@ def _workspace(
     workspace = Workspace(config)
     _say(f"# {command} {table} with views {', '.join(views)}; effective configuration:")
     _say(yaml.safe_dump(_effective(options, configs), sort_keys=False, default_flow_style=None).rstrip())
+    if workspace.official and options.folds is None:
+        _say(
+            "Folds: the table's own partition, from its column 'split' (--folds groups leaves each group out instead)."
+        )
     for warning in workspace.warnings:
         _warn(warning)
     kinds = {leak.column: leak for found in workspace.leaks.values() for leak in found}
@@ -707,8 +715,8 @@ def _run(
         return results.tidy(), failed
 
 
-def _print_estimate(jobs: Sequence[Job], workspace: Workspace, options: Options) -> None:
-    """How many jobs are left to run, and how long that will take."""
+def _print_estimate(jobs: Sequence[Job], workspace: Workspace, options: Options, claim: Mapping[str, Any]) -> None:
+    """How many jobs are left to run, and how long that will take; a run folder of another configuration is refused first."""
     from emoviews.estimates import estimate
     from emoviews.processes import available_cores
     from emoviews.results import FILE, Results
@@ -716,6 +724,7 @@ def _print_estimate(jobs: Sequence[Job], workspace: Workspace, options: Options)
     finished: set[str] = set()
     if (workspace.config.folder / FILE).is_file():
         with Results(workspace.config.folder) as results:
+            results.check_claim(claim)
             finished = results.finished()
     unique = {job.id: job for job in jobs}
     pending = [job for name, job in unique.items() if name not in finished]

@@ -11,11 +11,14 @@ Both of the paper's pad every recording with zeros to 15 s and average over the 
 from __future__ import annotations
 
 import difflib
+import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from emoviews.encoders import DEFAULT_ENCODER, ENCODERS
 from emoviews.errors import UsageError
+from emoviews.types import ViewSpec
 
 
 @dataclass(frozen=True)
@@ -73,3 +76,17 @@ def get_preset(name: str) -> ModelPreset:
         hint = f" Did you mean {near[0]!r}?" if near else ""
         raise UsageError(f"There is no preset called {name!r}.{hint} Known: {', '.join(preset_names())}.")
     return _PRESETS[name]
+
+
+def encoder_description(spec: ViewSpec, preset: str) -> dict[str, Any]:
+    """The encoder that a preset gives a view, with every parameter written out, as JSON values.
+
+    >>> from emoviews.types import FEATURES
+    >>> flat = ViewSpec("egemaps", 1, {}, (FEATURES,), (88,), "float32", None)
+    >>> encoder_description(flat, "default")
+    {'name': 'mlp', 'hidden': [256], 'dim': 128, 'dropout': 0.0}
+    """
+    name = DEFAULT_ENCODER[spec.axes]
+    _, *parameters = inspect.signature(ENCODERS.load(name)).parameters.values()  # the first is the view's shape
+    given = {p.name: p.default for p in parameters} | dict(get_preset(preset).encoders.get(name, {}))
+    return {"name": name, **{key: list(v) if isinstance(v, tuple) else v for key, v in given.items()}}

@@ -167,10 +167,18 @@ class Results:
         Raises:
             UsageError: the folder is claimed for another configuration; both hashes and what differs are named.
         """
+        self.check_claim(configuration)
+        if configuration:
+            self.describe(claim=configuration)
+
+    def check_claim(self, configuration: Mapping[str, Any]) -> None:
+        """What `claim` does, but for the note: refuse a folder that is for another configuration.
+
+        Raises:
+            UsageError: see there.
+        """
         earlier = self.description().get("claim")
         if earlier is None:
-            if configuration:
-                self.describe(claim=configuration)
             return
         if not configuration:
             raise UsageError(

@@ -6,6 +6,7 @@ It is described by a small picklable `WorkspaceConfig`, from which any process c
 from __future__ import annotations
 
 import hashlib
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -43,8 +44,9 @@ class WorkspaceConfig:
         store: root folder of the extracted views.
         views: which views, by label.
         folder: the run folder; checkpoints go below it.
-        folds: a number merges the groups into so many folds, `official` takes the table's column `split`; None makes every
-            group a fold of its own.
+        folds: a number merges the groups into so many folds, `official` takes the table's column `split`, `groups` makes
+            every group a fold of its own. None is `official` where the column marks rows that train and rows that test, and
+            `groups` elsewhere.
         scaling: `zscore` (statistics of the fold's training part) or `none`.
         device: `cpu`, `cuda`, ….
         threads: of each job on the CPU, in whichever process it runs: other numbers of threads give other last bits.
@@ -60,7 +62,7 @@ class WorkspaceConfig:
     store: Path
     views: tuple[ViewRequest, ...]
     folder: Path
-    folds: int | Literal["official"] | None = None
+    folds: int | Literal["official", "groups"] | None = None
     scaling: Scaling = "zscore"
     device: str = "cpu"
     threads: int = 1
@@ -112,8 +114,7 @@ class Workspace:
                     raise StoreError(
                         f"Fold {fold.name}: no recording of its {part} part can be used. {self.warnings[0]}"
                     )
-            if absent := self.absent(fold.test):
-                self.warnings.append(f"Fold {fold.name}: no test utterance is labelled {', '.join(absent)}.")
+            self._warn_of_absent_labels(fold)
         self.leaks = {name: self.audit(fold.parts) for name, fold in self.folds.items()}
 
     def _hash(self) -> str:
@@ -122,6 +123,24 @@ class Workspace:
         for source, text in zip(self.sources, self.table["text"], strict=True):
             digest.update(f"{source.key}\x1f{text}\x1e".encode())
         return digest.hexdigest()[:12]
+
+    def _warn_of_absent_labels(self, fold: splits.Fold) -> None:
+        """Name each part of a fold that lacks a label; scores are over the classes that are there."""
+        nouns = {"train": "training", "validation": "validation", "test": "test"}
+        consequences = {
+            "train": "it can't be learnt there, and every test utterance of it counts as missed",
+            "validation": "what is chosen by the validation UAR is chosen without it",
+            "test": "that fold's test UAR is over the other classes",
+        }
+        for part, rows in fold.parts.items():
+            absent = self.absent(rows)
+            if absent and len(absent) == len(self.labels):
+                self.warnings.append(f"Fold {fold.name}: no {nouns[part]} utterance has a label.")
+            elif absent:
+                named = ", ".join(absent)
+                self.warnings.append(
+                    f"Fold {fold.name}: no {nouns[part]} utterance is labelled {named}; {consequences[part]}."
+                )
 
     def absent(self, indices: NDArray[np.int64]) -> list[str]:
         """Labels that none of these utterances has."""
@@ -136,9 +155,11 @@ class Workspace:
             if missing:
                 own = set(self.config.table["path"])
                 name = "TABLE" if any(source.path in own for source in missing) else "TEST_TABLE"
+                request = next(request for request in self.config.views if request.label == label)
                 raise StoreError(
-                    f"{len(missing)} of {len(table)} utterances have no {label} in {self.config.store} (first: "
-                    f"{missing[0].path}). Run: emoviews extract {name} --store {self.config.store} --views {label}"
+                    f"{len(missing)} of {len(table)} utterances have no {request} in {self.config.store} (first: "
+                    f"{missing[0].path}). Run: emoviews extract {name} --store {self.config.store} --views "
+                    f"{shlex.quote(str(request))}"
                 )
         usable = np.array([bool(s.key) and all(s.key in view for _, view in stores) for s in sources], dtype=bool)
         if not usable.any():
@@ -157,7 +178,7 @@ class Workspace:
         if self.config.test_table is not None:
             return [self._cross_corpus_fold(table, usable)]
         folds = self.config.folds
-        if folds == "official":
+        if self.official:
             return [splits.official_split(list(table["split"]))]
         group = table["group"]
         with_labels = set(group[usable & (table["emotion"] != "")]) or set(group[usable])
@@ -172,7 +193,7 @@ class Workspace:
         if lost := sorted(set(group[rest]) - set(group[usable])):
             self.warnings.append(f"No recording of {', '.join(lost)} can be used: there is no fold that tests them.")
         groups = list(table["group"].iloc[rows])
-        if folds is not None:
+        if isinstance(folds, int):
             groups = splits.merge_groups(groups, folds)
         return [
             replace(
@@ -183,6 +204,14 @@ class Workspace:
             )
             for fold in splits.leave_one_group_out(groups)
         ]
+
+    @property
+    def official(self) -> bool:
+        """Whether the fold is the one that the table's column `split` prescribes."""
+        folds = self.config.folds
+        if folds is None and self.config.test_table is None:
+            return {"train", "test"} <= set(self.config.table["split"])
+        return folds == "official"
 
     def _cross_corpus_fold(self, table: pd.DataFrame, usable: NDArray[np.bool_]) -> splits.Fold:
         """Train and validate on the table, test on the test table."""

@@ -40,8 +40,8 @@ class Plan:
         validations: the same for experiments with few labels, each rule a result of its own; the first is the main one.
         fractions: shares of each class's training labels.
         per_class: numbers of labels a class.
-        rarest: fold → training labels of its rarest class. A larger number a class is not asked of that fold, since it could
-            not be filled; a fold that is not named can fill any.
+        rarest: fold → training labels of the rarest class that it has any of. A larger number a class is not asked of that
+            fold, since it could not be filled; a fold that is not named can fill any.
         repeats: label subsets for each budget and fold.
         seed: from which all others are derived.
         scaling: of the features.
@@ -112,13 +112,13 @@ def plan_for(workspace: Workspace, corpus: str, **settings: object) -> Plan:
 
 
 def _rarest(workspace: Workspace) -> dict[str, int]:
-    """Fold → training labels of the class that has fewest there; 0 where a class is absent."""
+    """Fold → training labels of the class that has fewest there, of those that have any."""
     classes = len(workspace.labels)
     found = {}
     for name, fold in workspace.folds.items():
         targets = workspace.targets[fold.train]
         counts = np.bincount(targets[targets >= 0], minlength=classes)
-        found[name] = int(counts.min()) if classes else 0
+        found[name] = int(counts[counts > 0].min(initial=len(targets))) if counts.any() else 0
     return found
 
 

@@ -354,9 +354,10 @@ def differences(jobs: pd.DataFrame, given: Answers, first: str = PRETRAINED, sec
 
     The difference is that of the UARs pooled over folds and averaged over repeats; its interval is a bootstrap that draws
     speakers for both methods together. The sound tests are of the speakers' differences, each the mean over its repeats:
-    sign-flip and Wilcoxon's signed ranks, with Holm's correction over all rows of one rule, and Cohen's d_z. The paper's test
-    (section 4.2) is Mann-Whitney's U, with Cliff's δ. It does not say of what: here once of the trainings (every fold and
-    repeat) and once of the repeats (means over folds). Both take values on the same test speakers as independent.
+    sign-flip and Wilcoxon's signed ranks, with Holm's correction over the budgets of one view and rule (whether pre-training
+    helps is asked of each view by itself), and Cohen's d_z. The paper's test (section 4.2) is Mann-Whitney's U, with Cliff's δ.
+    It does not say of what: here of the repeats within each fold, of all trainings (every fold and repeat), and of the repeats'
+    means over folds. All take values on the same test speakers as independent.
 
     Args:
         jobs: of `classifiers`; only folds and repeats that both methods have finished are compared.
@@ -367,7 +368,8 @@ def differences(jobs: pd.DataFrame, given: Answers, first: str = PRETRAINED, sec
     Returns:
         `view, validation, label_fraction, labels_per_class, n_labels, difference, low, high`, of the speakers `d_z,
         p_sign_flip, p_holm` (its correction), `p_wilcoxon, p_wilcoxon_holm`; of all trainings `p_mann_whitney, cliffs_delta`;
-        of the repeats `p_mann_whitney_repeats, cliffs_delta_repeats`; and `n_speakers, n_pairs, n_repeats`.
+        of the repeats `p_mann_whitney_repeats, cliffs_delta_repeats`; of the repeats in each fold `p_mann_whitney_folds` (JSON:
+        fold → p) and `folds_below_05`; and `n_speakers, n_pairs, n_repeats, n_folds`.
     """
     rows = []
     for key, group in jobs[[*_COMPARED, *SETTING, "name"]].groupby(SETTING, dropna=False):
@@ -375,6 +377,10 @@ def differences(jobs: pd.DataFrame, given: Answers, first: str = PRETRAINED, sec
             continue
         of_trainings = [side["uar"].to_numpy() for side in sides]
         of_repeats = [complete_repeats(side) for side in sides]
+        within = {
+            str(fold): statistics.mann_whitney_u(*(side.loc[side["fold"] == fold, "uar"].to_numpy() for side in sides))
+            for fold in sorted(set(sides[0]["fold"]))
+        }
         gap, of_speakers = _gap(sides, given)
         rows.append(
             dict(zip(SETTING, key, strict=True))
@@ -387,16 +393,21 @@ def differences(jobs: pd.DataFrame, given: Answers, first: str = PRETRAINED, sec
                 "cliffs_delta": statistics.cliffs_delta(*of_trainings),
                 "p_mann_whitney_repeats": statistics.mann_whitney_u(*of_repeats).p_value,
                 "cliffs_delta_repeats": statistics.cliffs_delta(*of_repeats),
+                "p_mann_whitney_folds": json.dumps({fold: test.p_value for fold, test in within.items()}),
+                "folds_below_05": sum(test.p_value < 0.05 for test in within.values()),
                 "n_speakers": len(of_speakers),
                 "n_pairs": len(sides[0]),
                 "n_repeats": len(of_repeats[0]),
+                "n_folds": len(within),
             }
         )
     if not rows:
         return pd.DataFrame()
     found = in_order(pd.DataFrame(rows))
     for name, p in (("p_wilcoxon_holm", "p_wilcoxon"), ("p_holm", "p_sign_flip")):
-        found.insert(list(found).index(p) + 1, name, found.groupby("validation")[p].transform(statistics.holm))
+        found.insert(
+            list(found).index(p) + 1, name, found.groupby(["view", "validation"])[p].transform(statistics.holm)
+        )
     return found
 
 
@@ -556,16 +567,16 @@ def curves(results: Results, jobs: pd.DataFrame, names: Sequence[str]) -> pd.Dat
 
 
 def planned_jobs(results: Results) -> pd.DataFrame:
-    """Every planned job once: `job_id, kind, status, error, seconds, device, description`.
+    """Every planned job once: `job_id, kind, status, error, seconds, device, versions, description`.
 
     The status of a job that has not been run is `not run`; its kind is unknown (empty) and its description None.
     """
-    jobs = results.frame("SELECT job_id, description, status, error, seconds, device FROM jobs")
+    jobs = results.frame("SELECT job_id, description, status, error, seconds, device, versions FROM jobs")
     jobs["description"] = [json.loads(text) for text in jobs["description"]]
     jobs["kind"] = [description["kind"] for description in jobs["description"]]
     joined = results.frame("SELECT DISTINCT job_id FROM plans").merge(jobs, on="job_id", how="left")
     joined["status"] = joined["status"].fillna("not run")
-    for column in ("kind", "error", "device"):
+    for column in ("kind", "error", "device", "versions"):
         joined[column] = joined[column].astype(object).fillna("")
     joined["seconds"] = joined["seconds"].astype(float).fillna(0.0)
     return joined

@@ -81,16 +81,18 @@ def budget_indices(
 
     Raises:
         UsageError: fewer than two classes, or a budget that a class can't fill.
-        TableError: the training part lacks a class altogether, or the validation part has no label.
+        TableError: the training part has labels of one class alone, or the validation part has none.
     """
     if len(workspace.labels) < 2:
         have = ", ".join(workspace.labels) or "none"
         raise UsageError(f"Learning needs utterances of at least 2 emotions; the table's labels: {have}.")
     targets = workspace.targets
     labelled = fold.train[targets[fold.train] >= 0]
-    if absent := workspace.absent(labelled):
+    # A class that this fold can't learn is warned of where the workspace is opened.
+    if (found := len(np.unique(targets[labelled]))) < 2:
         raise TableError(
-            f"Fold {fold.name}: no training utterance is labelled {', '.join(absent)}; merge or drop that label."
+            f"Fold {fold.name}: learning needs training utterances of at least 2 emotions; it has labels of {found}. Merge "
+            "groups (--folds), or label more."
         )
     emotions = list(workspace.table["emotion"])
     chosen = splits.select_budget(

@@ -191,6 +191,18 @@ class ViewRequest:
         label = f"{name}({inside})" if inside else name
         return cls(name, {**defaults.get(name, {}), **parameters}, label)
 
+    def __str__(self) -> str:
+        """As the command line takes it, defaults of a preset written out.
+
+        >>> str(ViewRequest.parse("mel_spectrogram", {"mel_spectrogram": {"padding": "fixed"}}))
+        'mel_spectrogram(padding=fixed)'
+        """
+        plain = {
+            k: v if isinstance(v, str) and not set(v) & set(",()'\"") else repr(v) for k, v in self.parameters.items()
+        }
+        inside = ", ".join(f"{key}={value}" for key, value in sorted(plain.items()))
+        return f"{self.name}({inside})" if inside else self.name
+
     def make(self, device: str = "cpu") -> View:
         """Construct the view; see `make_view`."""
         return make_view(self.name, self.parameters, device)

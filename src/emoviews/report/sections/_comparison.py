@@ -71,8 +71,10 @@ def _rule_verdict(gaps: pd.DataFrame, rule: str) -> list[Block]:
             " About one such interval in twenty excludes 0 by chance alone; after Holm's correction "
             f"{left or 'none'} of the {n} tests stay{'s' * (left <= 1)} below p = 0.05."
         )
-        if not left and n * _smallest_p(gaps) > 0.05:
-            first += f" With {int(gaps['n_speakers'].max())} test speakers and {n} tests none can."
+        if not left and _family(gaps) * _smallest_p(gaps) > 0.05:
+            first += (
+                f" With {int(gaps['n_speakers'].max())} test speakers and {_family(gaps)} tests of a view none can."
+            )
     lines = []
     for view in dict.fromkeys(gaps["view"]):
         told = []
@@ -96,6 +98,11 @@ def _rule_verdict(gaps: pd.DataFrame, rule: str) -> list[Block]:
 def _smallest_p(gaps: pd.DataFrame) -> float:
     """The smallest p that an exact paired test of so many speakers can have."""
     return float(2.0 ** (1 - min(int(gaps["n_speakers"].max()), 60)))
+
+
+def _family(gaps: pd.DataFrame) -> int:
+    """How many tests are corrected together: those of a view, of one rule."""
+    return int(gaps["view"].value_counts().max())
 
 
 def difference_tables(gaps: pd.DataFrame) -> list[Block]:
@@ -123,23 +130,23 @@ def _difference_table(gaps: pd.DataFrame, rule: str) -> Table:
         "p_wilcoxon": Column("p\nWilcoxon", p_value, True),
         "p_wilcoxon_holm": Column("p, Holm\nWilcoxon", p_value, True),
     }
-    n, smallest = int(gaps["n_speakers"].max()), _smallest_p(gaps)
+    n, smallest, family = int(gaps["n_speakers"].max()), _smallest_p(gaps), _family(gaps)
     limit = ""
-    if smallest * len(gaps) > 0.01:
-        corrected = min(1.0, smallest * len(gaps))
+    if smallest * family > 0.01:
+        corrected = min(1.0, smallest * family)
         limit = f" With {n} speakers no p can be below {smallest:.2g}, and none below {corrected:.2g} when corrected."
     caption = (
         f"Validation “{rule}”: UAR of “{PRETRAINED}” minus UAR of “{SUPERVISED}”, in percentage points, on the same "
         f"folds, labels and test recordings ({n} speakers, {count(gaps['n_pairs'].max())} pairs of trainings a row). "
         "Interval: bootstrap that draws speakers for both methods together. Tests: of the speakers' differences, "
         "repeats averaged within a speaker; d_z: their mean over their standard deviation; Holm: p corrected for the "
-        f"{len(gaps)} tests of this table.{limit}"
+        f"{family} tests of a view in this table.{limit}"
     )
     return Table.of(f"pre-trained-minus-supervised-{rule}", caption, shown, columns)
 
 
 def paper_tables(scores: pd.DataFrame, gaps: pd.DataFrame) -> list[Block]:
-    """The paper's comparison, a table a rule: mean UAR with t intervals, and the U test in both readings of its unit."""
+    """The paper's comparison, a table a rule: mean UAR with t intervals, and the U test in the readings of its unit."""
     sides = scores[scores["method"].isin([SUPERVISED, PRETRAINED])]
     of_method = {
         (row["view"], row["validation"], budget, row["method"]): row
@@ -148,13 +155,14 @@ def paper_tables(scores: pd.DataFrame, gaps: pd.DataFrame) -> list[Block]:
     found: list[Block] = []
     for rule in rules_of(gaps):
         mine = where(gaps, validation=rule)
-        kept = ["view", "validation", *BUDGET, "n_labels", "n_repeats", "n_pairs"]
+        kept = ["view", "validation", *BUDGET, "n_labels", "n_repeats", "n_pairs", "n_folds"]
         raw, budgets = mine[kept].reset_index(drop=True), named_budgets(mine)
         for method, name in ((SUPERVISED, "supervised"), (PRETRAINED, "pretrained")):
             rows = [of_method[view, rule, budget, method] for view, budget in zip(raw["view"], budgets, strict=True)]
             for column in ("mean_uar", "t_low_repeats", "t_high_repeats", "t_low_trainings", "t_high_trainings"):
                 raw[f"{name}_{column}"] = [row[column] for row in rows]
-        tests = ["p_mann_whitney_repeats", "cliffs_delta_repeats", "p_mann_whitney", "cliffs_delta"]
+        tests = ["p_mann_whitney_folds", "folds_below_05", "p_mann_whitney", "cliffs_delta"]
+        tests += ["p_mann_whitney_repeats", "cliffs_delta_repeats"]
         raw[tests] = mine[tests].to_numpy()
         shown = raw.assign(budget=budgets)
         for name in ("supervised", "pretrained"):
@@ -162,24 +170,31 @@ def paper_tables(scores: pd.DataFrame, gaps: pd.DataFrame) -> list[Block]:
                 *(raw[f"{name}_{column}"] for column in ("mean_uar", "t_low_repeats", "t_high_repeats")), strict=True
             )
             shown[name] = [f"{percent(mean)}\n({span(low, high)})" for mean, low, high in ends]
+        shown["within"] = [f"{row['folds_below_05']} of {row['n_folds']}" for row in raw.to_dict("records")]
         repeats, pairs = count(mine["n_repeats"].max()), count(mine["n_pairs"].max())
         columns = {
             "view": Column("View"),
             "budget": Column("Budget", str, True),
             "supervised": Column("Supervised\nmean UAR %", str, True),
             "pretrained": Column("Pre-trained\nmean UAR %", str, True),
-            "p_mann_whitney_repeats": Column(f"p, U test\n{repeats} against {repeats} repeats", p_value, True),
-            "cliffs_delta_repeats": Column("Cliff's δ\nrepeats", signed, True),
+            "within": Column("Folds with p < 0.05\nU test in each", str, True),
             "p_mann_whitney": Column(f"p, U test\n{pairs} against {pairs} trainings", p_value, True),
             "cliffs_delta": Column("Cliff's δ\ntrainings", signed, True),
+            "p_mann_whitney_repeats": Column(f"p, U test\n{repeats} against {repeats} repeats", p_value, True),
+            "cliffs_delta_repeats": Column("Cliff's δ\nrepeats", signed, True),
         }
+        n = int(mine["n_repeats"].max())
+        smallest = 2 / math.comb(2 * n, n)
+        limit = f" With {n} repeats no p within a fold, nor of {n} means, can be below {smallest:.2g}." if n < 5 else ""
         caption = (
             f"Validation “{rule}”, the paper's way (section 4.2): mean UAR over folds and repeats with Student's 95 % "
-            "interval, and the Mann-Whitney U test. The paper does not say what its test counts, so both readings are "
-            "here: the repeats, each averaged over its folds (so are the intervals), and all trainings. Either way "
-            "values on the same test speakers are taken as independent: a small p says that other draws of labels and "
-            "seeds would give the same order, not that other speakers would. Not corrected for the number of tests. "
-            "δ: share of pairs in which pre-trained is better minus share in which it is worse."
+            "interval, and the Mann-Whitney U test. The paper does not say what its test counts, so its readings are "
+            "here: the repeats of each fold (how many folds differ; each p is in the CSV file), all trainings, and the "
+            f"repeats averaged over folds (so are the intervals).{limit} In all of them values on the same test speakers, "
+            "and encoders from one pre-training a fold, are taken as independent: a small p says that other draws of "
+            "labels and seeds would give the same order, not that other speakers or another pre-training would. Not "
+            "corrected for the number of tests. δ: share of pairs in which pre-trained is better minus share in which it "
+            "is worse."
         )
         found.append(Table.of(f"paper-comparison-{rule}", caption, raw, columns, shown=shown))
     return found

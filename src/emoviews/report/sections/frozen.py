@@ -98,7 +98,7 @@ def _score_table(scores: pd.DataFrame, view: str, has_paper: bool) -> Table:
 
 
 def differences(jobs: pd.DataFrame, given: Answers) -> pd.DataFrame:
-    """`report.tables.differences` of the pairs that answer a question, Holm's correction over all of them.
+    """`report.tables.differences` of the pairs that answer a question, Holm's correction over those of each view.
 
     Args:
         jobs: of `experiments.frozen.classifiers`.
@@ -116,7 +116,7 @@ def differences(jobs: pd.DataFrame, given: Answers) -> pd.DataFrame:
     if not found:
         return pd.DataFrame()
     table = pd.concat(found, ignore_index=True)
-    table["p_holm"] = statistics.holm(table["p_sign_flip"])
+    table["p_holm"] = table.groupby("view")["p_sign_flip"].transform(statistics.holm)
     return table[["first", "second", *kept[:5], "p_holm", *kept[5:]]]
 
 
@@ -136,7 +136,7 @@ def _difference_table(gaps: pd.DataFrame) -> Table:
     caption = (
         f"Differences in percentage points, on the same test recordings, pooled over {' or '.join(map(str, folds))} folds; "
         f"95 % interval by a bootstrap that draws speakers ({n}) for both methods together; p of the sign-flip test on the "
-        f"speakers' differences, after Holm's correction for these {len(gaps)} tests."
+        f"speakers' differences, after Holm's correction for the {int(gaps['view'].value_counts().max())} tests of a view."
     )
     return Table("frozen-differences", caption, gaps, headings, tuple(rows))
 

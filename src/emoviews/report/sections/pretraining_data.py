@@ -140,7 +140,7 @@ def _size_table(sizes: pd.DataFrame) -> Table:
 def differences(run: Run, jobs: pd.DataFrame) -> pd.DataFrame:
     """UAR after pre-training on target emotions minus after other emotions: as `tables.differences`, a `size` in front.
 
-    The tests over speakers are corrected by Holm over both sizes together.
+    The tests over speakers are corrected by Holm over the budgets and both sizes of each view.
 
     Args:
         run: the run.
@@ -157,7 +157,8 @@ def differences(run: Run, jobs: pd.DataFrame) -> pd.DataFrame:
         return pd.DataFrame()
     together = pd.concat(found, ignore_index=True)
     corrected = {"p_holm": "p_sign_flip", "p_wilcoxon_holm": "p_wilcoxon"}
-    return together.assign(**{name: statistics.holm(together[p]) for name, p in corrected.items()})
+    by_view = together.groupby("view")
+    return together.assign(**{name: by_view[p].transform(statistics.holm) for name, p in corrected.items()})
 
 
 def _outcome(row: Any) -> str:
@@ -191,8 +192,8 @@ def _difference_table(gaps: pd.DataFrame) -> Table:
         f"UAR after pre-training on {TARGET} minus UAR after pre-training on {OTHERS}, in percentage points, on the same "
         f"folds, labels and test recordings ({n} speakers). Interval: bootstrap that draws speakers for both together. p, "
         f"speakers: sign-flip test on the speakers' differences{limit}; d_z: their Cohen's d; p, Holm: the same p, "
-        f"corrected for {len(gaps)} tests. p, U test: the paper's Mann-Whitney test, which takes every fold and repeat as "
-        "independent and so answers a smaller question."
+        f"corrected for the {int(gaps['view'].value_counts().max())} tests of a view. p, U test: the paper's Mann-Whitney "
+        "test, which takes every fold and repeat as independent and so answers a smaller question."
     )
     return Table.of("target-minus-other-emotions", caption, shown, columns)
 
