@@ -25,7 +25,6 @@ from emoviews.experiments import plan_for
 from emoviews.jobs import RANDOM, BaselineJob, FineTuningJob, Job, JobResult, PretrainingJob, ProbeJob
 from emoviews.runners import baseline as baseline_runner
 from emoviews.runners import finetuning as finetuning_runner
-from emoviews.runners import probe as probe_runner
 from emoviews.runners._common import budget_indices, fresh_encoder, initial_encoder, standardised, subset_seed
 from emoviews.runners.baseline import BASELINE_REGULARISATION
 from emoviews.workspace import Workspace
@@ -745,7 +744,7 @@ def planted(
         names, codes = np.unique(table[column].to_numpy().astype(str), return_inverse=True)
         parts.append(table[[column]].to_numpy() if column == "duration" else np.eye(len(names))[codes])
     embedded = torch.from_numpy(np.hstack(parts).astype(np.float32))
-    monkeypatch.setattr(probe_runner, "embed", lambda *given, **named: embedded)
+    monkeypatch.setattr("emoviews.runners._common.embed", lambda *given, **named: embedded)
     found = one(workspace, ProbeJob(*common(workspace), view(workspace), RANDOM)).metrics
     assert {split for split, _, _ in found} == {"test"}
     return {name: value for _, name, value in found}

@@ -26,7 +26,7 @@ from emoviews.workspace import Workspace
 @pytest.fixture(autouse=True)
 def one_thread_a_job(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Sums on two threads differ from those on one in the last bits; on a machine of two cores, two workers get one each."""
-    monkeypatch.setattr(executors, "available_cores", lambda: 2)
+    monkeypatch.setattr("emoviews.processes.available_cores", lambda: 2)
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     with threadpoolctl.threadpool_limits(1):

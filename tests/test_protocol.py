@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sqlite3
 import subprocess
 import sys
 import time
+from datetime import datetime
 from pathlib import Path
 
 import pandas as pd
@@ -19,7 +21,7 @@ from emoviews.experiments import EXPERIMENTS
 
 VIEWS = "mel_spectrogram,mfcc"
 QUICK = ["--pretraining.epochs", 2, "--pretraining.batch-size", 16, "--finetuning.epochs", 2, "--repeats", 1]
-FEW = ["--fractions", "0.5,1", "--per-class", "2", "--folds", 3]
+FEW = ["--fractions", "0.25,1", "--per-class", "2", "--folds", 3, "--label-map.happiness", ""]
 
 
 def run(*arguments: object) -> int:
@@ -35,6 +37,9 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny corpus with its views."""
     folder = tmp_path_factory.mktemp("protocol")
     assert run("corpus", "synthetic", folder / "audio", "--out", folder / "t.csv", "--preset", "tiny") == 0
+    # A label that is dropped is what pre-training on other emotions needs.
+    table = pd.read_csv(folder / "t.csv", dtype=str, keep_default_na=False)
+    assert set(table["emotion"]) == {"anger", "happiness", "neutral", "sadness"}
     assert run("extract", folder / "t.csv", "--store", folder / "store", "--views", VIEWS, "--workers", 1) == 0
     return folder
 
@@ -78,8 +83,14 @@ def test_every_experiment_is_planned_run_and_shown(undisturbed: Path) -> None:
     failed = found["jobs"][found["jobs"]["status"] != "done"]
     # Alignment needs more utterances than a tiny corpus has, and says so; nothing else fails.
     assert set(failed["error"].str.contains("PWCCA")) <= {True}
-    with_jobs = set(EXPERIMENTS.names()) - {"parameters", "pretraining-data"}
-    assert with_jobs <= set(found["plans"]["experiment"])
+    assert set(found["plans"]["experiment"]) == set(EXPERIMENTS.names()) - {"parameters"}
+    planned = found["plans"].merge(found["jobs"])
+    compared = planned[(planned["experiment"] == "pretraining-data") & (planned["status"] == "done")]
+    trained_on = {
+        (d["data"], d["size"]) for d in map(json.loads, compared["description"]) if d["kind"] == "pretraining"
+    }
+    assert {data for data, _ in trained_on} == {"all", "target", "out_of_distribution"}
+    assert {size is None for _, size in trained_on} == {True, False}, "at their own sizes and at equal ones"
     page = (undisturbed / "report.html").read_text()
     for name in EXPERIMENTS.names():
         assert EXPERIMENTS.load(name).title in page
@@ -111,9 +122,46 @@ def test_a_finished_run_is_not_run_again(world: Path, undisturbed: Path, capsys:
         pd.testing.assert_frame_equal(frame, before[1][name])
 
 
-def test_another_configuration_is_refused(world: Path, undisturbed: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(*command(world, undisturbed, "--seed", 1)) == 2
-    assert "They differ in seed" in capsys.readouterr().err.replace("\n", " ")
+@pytest.mark.parametrize("dry", [True, False])
+def test_another_configuration_is_refused_before_any_work(
+    world: Path, undisturbed: Path, dry: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(*command(world, undisturbed, "--seed", 1, *["--dry-run"] * dry)) == 2
+    said = capsys.readouterr()
+    assert "They differ in seed" in said.err.replace("\n", " ")
+    assert "Estimated time" not in said.out
+    other = world / "renamed.csv"
+    pd.read_csv(world / "t.csv", dtype=str, keep_default_na=False).drop(columns="corpus").to_csv(other, index=False)
+    arguments = command(world, undisturbed, *["--dry-run"] * dry)
+    assert run(arguments[0], other, *arguments[2:]) == 2
+    assert "They differ in corpus" in capsys.readouterr().err.replace("\n", " ")
+
+
+def test_the_printed_configuration_gives_the_same_jobs(
+    world: Path, undisturbed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(*command(world, undisturbed, "--dry-run")) == 0
+    said = capsys.readouterr()
+    counted = [line for line in said.out.splitlines() if "jobs" in line]
+    assert "0 different jobs" not in counted[-1]
+    (tmp_path / "c.yaml").write_text(
+        "\n".join(line for line in said.err.splitlines() if not line.startswith(("#", "Warning")))
+    )
+    assert run("reproduce", world / "t.csv", "--out", undisturbed, "--config", tmp_path / "c.yaml", "--dry-run") == 0
+    again = capsys.readouterr().out
+    assert [line for line in again.splitlines() if "jobs" in line] == counted
+    assert "Estimated" not in again, "every job is finished"
+
+
+def test_how_long_it_took_is_kept(undisturbed: Path) -> None:
+    with sqlite3.connect(undisturbed / "results.sqlite") as database:
+        described = {name: json.loads(value) for name, value in database.execute("SELECT name, value FROM run")}
+        jobs, seconds = database.execute("SELECT COUNT(*), SUM(seconds) FROM jobs").fetchone()
+    (session,) = described["sessions"]
+    assert (session["jobs"], session["workers"]) == (jobs, 1)
+    assert session["seconds"] >= 0.9 * seconds  # one process: the clock holds all of it
+    assert datetime.fromisoformat(session["started"]).tzinfo is not None
+    assert "core" in described["hardware"]
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="sends a signal")

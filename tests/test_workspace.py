@@ -201,29 +201,54 @@ def test_what_was_not_extracted_is_named_with_its_table(toy: Any, tmp_path: Path
 # Official partitions
 
 
-@pytest.mark.parametrize("has_validation", [True, False])
-def test_an_official_partition_is_respected(toy: Any, tmp_path: Path, has_validation: bool) -> None:
-    split = ["test"] * 24 + ["val" if has_validation else ""] * 24 + ["train"] * 48 + [""] * 24
-    corpus = dataclasses.replace(toy, table=toy.table.assign(split=split))
-    workspace = corpus.workspace(tmp_path, folds="official")
+@pytest.mark.parametrize(
+    ("split", "train", "validation"),
+    [
+        (["test"] * 24 + ["val"] * 24 + ["train"] * 48 + [""] * 24, range(48, 96), range(24, 48)),
+        (["test"] * 24 + [""] * 24 + ["train"] * 48 + [""] * 24, range(48, 72), range(72, 96)),  # its last group
+        (["test"] * 24 + [""] * 24 + ["train"] * 24 + [""] * 48, range(48, 72), range(0)),  # there is one alone
+    ],
+)
+@pytest.mark.parametrize("asked", [True, False])
+def test_an_official_partition_is_respected(
+    toy: Any, tmp_path: Path, split: list[str], train: range, validation: range, asked: bool
+) -> None:
+    """Also where nobody asks for it."""
+    corpus, has_validation = dataclasses.replace(toy, table=toy.table.assign(split=split)), len(validation) > 0
+    workspace = corpus.workspace(tmp_path, **({"folds": "official"} if asked else {}))
+    assert workspace.official
     fold = workspace.folds["official"]
-    assert fold.train.tolist() == list(range(48, 96))
-    assert fold.validation.tolist() == (list(range(24, 48)) if has_validation else [])
+    assert fold.train.tolist() == list(train)
+    assert fold.validation.tolist() == list(validation)
     assert fold.test.tolist() == list(range(24))
+    said = [warning for warning in workspace.warnings if "its last group, D, validates" in warning]
+    assert len(said) == (fold.validation_group == "D") == (72 in validation)
     first, second = jobs(workspace)
     second = dataclasses.replace(second, validation="full" if has_validation else "budget")
     pretrained, tuned = run_jobs([first, second], workspace)
     assert not pretrained.error, pretrained.error
     assert not tuned.error, tuned.error
     made = workspace.checkpoint(first.id).made
-    assert (made["n_train"], made["n_validation"]) == (48, 24 if has_validation else 0)
+    assert (made["n_train"], made["n_validation"]) == (len(train), len(validation))
     assert tuned.predictions is not None
     assert list(tuned.predictions.ids) == toy.table["id"][:24].tolist()
     if not has_validation:
         assert {"validation_loss"}.isdisjoint({name for _, name, _ in pretrained.curves})
         (refused,) = run_jobs([dataclasses.replace(second, validation="full")], workspace)
         assert "no utterance of its validation part has a label" in refused.error
-    assert workspace.pretraining_sizes["official"]["all"] == (48, 24 if has_validation else 0)
+        with pytest.raises(UsageError, match="no utterance of its validation part has a label"):
+            workspace.require_learnable([dataclasses.replace(second, validation="full")])
+    workspace.require_learnable([first, second])
+    assert workspace.pretraining_sizes["official"]["all"] == (len(train), len(validation))
+
+
+def test_groups_may_be_asked_for_in_its_place(toy: Any, tmp_path: Path) -> None:
+    split = ["test"] * 24 + ["val"] * 24 + ["train"] * 72
+    corpus = dataclasses.replace(toy, table=toy.table.assign(split=split))
+    assert list(corpus.workspace(tmp_path, folds="groups").folds) == list("ABCDE")
+    assert list(corpus.workspace(tmp_path, folds=3).folds) != ["official"]
+    only_train = dataclasses.replace(toy, table=toy.table.assign(split=["train"] * 120))
+    assert list(only_train.workspace(tmp_path).folds) == list("ABCDE")  # there is no partition in it
 
 
 def test_a_partition_without_train_or_test_is_refused(toy: Any, tmp_path: Path) -> None:

@@ -43,6 +43,7 @@ app = App(
 app.meta.suppress_keyboard_interrupt = False
 _out = Console(highlight=False, soft_wrap=True)
 _note = Console(stderr=True, highlight=False, soft_wrap=True)
+_panel = Console(stderr=True, highlight=False)  # what cyclopts draws has to wrap
 
 
 def _split_commas(kind: Any, tokens: Sequence[Any]) -> tuple[Any, ...]:
@@ -77,7 +78,7 @@ class Options:
 
     Attributes:
         store: folder of the extracted views; the user's cache folder if not given.
-        corpus: what reports call the recordings; the table's file name if not given.
+        corpus: what reports call the recordings; what the table's column corpus says, or its file name, if not given.
         test_table: another corpus' table; all of TABLE then trains and validates, and the labelled recordings of this one test.
         labels: emotions to learn, separated by commas; other labels are dropped (their recordings still serve pre-training).
         label_map: rename or merge emotions, e.g. --label-map.excited happiness; an empty target drops the label.
@@ -122,7 +123,7 @@ def corpus(name: str, root: Path, *, out: Path, preset: str | None = None, speak
             match, e.g. "S[0-9]+" for anger/S07_12.wav. For corpora that do not know their speakers, such as `folder`.
     """
     from emoviews.corpora import CORPORA
-    from emoviews.table import write_table
+    from emoviews.table import CORPUS, write_table
 
     parser = CORPORA.load(name)
     parsed = parser.parse(root.absolute(), preset)
@@ -130,7 +131,7 @@ def corpus(name: str, root: Path, *, out: Path, preset: str | None = None, speak
     if speaker is not None:
         table = _name_speakers(table, root.absolute(), speaker)
         warnings = [warning for warning in warnings if "speaker" not in warning]
-    write_table(table, out)
+    write_table(table if CORPUS in table.columns else table.assign(**{CORPUS: name}), out)
     _out.print(f"{parser.title}: {len(table)} utterances written to {out}")
     _print_counts(table)
     for warning in warnings:
@@ -272,13 +273,15 @@ def pretrain(
     from emoviews.experiments import plan_for
 
     _require_pretrainable(views, training)
-    workspace = _workspace(table, out, views, options, "pretrain", training=training)
+    settings = {"views": views, "training": training}
+    workspace = _workspace(table, out, views, options, "pretrain", settings)
     plan = plan_for(workspace, workspace.config.corpus, preset=options.preset, pretraining=training, seed=options.seed)
     jobs = plan.pretrainings()
     chosen = {fold: jobs[fold] for fold in _folds(workspace, options.fold)}
     folders = {job.id: out / _folder_name(fold) for fold, job in chosen.items()}
     workspace.config = dataclasses.replace(workspace.config, checkpoints=folders)
-    rows, failed = _run(workspace, {"pretrain": list(chosen.values())}, options, training=training)
+    planned = {"pretrain": list(chosen.values())}
+    rows, failed = _run(workspace, "pretrain", planned, options, settings=settings)
     _require_success(failed, out)
     summary = rows[rows["experiment"] == "pretrain"].set_index("fold")
     for fold, job in chosen.items():
@@ -325,7 +328,17 @@ def finetune(
     budget = LabelBudget(label_fraction, labels_per_class)
     if repeats < 1:
         raise UsageError(f"repeats must be 1 or more; got {repeats}.")
-    workspace = _workspace(table, out, (view,), options, "finetune", training=training)
+    settings = {
+        "view": view,
+        "init": init,
+        "frozen": frozen,
+        "label_fraction": label_fraction,
+        "labels_per_class": labels_per_class,
+        "validation": validation,
+        "repeats": repeats,
+        "training": training,
+    }
+    workspace = _workspace(table, out, (view,), options, "finetune", settings)
     _require_labels(workspace)
     folds = _folds(workspace, options.fold)
     inits = dict.fromkeys(folds, RANDOM)
@@ -348,7 +361,8 @@ def finetune(
         for fold, start in inits.items()
         for repeat in range(repeats)
     ]
-    rows, failed = _run(workspace, {"finetune": jobs}, options, training=training)
+    workspace.require_learnable(jobs)
+    rows, failed = _run(workspace, "finetune", {"finetune": jobs}, options, settings=settings)
     rows = rows[rows["job_id"].isin({job.id for job in jobs})]
     with Results(out) as results:
         if (rows["split"] == "test").any():
@@ -406,7 +420,17 @@ def reproduce(
         raise UsageError(f"repeats must be 1 or more; got {repeats}.")
     _require_pretrainable(views, pretraining)
     chosen = {name: EXPERIMENTS.load(name) for name in experiments or EXPERIMENTS.names()}
-    workspace = _workspace(table, out, views, options, "reproduce", pretraining=pretraining, finetuning=finetuning)
+    settings = {
+        "views": views,
+        "experiments": tuple(chosen),
+        "fractions": fractions,
+        "per_class": per_class,
+        "repeats": repeats,
+        "validations": validations,
+        "pretraining": pretraining,
+        "finetuning": finetuning,
+    }
+    workspace = _workspace(table, out, views, options, "reproduce", settings)
     _require_labels(workspace)
     plan = plan_for(
         workspace,
@@ -425,9 +449,8 @@ def reproduce(
     jobs = {name: experiment.jobs(plan) for name, experiment in chosen.items()}
     for name, listed in jobs.items():
         kinds = {kind: sum(job.kind == kind for job in listed) for kind in dict.fromkeys(job.kind for job in listed)}
-        _out.print(f"{name}: {len(listed)} jobs ({', '.join(f'{n} {kind}' for kind, n in kinds.items()) or 'none'})")
-    if not any(jobs.values()):
-        raise UsageError(f"Nothing has to be trained for {', '.join(jobs)}. Name another experiment as well.")
+        told = ", ".join(f"{n} {kind}" for kind, n in kinds.items()) or chosen[name].why_no_jobs(plan)
+        _out.print(f"{name}: {len(listed)} jobs ({told})")
     claim = {
         "corpus": plan.corpus,
         "table": workspace.table_hash,
@@ -438,12 +461,11 @@ def reproduce(
         "finetuning": dataclasses.asdict(finetuning),
         "encoders": {label: encoder_description(spec, options.preset) for label, spec in workspace.specs.items()},
     }
+    workspace.require_learnable(job for listed in jobs.values() for job in listed)
     _print_estimate([job for listed in jobs.values() for job in listed], workspace, options, claim)
     if dry_run:
         return out
-    _, failed = _run(
-        workspace, jobs, options, claim, plan.budgets_asked(), pretraining=pretraining, finetuning=finetuning
-    )
+    _, failed = _run(workspace, "reproduce", jobs, options, claim, plan.budgets_asked(), settings=settings)
     _warn_of_refusals(out)
     page: Path = write_report(out)
     _out.print(f"Report: {page}")
@@ -512,13 +534,13 @@ def _launch(
     if config is not None and not config.is_file():
         raise UsageError(f"--config {config}: there is no such file.")
     app.config = () if config is None else (Yaml(config, must_exist=True, use_commands_as_keys=False),)
-    return app(tokens, exit_on_error=False, print_error=True, error_console=_note, result_action="return_value")
+    return app(tokens, exit_on_error=False, print_error=True, error_console=_panel, result_action="return_value")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and leave with its exit code."""
     try:
-        app.meta(arguments, exit_on_error=False, print_error=True, error_console=_note, result_action="return_value")
+        app.meta(arguments, exit_on_error=False, print_error=True, error_console=_panel, result_action="return_value")
     except CycloptsError:
         raise SystemExit(2) from None
     except EmoViewsError as error:
@@ -565,18 +587,22 @@ def _requests(views: Sequence[str], preset: str) -> tuple[ViewRequest, ...]:
 
 
 def _workspace(
-    table: Path, out: Path, views: Sequence[str], options: Options, command: str, **configs: Any
+    table: Path, out: Path, views: Sequence[str], options: Options, command: str, settings: Mapping[str, Any]
 ) -> Workspace:
-    """Open the table, its folds and its views, and say what is about to run."""
+    """Open the table, its folds and its views, and say what is about to run (`settings`: the command's own)."""
+    from emoviews.processes import worker_count
     from emoviews.table import read_table, relabel
     from emoviews.workspace import Workspace, WorkspaceConfig
 
     _require_device(options.device)
+    worker_count(options.workers)
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"--out {out}: expected a folder, or a name for a new one; it is a file.")
     tables = [read_table(path) for path in (table, options.test_table) if path is not None]
     frame, *other = relabel(tables, options.label_map or {}, options.labels)
     config = WorkspaceConfig(
         table=frame,
-        corpus=options.corpus or table.stem,
+        corpus=options.corpus or _corpus_name(table, frame),
         store=_store(options.store),
         views=_requests(views, options.preset),
         folder=out,
@@ -586,11 +612,11 @@ def _workspace(
         threads=options.threads,
         allow_speaker_overlap=options.allow_speaker_overlap,
         test_table=other[0] if other else None,
-        test_corpus=options.test_table.stem if options.test_table else "test",
+        test_corpus=_corpus_name(options.test_table, other[0]) if options.test_table else "test",
     )
     workspace = Workspace(config)
     _say(f"# {command} {table} with views {', '.join(views)}; effective configuration:")
-    _say(yaml.safe_dump(_effective(options, configs), sort_keys=False, default_flow_style=None).rstrip())
+    _say(yaml.safe_dump(_effective(options, settings), sort_keys=False, default_flow_style=None).rstrip())
     if workspace.official and options.folds is None:
         _say(
             "Folds: the table's own partition, from its column 'split' (--folds groups leaves each group out instead)."
@@ -601,6 +627,14 @@ def _workspace(
     for leak in kinds.values():
         _warn(str(leak))
     return workspace
+
+
+def _corpus_name(path: Path, table: pd.DataFrame) -> str:
+    """What the table's column `corpus` says, where it says one thing, else the file's name."""
+    from emoviews.table import CORPUS
+
+    named = set(table[CORPUS]) - {""} if CORPUS in table.columns else set()
+    return str(next(iter(named))) if len(named) == 1 else path.stem
 
 
 def _folds(workspace: Workspace, chosen: Sequence[str]) -> list[str]:
@@ -669,18 +703,30 @@ def _require_labels(workspace: Workspace) -> None:
 
 def _run(
     workspace: Workspace,
+    what: str,
     planned: Mapping[str, Sequence[Job]],
     options: Options,
     claim: Mapping[str, Any] | None = None,
     budgets: Mapping[str, Any] | None = None,
-    **configs: Any,
+    *,
+    settings: Mapping[str, Any],
 ) -> tuple[pd.DataFrame, list[JobResult]]:
     """Run the jobs planned for each experiment against the run folder's results; the tidy rows, and the jobs that failed.
+
+    Args:
+        workspace: against which they run.
+        what: the command, for the progress bar.
+        planned: experiment → its jobs.
+        options: what the commands that train have in common.
+        claim: the configuration that the folder is for; none for what belongs to no configuration.
+        budgets: what was asked of the experiments with few labels.
+        settings: the command's own, as the effective configuration has them.
 
     All in one list: which jobs are trained together follows from the whole of it.
     """
     from emoviews.checkpoints import versions
     from emoviews.executors import run_planned
+    from emoviews.processes import hardware, worker_count
     from emoviews.results import Results
 
     with Results(workspace.config.folder) as results:
@@ -694,6 +740,7 @@ def _run(
             budgets=budgets or {},
             pretraining_sizes=workspace.pretraining_sizes,
             corpus=workspace.config.corpus,
+            test_corpus=workspace.config.test_corpus if workspace.config.test_table is not None else None,
             table=workspace.table_hash,
             n_utterances=len(workspace.table),
             labels=list(workspace.labels),
@@ -707,10 +754,12 @@ def _run(
             leaks={fold: [str(leak) for leak in leaks] for fold, leaks in workspace.leaks.items()},
             versions=versions(),
             seed=options.seed,
-            configuration=_effective(options, configs),
+            configuration=_effective(options, settings),
+            hardware=hardware(),
         )
         every = [job for jobs in planned.values() for job in jobs]
-        failed = run_planned(every, workspace, results, workers=options.workers, what=next(iter(planned)))
+        with results.session(worker_count(options.workers)):
+            failed = run_planned(every, workspace, results, workers=options.workers, what=what)
         results.export()
         return results.tidy(), failed
 
@@ -718,7 +767,7 @@ def _run(
 def _print_estimate(jobs: Sequence[Job], workspace: Workspace, options: Options, claim: Mapping[str, Any]) -> None:
     """How many jobs are left to run, and how long that will take; a run folder of another configuration is refused first."""
     from emoviews.estimates import estimate
-    from emoviews.processes import available_cores
+    from emoviews.processes import worker_count
     from emoviews.results import FILE, Results
 
     finished: set[str] = set()
@@ -730,8 +779,8 @@ def _print_estimate(jobs: Sequence[Job], workspace: Workspace, options: Options,
     pending = [job for name, job in unique.items() if name not in finished]
     _out.print(f"{len(unique)} different jobs in all, {len(unique) - len(pending)} of them finished")
     if pending:
-        time = estimate(pending, workspace, options.workers or available_cores())
-        _out.print(f"Estimated time: {time}, depending on when trainings stop")
+        time = estimate(pending, workspace, worker_count(options.workers))
+        _out.print(f"Estimated time: {time}")
 
 
 def _warn_of_refusals(folder: Path) -> None:
@@ -752,11 +801,19 @@ def _require_success(failed: Sequence[JobResult], folder: Path) -> None:
         )
 
 
-def _effective(options: Options, configs: Mapping[str, Any]) -> dict[str, Any]:
-    """What is in force, as plain values that --config takes back."""
-    found: dict[str, Any] = {name: dataclasses.asdict(value) for name, value in configs.items()}
-    found |= {name: value for name, value in dataclasses.asdict(options).items() if value not in (None, (), False)}
-    return {k: str(v) if isinstance(v, Path) else list(v) if isinstance(v, tuple) else v for k, v in found.items()}
+def _effective(options: Options, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """What is in force, as plain values that --config takes back; what was not given and has no default is left out."""
+    found = {**settings, **{field.name: getattr(options, field.name) for field in dataclasses.fields(options)}}
+    return {
+        name: _plain(value) for name, value in found.items() if not (value is None or value is False or value == ())
+    }
+
+
+def _plain(value: Any) -> Any:
+    """As YAML and JSON have it."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return dataclasses.asdict(value)
+    return str(value) if isinstance(value, Path) else list(value) if isinstance(value, tuple) else value
 
 
 def _checkpoints(init: Path, folds: Sequence[str]) -> tuple[dict[str, str], dict[str, Path]]:

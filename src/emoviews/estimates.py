@@ -1,8 +1,9 @@
 """How long jobs will take, found by running a little of each kind.
 
-Of each kind of job, view and way of training, one bank of middle size is run for two epochs and thrown away; the others are
-taken to cost the same for each utterance and epoch. When a training stops is not known beforehand, so an estimate has two
-ends: that every training stops as soon as it may, and that none does.
+Of each kind of job, view and way of training, one bank of middle size is run for one epoch and again for three, and thrown
+away. The difference is what an epoch costs, the rest is what a job costs however long it trains (its encoder applied once where
+it is frozen, its test); the other banks are taken to cost the same for each utterance. When a training stops is not known
+beforehand, so an estimate has two ends: that every training stops as soon as it may, and that none does.
 """
 
 from __future__ import annotations
@@ -19,11 +20,13 @@ import torch
 from threadpoolctl import threadpool_limits
 
 from emoviews.engine import banks, run_jobs
+from emoviews.errors import EmoViewsError
 from emoviews.jobs import RANDOM, FineTuningJob, Job, PretrainingJob
 from emoviews.progress import readable_seconds
+from emoviews.runners.pretraining import chosen_rows
 from emoviews.workspace import Workspace
 
-TRIED_EPOCHS: Final = 2
+TRIED_EPOCHS: Final = (1, 3)
 TRIED_UTTERANCES: Final = 256
 """Of a pre-training that is tried."""
 
@@ -37,10 +40,11 @@ class Estimate:
 
     def __str__(self) -> str:
         """
-        >>> print(Estimate(30.0, 100.0))
-        30 s to 1 min 40 s
+        >>> print(Estimate(30.0, 100.0), Estimate(30.0, 30.0), sep="; ")
+        30 s to 1 min 40 s, depending on when trainings stop; about 30 s
         """
-        return f"{readable_seconds(self.low_seconds)} to {readable_seconds(self.high_seconds)}"
+        low, high = readable_seconds(self.low_seconds), readable_seconds(self.high_seconds)
+        return f"about {low}" if low == high else f"{low} to {high}, depending on when trainings stop"
 
 
 def estimate(jobs: Sequence[Job], workspace: Workspace, workers: int) -> Estimate:
@@ -55,21 +59,32 @@ def estimate(jobs: Sequence[Job], workspace: Workspace, workers: int) -> Estimat
     for bank in banks(jobs):
         groups[_alike(bank[0])].append(bank)
     low = high = 0.0
-    for found in groups.values():
-        found.sort(key=lambda bank: _passes(bank[0], workspace, 1))
-        tried = _shortened(found[len(found) // 2])
-        with _scratch(workspace):
-            results = list(run_jobs(tried, workspace))
-        if any(result.error for result in results):
-            continue  # it will fail as fast in the run, and say why there
-        rate = sum(result.seconds for result in results) / sum(
-            _passes(job, workspace, _epochs(job)[1]) for job in tried
-        )
-        for job in (job for bank in found for job in bank):
-            fewest, most = _epochs(job)
-            low += rate * _passes(job, workspace, fewest)
-            high += rate * _passes(job, workspace, most)
+    with _scratch(workspace):
+        for found in groups.values():
+            found.sort(key=lambda bank: sum(_passes(bank[0], workspace)))
+            tried = found[len(found) // 2]
+            _tried(tried, workspace, TRIED_EPOCHS[0])  # reads the view, and what else is done once a process
+            seconds = [_tried(tried, workspace, epochs) for epochs in TRIED_EPOCHS]
+            if min(seconds) < 0:
+                continue  # it will fail as fast in the run, and say why there
+            an_epoch = max(0.0, (seconds[1] - seconds[0]) / (TRIED_EPOCHS[1] - TRIED_EPOCHS[0]))
+            once = max(0.0, seconds[0] - TRIED_EPOCHS[0] * an_epoch)
+            of_tried = [_passes(_shortened(job, 1), workspace) for job in tried]
+            rates = [
+                spent / max(sum(p), 1.0) for spent, p in zip((once, an_epoch), zip(*of_tried, strict=True), strict=True)
+            ]
+            for job in (job for bank in found for job in bank):
+                passes = _passes(job, workspace)
+                fewest, most = _epochs(job)
+                low += rates[0] * passes[0] + fewest * rates[1] * passes[1]
+                high += rates[0] * passes[0] + most * rates[1] * passes[1]
     return Estimate(low / workers, high / workers)
+
+
+def _tried(bank: Sequence[Job], workspace: Workspace, epochs: int) -> float:
+    """Seconds that a bank takes for so many epochs; negative where a job of it fails."""
+    results = list(run_jobs([_shortened(job, epochs) for job in bank], workspace))
+    return -1.0 if any(result.error for result in results) else sum(result.seconds for result in results)
 
 
 def _alike(job: Job) -> Hashable:
@@ -78,13 +93,17 @@ def _alike(job: Job) -> Hashable:
     return job.kind, views, getattr(job, "method", ""), getattr(job, "frozen", False), bool(getattr(job, "init", ""))
 
 
-def _passes(job: Job, workspace: Workspace, epochs: int) -> float:
-    """Passes of an utterance through an encoder; one that trains counts three times, for its way back."""
+def _passes(job: Job, workspace: Workspace) -> tuple[float, float]:
+    """Passes of an utterance through an encoder: once a job, and in each epoch; one with a way back counts three times."""
     fold = workspace.folds[job.fold]
     train, validation, test = len(fold.train), len(fold.validation), len(fold.test)
     if isinstance(job, PretrainingJob):
-        train = min(train, job.size or train)
-        return epochs * (3 * train + validation) + 2 * test
+        try:
+            parts = chosen_rows(job, workspace, fold)
+        except EmoViewsError:
+            return 0.0, 0.0  # as it will say in the run
+        train, validation = map(len, parts)
+        return 2.0 * test, 3.0 * train + validation
     budget = getattr(job, "budget", None)
     if budget is not None and budget.fraction is not None:
         train = max(len(workspace.labels), round(train * budget.fraction))
@@ -92,35 +111,32 @@ def _passes(job: Job, workspace: Workspace, epochs: int) -> float:
         train = min(train, budget.per_class * len(workspace.labels))
     if isinstance(job, FineTuningJob):
         validation = validation if job.validation == "full" else 0
-        return epochs * (3 * train + validation) + test
-    return train + validation + test
+        return float(train + validation + test), 3.0 * train + validation
+    return float(train + validation + test), 0.0
 
 
 def _epochs(job: Job) -> tuple[int, int]:
     """Fewest and most epochs it may take."""
     if not isinstance(job, FineTuningJob | PretrainingJob):
-        return 1, 1
+        return 0, 0
     most = job.config.epochs
     stops = not isinstance(job, FineTuningJob) or job.validation != "none"
     return (min(most, job.config.patience + 1) if stops else most), most
 
 
-def _shortened(bank: Sequence[Job]) -> list[Job]:
-    """The same trainings for two epochs, from random weights: what they start from may not be there yet."""
-    found: list[Job] = []
-    for job in bank:
-        changes: dict[str, Any] = {}
-        if isinstance(job, FineTuningJob):
-            changes = {"config": replace(job.config, epochs=min(job.config.epochs, TRIED_EPOCHS)), "keep": False}
-        elif isinstance(job, PretrainingJob):
-            size = min(job.size or TRIED_UTTERANCES, TRIED_UTTERANCES)
-            changes = {"config": replace(job.config, epochs=min(job.config.epochs, TRIED_EPOCHS)), "size": size}
-        if getattr(job, "init", ""):
-            changes["init"] = RANDOM
-        if hasattr(job, "inits"):
-            changes["inits"] = (RANDOM,) * len(job.inits)
-        found.append(replace(job, **changes))
-    return found
+def _shortened(job: Job, epochs: int) -> Job:
+    """The same training for a few epochs, from random weights: what it starts from may not be there yet."""
+    changes: dict[str, Any] = {}
+    if isinstance(job, FineTuningJob):
+        changes = {"config": replace(job.config, epochs=epochs), "keep": False}
+    elif isinstance(job, PretrainingJob):
+        size = min(job.size or TRIED_UTTERANCES, TRIED_UTTERANCES)
+        changes = {"config": replace(job.config, epochs=epochs), "size": size}
+    if getattr(job, "init", ""):
+        changes["init"] = RANDOM
+    if hasattr(job, "inits"):
+        changes["inits"] = (RANDOM,) * len(job.inits)
+    return replace(job, **changes)
 
 
 @contextmanager

@@ -16,7 +16,7 @@ import torch
 from emoviews.checkpoints import holds_checkpoint
 from emoviews.engine import banks, depths, run_jobs
 from emoviews.jobs import FineTuningJob, Job, JobResult, PretrainingJob, starts_from
-from emoviews.processes import available_cores, spread, survives, worker_processes
+from emoviews.processes import spread, survives, worker_count, worker_processes
 from emoviews.progress import LINE_EVERY_SECONDS, Progress
 from emoviews.results import Results
 from emoviews.workspace import Workspace, WorkspaceConfig
@@ -130,7 +130,7 @@ def _run(
     workers: int | None,
     on_epoch: Callable[[Job, Mapping[str, float]], None],
 ) -> Iterator[list[JobResult]]:
-    count = min(workers or available_cores(), len(todo))
+    count = min(worker_count(workers), len(todo))
     if count <= 1:
         before = torch.get_num_threads()
         with threadpoolctl.threadpool_limits(workspace.config.threads):

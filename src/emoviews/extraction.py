@@ -33,8 +33,8 @@ import threadpoolctl
 from numpy.typing import NDArray
 
 from emoviews import audio
-from emoviews.errors import AudioError, EmoViewsError, StoreError, UsageError
-from emoviews.processes import available_cores, spread, survives, worker_processes
+from emoviews.errors import AudioError, EmoViewsError, StoreError
+from emoviews.processes import spread, survives, worker_count, worker_processes
 from emoviews.progress import Progress, readable_seconds
 from emoviews.store import Source, Sources, ViewStore, remove_leftovers, to_storage, write_atomically, write_failed
 from emoviews.types import ViewSpec
@@ -135,8 +135,7 @@ def extract(
         UsageError: fewer than one worker.
         CheckpointError: a view's weights can't be had.
     """
-    if workers is not None and workers < 1:
-        raise UsageError(f"Expected at least 1 worker, got {workers}.")
+    workers = worker_count(workers)
     started = time.monotonic()
     made = [request.make(device) for request in views]
     stores = [ViewStore(store, view.spec) for view in made]
@@ -147,7 +146,7 @@ def extract(
     tasks, failed, present = _plan(table, stores, sources)
     if strict and failed:
         raise AudioError(next(iter(failed.values())))
-    workers = min(workers or available_cores(), max(1, len(tasks) // _GROUP_SIZE))
+    workers = min(workers, max(1, len(tasks) // _GROUP_SIZE))
     if tasks:
         for view in made:  # what is wrong with a model is not the recordings' fault, and is said before any work
             view.prepare()

@@ -21,9 +21,10 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
 from typing import Any, TypeVar
 
-from emoviews.errors import EmoViewsError
+from emoviews.errors import EmoViewsError, UsageError
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -32,6 +33,33 @@ Result = TypeVar("Result")
 def available_cores() -> int:
     """Cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def worker_count(workers: int | None) -> int:
+    """How many processes are wanted: all cores when None.
+
+    Raises:
+        UsageError: fewer than one.
+    """
+    if workers is not None and workers < 1:
+        raise UsageError(f"Expected at least 1 worker, got {workers}.")
+    return workers or available_cores()
+
+
+def hardware() -> str:
+    """One line: processor, cores that may be used, memory, graphics cards that torch sees, system."""
+    import torch
+
+    name = platform.processor() or platform.machine()
+    memory = ""
+    with contextlib.suppress(OSError, StopIteration, ValueError):
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        name = next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    with contextlib.suppress(AttributeError, OSError, ValueError):
+        memory = f", {os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 1e9:.0f} GB of memory"
+    cards = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    cores = available_cores()
+    return ", ".join([f"{name}, {cores} core{'s' * (cores > 1)}{memory}", *cards, platform.system()])
 
 
 def keep_freed_memory() -> None:

@@ -19,7 +19,9 @@ import hashlib
 import json
 import os
 import sqlite3
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -196,6 +198,22 @@ class Results:
         with self._transaction() as connection:
             rows = [(name, json.dumps(found, sort_keys=True)) for name, found in descriptions.items()]
             connection.executemany("INSERT OR IGNORE INTO jobs VALUES (?, ?, 'elsewhere', '', 0, '', '{}')", rows)
+
+    @contextlib.contextmanager
+    def session(self, workers: int) -> Iterator[None]:
+        """Note a stretch of work on the clock, however it ends: when it began, how long it took, how many jobs it finished.
+
+        A kill leaves no time to note it: what is noted is then too little.
+        """
+        started, before = time.time(), len(self.finished())
+        try:
+            yield
+        finally:
+            jobs = len(self.finished()) - before
+            if jobs:
+                when = datetime.fromtimestamp(started, UTC).isoformat(timespec="seconds")
+                entry = {"started": when, "seconds": time.time() - started, "jobs": jobs, "workers": workers}
+                self.describe(sessions=[*self.description().get("sessions", []), entry])
 
     def describe(self, **values: Any) -> None:
         """Note what was run: JSON values by name."""

@@ -38,7 +38,7 @@ class Fold:
         validation: likewise; empty where nothing validates.
         test: likewise.
         test_group: the group left out; empty for an official split.
-        validation_group: the group that validates; empty for none and for an official split.
+        validation_group: the group that validates; empty for none and where an official split says which rows do.
     """
 
     name: str
@@ -139,14 +139,25 @@ def merge_groups(groups: Sequence[str], n_groups: int) -> list[str]:
     return [merged[name] for name in groups]
 
 
-def official_split(split: Sequence[str]) -> Fold:
+def official_split(
+    split: Sequence[str], groups: Sequence[str] | None = None, labelled: ArrayLike | None = None
+) -> Fold:
     """The fold that a corpus prescribes, from the table's column `split` (train, val or test; empty: in no part).
+
+    Args:
+        split: `(rows,)` train, val, test or nothing.
+        groups: `(rows,)`; where no row is marked `val`, the last group of the training rows with a labelled row validates and
+            does not train. Without groups, or where the training rows are of one, nothing validates.
+        labelled: `(rows,)` bool, rows with a label; all when None.
 
     Raises:
         UsageError: another word in the column, or no row that trains or none that tests.
 
     >>> official_split(["train", "val", "test", "train", ""]).train.tolist()
     [0, 3]
+    >>> fold = official_split(["train", "train", "test"], ["Ann", "Bob", "Cy"])
+    >>> fold.train.tolist(), fold.validation.tolist(), fold.validation_group
+    ([0], [1], 'Bob')
     """
     of_row = np.asarray(list(split), dtype=object)
     if unknown := sorted(set(of_row) - {"train", "val", "test", ""}):
@@ -157,7 +168,15 @@ def official_split(split: Sequence[str]) -> Fold:
             f"An official split needs rows that train and rows that test; the column 'split' has {len(train)} 'train' and "
             f"{len(test)} 'test'. Fill it in, or test by leaving groups out."
         )
-    return Fold("official", train, validation, test)
+    of_groups = list(groups) if groups is not None else [""] * len(of_row)
+    named = {of_groups[row] for row in train} - {""}
+    group = ""
+    if not len(validation) and len(named) >= 2:
+        has_label = np.ones(len(of_row), dtype=bool) if labelled is None else np.asarray(labelled, dtype=bool)
+        group = max({of_groups[row] for row in train if has_label[row]} - {""} or named)
+        validates = np.array([of_groups[row] == group for row in train])
+        train, validation = train[~validates], train[validates]
+    return Fold("official", train, validation, test, validation_group=group)
 
 
 def cross_corpus_split(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -29,6 +29,9 @@ from emoviews.table import UNDECIDED, join_tables, original_emotions, table_hash
 from emoviews.views import ViewRequest
 
 CHECKPOINTS = "checkpoints"
+
+EMBEDDED_BYTES: Final = 200_000_000
+"""Embeddings of the whole table that are kept at most: thousands of baselines look at what a few encoders make of it."""
 
 PRETRAINING_DATA: Final[tuple[PretrainingData, ...]] = get_args(PretrainingData)
 """All kinds of pre-training data."""
@@ -97,6 +100,7 @@ class Workspace:
         self._data: dict[str, ViewData] = {}
         self._means: dict[str, NDArray[np.float64]] = {}
         self._scalers: dict[tuple[str, str], Scaler | None] = {}
+        self._embedded: dict[Hashable, NDArray[np.float32]] = {}
         self._audited: dict[Any, list[splits.Leak]] = {}
         labels = sorted(set(whole["emotion"][: len(config.table)][usable[: len(config.table)]]) - {""})
         self._check_test_labels(labels)
@@ -123,6 +127,32 @@ class Workspace:
         for source, text in zip(self.sources, self.table["text"], strict=True):
             digest.update(f"{source.key}\x1f{text}\x1e".encode())
         return digest.hexdigest()[:12]
+
+    def require_learnable(self, jobs: Iterable[Job]) -> None:
+        """Refuse classifiers that can only fail, before any time is spent.
+
+        Raises:
+            UsageError: a fold's training part has labels of fewer than two emotions, its test part none, or its validation part
+                none where all of it is to decide when to stop.
+        """
+        rules = {(job.fold, rule) for job in jobs if (rule := getattr(job, "validation", None))}
+        for name, rule in sorted(rules):
+            fold = self.folds[name]
+            kinds = {part: len(self.labels) - len(self.absent(rows)) for part, rows in fold.parts.items()}
+            if kinds["train"] < 2:
+                raise UsageError(
+                    f"Fold {name}: learning needs training utterances of at least 2 emotions; it has labels of "
+                    f"{kinds['train']}. Merge groups (--folds), label more, or name other folds (--fold)."
+                )
+            if kinds["test"] < 1:
+                raise UsageError(
+                    f"Fold {name}: no test utterance has a label. Label some, or name other folds (--fold)."
+                )
+            if rule == "full" and kinds.get("validation", 0) < 1:
+                raise UsageError(
+                    f"Fold {name}: no utterance of its validation part has a label, so it can't decide when to stop. Take the "
+                    "labels that validate out of the few (validation 'budget'), or do without (validation 'none')."
+                )
 
     def _warn_of_absent_labels(self, fold: splits.Fold) -> None:
         """Name each part of a fold that lacks a label; scores are over the classes that are there."""
@@ -179,7 +209,10 @@ class Workspace:
             return [self._cross_corpus_fold(table, usable)]
         folds = self.config.folds
         if self.official:
-            return [splits.official_split(list(table["split"]))]
+            labelled = usable & (table["emotion"] != "").to_numpy()
+            official = splits.official_split(list(table["split"]), list(table["group"]), labelled)
+            self._say_which_group_validates(official)
+            return [official]
         group = table["group"]
         with_labels = set(group[usable & (table["emotion"] != "")]) or set(group[usable])
         tested = group.isin(with_labels).to_numpy()
@@ -205,6 +238,12 @@ class Workspace:
             for fold in splits.leave_one_group_out(groups)
         ]
 
+    def _say_which_group_validates(self, fold: splits.Fold) -> None:
+        if fold.validation_group:
+            self.warnings.append(
+                f"The table has no official 'val' rows: its last group, {fold.validation_group}, validates and does not train."
+            )
+
     @property
     def official(self) -> bool:
         """Whether the fold is the one that the table's column `split` prescribes."""
@@ -227,10 +266,7 @@ class Workspace:
             of_test=np.arange(len(table)) >= len(self.config.table),
             labelled=usable & (table["emotion"] != "").to_numpy(),
         )
-        if fold.validation_group:
-            self.warnings.append(
-                f"The table has no official 'val' rows: its last group, {fold.validation_group}, validates and does not train."
-            )
+        self._say_which_group_validates(fold)
         used = np.concatenate([fold.train, fold.validation])
         if left_out := len(self.config.table) - len(used):
             self.warnings.append(f"{left_out} rows of {self.config.corpus} are left out, as its column 'split' says.")
@@ -302,6 +338,8 @@ class Workspace:
         except LeakageError as error:
             if self.config.test_table is None:
                 raise
+            if self.config.allow_speaker_overlap:
+                raise
             raise LeakageError(
                 f"{error} If {self.config.corpus} and {self.config.test_corpus} merely give two people the same name, rename "
                 "the speakers of one, or allow it (--allow-speaker-overlap)."
@@ -329,6 +367,22 @@ class Workspace:
             rows = [data.batch([i]).values.numpy() for i in range(len(data))]
             self._means[label] = np.stack([row.reshape(-1, row.shape[-1]).mean(axis=0) for row in rows]).astype(float)
         return self._means[label]
+
+    def embedded(self, made_by: Hashable, embed: Callable[[], NDArray[np.float32]]) -> NDArray[np.float32]:
+        """What an encoder makes of every utterance, `(n, dim)`; computed once, unless too many others came between.
+
+        Args:
+            made_by: everything that decides the encoder and its input.
+            embed: computes it.
+        """
+        if made_by not in self._embedded:
+            found = embed()
+            most = max(1, EMBEDDED_BYTES // found.nbytes)
+            while len(self._embedded) >= most:
+                self._embedded.pop(next(iter(self._embedded)))
+            self._embedded[made_by] = found
+        self._embedded[made_by] = self._embedded.pop(made_by)  # the latest used is last
+        return self._embedded[made_by]
 
     def scaler(self, label: str, fold: splits.Fold) -> Scaler | None:
         """z-scores from the fold's training part, labelled or not; computed once."""

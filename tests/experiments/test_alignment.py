@@ -17,6 +17,7 @@ from emoviews.experiments.alignment import BY_FOLD, MEASURES, PAPER, SCORES
 from emoviews.jobs import RANDOM, AlignmentJob, FineTuningJob, JobResult
 from emoviews.results import Results
 
+PAPER_TASK: Any = {"labels": ["angry", "happy", "neutral", "sad"], "folds": dict.fromkeys(map(str, range(5)), "")}
 ALIGNMENT = EXPERIMENTS.load("alignment")
 FOLDS = {"A": "1" * 12, "B": "2" * 12, "C": "3" * 12}
 VIEWS = {"wav2vec2": "a" * 12, "egemaps": "b" * 12, "mel_spectrogram": "c" * 12}
@@ -79,7 +80,7 @@ def fill(
         assert ALIGNMENT.tables(results) == {}
         jobs = ALIGNMENT.jobs(plan)
         kinds = {RANDOM: RANDOM} | {job.id: "pretrained" if job.kind == "pretraining" else "supervised" for job in jobs}
-        results.describe(corpus=corpus, views={view: {"name": view.partition("(")[0]} for view in views})
+        results.describe(corpus=corpus, **PAPER_TASK, views={view: {"name": view.partition("(")[0]} for view in views})
         results.plan("alignment", jobs)
         for job in jobs:
             if not isinstance(job, AlignmentJob):

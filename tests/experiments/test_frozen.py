@@ -21,6 +21,7 @@ from emoviews.experiments.frozen import METHODS, SCORES, SIMCLR_FROZEN, SIMCLR_T
 from emoviews.jobs import BaselineJob, FineTuningJob, JobResult, Predictions, PretrainingJob
 from emoviews.results import Results
 
+PAPER_TASK: Any = {"labels": ["angry", "happy", "neutral", "sad"], "folds": dict.fromkeys(map(str, range(5)), "")}
 FROZEN = EXPERIMENTS.load("frozen")
 FOLDS = {fold: fold * 12 for fold in "ABC"}
 VIEWS = {"mel_spectrogram": "a" * 12, "egemaps": "b" * 12}
@@ -66,7 +67,7 @@ def fill(database: Results, toy: Any, corpus: str = "toy", temperature: float = 
     plan = dataclasses.replace(PLAN, pretraining=PretrainingConfig(temperature=temperature))
     table, jobs, found = toy.table, FROZEN.jobs(plan), []
     database.plan("frozen", jobs)
-    database.describe(corpus=corpus, views={view: {"name": view} for view in VIEWS})
+    database.describe(corpus=corpus, **PAPER_TASK, views={view: {"name": view} for view in VIEWS})
     for job in jobs:
         random = np.random.default_rng(int(job.id, 16) % 2**32)
         if job.id == failed:

@@ -27,11 +27,13 @@ from emoviews.experiments.temperature import (
     SUPERVISED,
     TEMPERATURES,
     TUNED,
+    is_of_paper_corpus,
 )
 from emoviews.jobs import FineTuningJob, JobResult, Predictions, PretrainingJob
 from emoviews.results import Results
 from emoviews.statistics import average_ranks
 
+PAPER_TASK: Any = {"labels": ["angry", "happy", "neutral", "sad"], "folds": dict.fromkeys(map(str, range(5)), "")}
 TEMPERATURE = EXPERIMENTS.load("temperature")
 FOLDS = {fold: fold * 12 for fold in "ABC"}
 VIEWS = {"mel_spectrogram": "a" * 12, "egemaps": "b" * 12}
@@ -105,7 +107,7 @@ def fill(
     """Made-up answers to every job, right with a chance of its own; folds of other sizes, one that lacks a class."""
     table, jobs, found = toy.table, TEMPERATURE.jobs(PLAN), []
     database.plan("temperature", jobs)
-    database.describe(corpus=corpus, views={view: {"name": view} for view in VIEWS})
+    database.describe(corpus=corpus, **PAPER_TASK, views={view: {"name": view} for view in VIEWS})
     for job in jobs:
         random = np.random.default_rng(int(job.id, 16) % 2**32)
         if job.id in failed:
@@ -197,6 +199,20 @@ def test_the_papers_numbers_stand_beside_those_of_its_corpus(toy: Any, tmp_path:
     ranks = tables[RANKS].set_index(["method", "temperature"])
     assert ranks.loc[(TUNED, 1.0), "paper_rank_validation"] == 3.5
     assert ranks.loc[(TUNED, 0.5), "paper_rank_test"] == 1.83
+
+
+@pytest.mark.parametrize(
+    "differs",
+    [{"corpus": "nemo"}, {"test_corpus": "emodb"}, {"labels": ["angry", "sad"]}, {"folds": {"1": ""}}],
+    ids=str,
+)
+def test_the_papers_numbers_stand_beside_no_other_task(toy: Any, tmp_path: Path, differs: dict[str, Any]) -> None:
+    with Results(tmp_path) as database:
+        fill(database, toy, "iemocap-4")
+        assert is_of_paper_corpus(database)
+        database.describe(**differs)
+        assert not is_of_paper_corpus(database)
+        assert "paper_test_uar" not in TEMPERATURE.tables(database)[SCORES]
 
 
 def test_a_view_that_the_paper_lacks_has_none_of_its_numbers(toy: Any, tmp_path: Path) -> None:

@@ -12,11 +12,12 @@ import torch
 from sklearn.metrics import silhouette_samples
 from sklearn.preprocessing import StandardScaler
 
+from emoviews.configs import LabelBudget
 from emoviews.engine import run_jobs
 from emoviews.errors import UsageError
 from emoviews.experiments import plan_for
-from emoviews.jobs import ProbeJob
-from emoviews.runners import probe as runner
+from emoviews.jobs import RANDOM, BaselineJob, ProbeJob
+from emoviews.runners import _common
 from emoviews.runners.probe import grouping, z_scored
 
 
@@ -92,13 +93,47 @@ def test_one_label_groups_nothing() -> None:
             grouping(rows, np.array(labels))
 
 
+def test_what_an_encoder_makes_of_the_table_is_computed_once(
+    toy: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Baselines on the same embeddings give the rows that they give alone, and embed once."""
+    workspace = toy.workspace(tmp_path)
+    view = next((label, spec.fingerprint) for label, spec in workspace.specs.items())
+    embedded: list[int] = []
+    plain = _common.embed
+
+    def counted(*given: Any, **named: Any) -> torch.Tensor:
+        embedded.append(1)
+        return plain(*given, **named)
+
+    monkeypatch.setattr(_common, "embed", counted)
+    common = plan_for(workspace, "toy").common
+    jobs = [
+        BaselineJob(*common("A", seed), view, "logistic_regression", LabelBudget(fraction), init=RANDOM)
+        for seed in (5, 6)
+        for fraction in (0.2, 0.5, None)
+    ]
+    together = list(run_jobs([*jobs, ProbeJob(*common("A", 5), view)], workspace))
+    assert len(embedded) == 2, "one a seed"
+    alone = [next(run_jobs([job], toy.workspace(tmp_path))) for job in jobs]
+    assert [r.metrics for r in together[:-1]] == [r.metrics for r in alone]
+    monkeypatch.setattr("emoviews.workspace.EMBEDDED_BYTES", 1)  # room for one
+    embedded.clear()
+    list(run_jobs([jobs[0], jobs[3], jobs[0]], toy.workspace(tmp_path)))
+    small = toy.workspace(tmp_path)
+    for job in (jobs[0], jobs[3], jobs[0]):
+        next(run_jobs([job], small))
+    assert len(embedded) == 2 + 3
+    assert len(small._embedded) == 1
+
+
 def test_the_test_group_alone_is_grouped(toy: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     table = toy.table.copy()
     table.loc[table.index[::5], "emotion"] = ""
     table["group"] = ["one" if speaker in "AB" else speaker for speaker in table["speaker"]]
     workspace = dataclasses.replace(toy, table=table).workspace(tmp_path)
     rows = np.random.default_rng(4).normal(size=(120, 6)).astype(np.float32) + workspace.targets[:, None]
-    monkeypatch.setattr(runner, "embed", lambda *given, **named: torch.from_numpy(rows))
+    monkeypatch.setattr("emoviews.runners._common.embed", lambda *given, **named: torch.from_numpy(rows))
     view = next((label, spec.fingerprint) for label, spec in workspace.specs.items())
     found: dict[str, dict[str, float]] = {}
     for fold in ("one", "C"):

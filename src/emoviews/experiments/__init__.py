@@ -139,6 +139,10 @@ class Experiment(ABC):
     def jobs(self, plan: Plan) -> list[Job]:
         """All jobs, those that others start from included. The same plan gives the same list."""
 
+    def why_no_jobs(self, plan: Plan) -> str:
+        """What to say where `jobs` gives none."""
+        return "none"
+
     @abstractmethod
     def tables(self, results: Results) -> dict[str, pd.DataFrame]:
         """Title → table, from saved rows only."""

@@ -93,6 +93,10 @@ class Parameters(Experiment):
         """None: the modules are counted, not trained."""
         return []
 
+    def why_no_jobs(self, plan: Plan) -> str:
+        """Nothing is missing."""
+        return "it is counted, not trained"
+
     def tables(self, results: Results) -> dict[str, pd.DataFrame]:
         """What this run's trainings hold, where the run says its preset and classes; and the paper's table, counted again."""
         description = results.description()

@@ -79,6 +79,15 @@ class PretrainingDataExperiment(Experiment):
                         ]
         return found
 
+    def why_no_jobs(self, plan: Plan) -> str:
+        """No share of labels that it compares with, no other emotions, or too few of them."""
+        if not any(fraction <= MOST_LABELS for fraction in plan.fractions):
+            return f"none: it compares with at most {MOST_LABELS:.0%} of the labels, see --fractions"
+        others = [of_fold.get("out_of_distribution", (0, 0)) for of_fold in plan.pretraining_sizes.values()]
+        if not any(n for pair in others for n in pair):
+            return "none: no recording has another emotion than the target emotions, see --labels and --label-map"
+        return "none: in no fold two recordings of each kind train, and two validate; see --folds"
+
     def tables(self, results: Results) -> dict[str, pd.DataFrame]:
         jobs = compared_jobs(results)
         tables = {SIZES: sizes(results), SCORES: _scores(results, jobs)}

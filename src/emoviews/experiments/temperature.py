@@ -206,9 +206,19 @@ def interval_columns(name: str, values: pd.Series[float]) -> dict[str, float]:
     return {name: found.estimate, f"{name}_low": float(low), f"{name}_high": float(high)}
 
 
+PAPER_LABELS: Final = {"neutral", "angry", "sad", "happy"}
+"""Of IEMOCAP-4, as `emoviews corpus iemocap` names them; happy and excited are one (section 3.1)."""
+
+PAPER_FOLDS: Final = 5
+"""Its sessions."""
+
+
 def is_of_paper_corpus(results: Results) -> bool:
-    """Whether the run is of IEMOCAP, so that the paper's numbers may stand beside its own."""
-    return str(results.description().get("corpus", "")).casefold().startswith("iemocap")
+    """Whether the paper's numbers may stand beside a run's own: IEMOCAP, its four classes, each session tested once."""
+    run = results.description()
+    named = str(run.get("corpus", "")).casefold().startswith("iemocap")
+    same_task = set(run.get("labels", [])) == PAPER_LABELS and len(run.get("folds", {})) == PAPER_FOLDS
+    return named and same_task and not run.get("test_corpus")
 
 
 def view_names(results: Results) -> dict[str, str]:

@@ -14,6 +14,7 @@ from emoviews.checkpoints import ViewCheckpoint
 from emoviews.configs import LabelBudget
 from emoviews.encoders import DEFAULT_ENCODER, Encoder, make_encoder
 from emoviews.errors import CheckpointError, StoreError, TableError, UsageError
+from emoviews.finetuning import embed
 from emoviews.jobs import RANDOM, BaselineJob, FineTuningJob, JobResult, Predictions
 from emoviews.presets import get_preset
 from emoviews.seeds import derive_seed, torch_seed
@@ -70,6 +71,21 @@ def initial_encoder(
             )
     found = checkpoint.view(label, fingerprint)
     return restored_encoder(found), found.scaler
+
+
+def embedded_table(
+    init: str, view: tuple[str, str], preset: str, seed: int, workspace: Workspace, fold: splits.Fold
+) -> NDArray[np.float32]:
+    """What an encoder (`initial_encoder`) makes of every utterance of the table, without dropout: `(n, dim)`."""
+
+    def compute() -> NDArray[np.float32]:
+        encoder, scaler = initial_encoder(init, view, preset, seed, workspace, fold)
+        rows = embed(workspace.data(view[0]), encoder, scaler=scaler, device=workspace.config.device)
+        found: NDArray[np.float32] = rows.cpu().numpy()
+        return found
+
+    # What was trained before is the same whatever the job's seed.
+    return workspace.embedded((init, view, preset, seed if init == RANDOM else 0, fold.name), compute)
 
 
 def budget_indices(

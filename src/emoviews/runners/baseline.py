@@ -9,14 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emoviews import metrics
-from emoviews.finetuning import embed
 from emoviews.jobs import BaselineJob, JobResult
 from emoviews.runners import OnEpoch
 from emoviews.runners._common import (
     budget_indices,
     check_fingerprints,
     classified,
-    initial_encoder,
+    embedded_table,
     standardised,
     subset_seed,
 )
@@ -32,9 +31,7 @@ def run(job: BaselineJob, workspace: Workspace, on_epoch: OnEpoch) -> JobResult:
     check_fingerprints(workspace, (job.view,))
     train, validation = budget_indices(workspace, fold, job.budget, job.validation, subset_seed(job))
     if job.init:
-        encoder, scaler = initial_encoder(job.init, job.view, job.preset, job.seed, workspace, fold)
-        embedded = embed(workspace.data(job.view[0]), encoder, scaler=scaler, device=workspace.config.device)
-        features = standardised(embedded.cpu().numpy(), fold)
+        features = standardised(embedded_table(job.init, job.view, job.preset, job.seed, workspace, fold), fold)
     else:
         features = standardised(workspace.means(job.view[0]), fold)
     targets = workspace.targets

@@ -11,10 +11,9 @@ from numpy.typing import NDArray
 from emoviews import metrics
 from emoviews.alignment import OUTLYING, relative_distances
 from emoviews.errors import UsageError
-from emoviews.finetuning import embed
 from emoviews.jobs import JobResult, ProbeJob
 from emoviews.runners import OnEpoch
-from emoviews.runners._common import check_fingerprints, initial_encoder
+from emoviews.runners._common import check_fingerprints, embedded_table
 from emoviews.seeds import derive_seed
 from emoviews.workspace import Workspace
 
@@ -40,9 +39,7 @@ def run(job: ProbeJob, workspace: Workspace, on_epoch: OnEpoch) -> JobResult:
 
     fold = workspace.fold_of(job)
     check_fingerprints(workspace, (job.view,))
-    label = job.view[0]
-    encoder, scaler = initial_encoder(job.init, job.view, job.preset, job.seed, workspace, fold)
-    embedded = embed(workspace.data(label), encoder, scaler=scaler, device=workspace.config.device).cpu().numpy()
+    embedded = embedded_table(job.init, job.view, job.preset, job.seed, workspace, fold)
     train, test = fold.train, fold.test
     rows: list[tuple[str, str, float]] = []
 
