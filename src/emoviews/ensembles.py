@@ -16,7 +16,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import numpy as np
 import torch
@@ -28,7 +28,7 @@ from emoviews.batching import Indices, Scaler, ViewData, shuffled_batches
 from emoviews.configs import FineTuningConfig
 from emoviews.encoders import Encoder
 from emoviews.encoders._dropout import draw_apart
-from emoviews.encoders._stacked import BankBatch, stack
+from emoviews.encoders._stacked import BankBatch, GatheredRows, stack
 from emoviews.errors import TrainingError, UsageError
 from emoviews.finetuning import EVALUATION_BATCH, FineTuningHistory, Plateau, check_labelled, no_number, validation_uar
 from emoviews.seeds import derive_seed, torch_seed
@@ -109,12 +109,14 @@ def finetune_many(
         )
     # Members that see the same batches stand together, so that a batch is read once for all of them.
     order = sorted(range(len(members)), key=lambda m: (members[m].seed, tuple(members[m].train)))
+    features = _Features(data, _rows_of(members), scaler, device, members[0].encoder)
     outcomes: dict[int, FineTuningHistory | TrainingError] = {}
-    waiting = [order]
+    # Heads on frozen encoders are small; encoders take what fits the cache.
+    waiting = _parts(order, members[0].encoder, device) if not frozen else [order]
     while waiting:
         part = waiting.pop(0)
         try:
-            bank = _Bank(data, labels, [members[m] for m in part], config, scaler=scaler, frozen=frozen, device=device)
+            bank = _Bank(features, labels, [members[m] for m in part], config, frozen=frozen)
             outcomes |= dict(zip(part, bank.run(), strict=True))
         except torch.cuda.OutOfMemoryError:
             if len(part) == 1:
@@ -154,7 +156,7 @@ def predict_many(
         [member.encoder for member in members], np.arange(len(members))
     )  # fmt: skip
     features = _Features(data, np.unique(wanted), scaler, device, encoders[0])
-    embedded = _apply(encoders, features, wanted[: len(encoders)], device)
+    embedded = _apply(encoders, features, wanted[: len(encoders)])
     classifier = stack([member.classifier for member in members]).to(device).eval()
     with torch.inference_mode():
         logits: Tensor = classifier(embedded[torch.from_numpy(of_model)])  # (models, n, classes)
@@ -210,6 +212,8 @@ class _Features:
             values = self.values.narrow(self.axis, int(first[0]), int(offsets[-1]))
         else:
             frames = torch.arange(int(offsets[-1])) + (first - offsets[:-1]).repeat_interleave(lengths)
+            if self.encoder.gathers:
+                return BankBatch(cast(Tensor, GatheredRows(self.values, frames)), offsets, sharing)
             values = self.values.index_select(self.axis, frames.to(self.device))
         return BankBatch(values, offsets, sharing)
 
@@ -223,12 +227,10 @@ class _Features:
 class _Embedded:
     """The outputs of frozen encoders; they take the place of `_Features`."""
 
-    def __init__(
-        self, data: ViewData, encoders: Sequence[Encoder], rows: NDArray[np.int64], features: _Features
-    ) -> None:
+    def __init__(self, features: _Features, encoders: Sequence[Encoder], rows: NDArray[np.int64]) -> None:
         distinct, self.of_model = _distinct(encoders)
-        self.values = _apply(distinct, features, np.tile(rows, (len(distinct), 1)), features.device)
-        self.position = np.zeros(len(data), dtype=np.int64)
+        self.values = _apply(distinct, features, np.tile(rows, (len(distinct), 1)))
+        self.position = np.zeros(len(features.data), dtype=np.int64)
         self.position[rows] = np.arange(len(rows))
 
     def batch(self, rows: NDArray[np.int64], models: Sequence[int]) -> Tensor:
@@ -286,28 +288,23 @@ class _Bank:
 
     def __init__(
         self,
-        data: ViewData,
+        features: _Features,
         labels: NDArray[np.int64],
         members: Sequence[Member],
         config: FineTuningConfig,
         *,
-        scaler: Scaler | None,
         frozen: bool,
-        device: str,
     ) -> None:
+        device = features.device
         self.members, self.config, self.labels, self.device = members, config, labels, device
         self.train = [np.asarray(member.train, dtype=np.int64) for member in members]
         self.validation = _same_length([member.validation for member in members])  # (models, n)
         for member in members:
             member.encoder.to(device)
             member.classifier.to(device)
-        # Validation rows first and in order: where all models share them, a batch of them is a slice of what is kept.
-        rows = np.concatenate([*self.validation, *self.train])
-        rows = rows[np.sort(np.unique(rows, return_index=True)[1])]
-        features = _Features(data, rows, scaler, device, members[0].encoder)
         self.inputs: _Features | _Embedded = features
         if frozen:
-            self.inputs = _Embedded(data, [member.encoder for member in members], rows, features)
+            self.inputs = _Embedded(features, [member.encoder for member in members], _rows_of(members))
         self.single = [m.classifier if frozen else _Model(m.encoder, m.classifier) for m in members]
         self.model = stack(self.single)
         self.parameters = list(self.model.parameters())
@@ -398,13 +395,31 @@ class _Bank:
         return scores
 
 
-def _apply(encoders: Sequence[Encoder], features: _Features, rows: NDArray[np.int64], device: str) -> Tensor:
+def _apply(encoders: Sequence[Encoder], features: _Features, rows: NDArray[np.int64]) -> Tensor:
     """Each encoder's output, without dropout, on its rows `(encoders, n)`: `(encoders, n, dim)`."""
-    encoder = stack(encoders).to(device).eval()
+    found = []
     with torch.inference_mode():
-        return torch.cat(
-            [encoder(batch).reshape(len(encoders), -1, encoder.dim) for batch in features.blocks(rows)], dim=1
-        )
+        for part in _parts(range(len(encoders)), encoders[0], features.device):
+            encoder = stack([encoders[i] for i in part]).to(features.device).eval()
+            blocks = [encoder(b).reshape(len(part), -1, encoder.dim) for b in features.blocks(rows[part])]
+            found.append(torch.cat(blocks, dim=1))
+        return torch.cat(found)
+
+
+def _parts(models: Sequence[int], encoder: Encoder, device: str) -> list[list[int]]:
+    """Models that are computed with at a time: on a CPU as many as the kind of encoder wants, elsewhere all."""
+    step = encoder.together if torch.device(device).type == "cpu" else len(models)
+    return [list(models[start : start + step]) for start in range(0, len(models), step)]
+
+
+def _rows_of(members: Sequence[Member]) -> NDArray[np.int64]:
+    """The utterances that members learn from or validate on, each once.
+
+    Those that validate come first and in order: where all members share them, a batch of them is a slice of what is kept.
+    """
+    parts = [*(member.validation for member in members), *(member.train for member in members)]
+    rows = np.concatenate([np.asarray(part, dtype=np.int64) for part in parts])
+    return rows[np.sort(np.unique(rows, return_index=True)[1])]
 
 
 def _distinct(encoders: Sequence[Encoder]) -> tuple[list[Encoder], NDArray[np.int64]]:

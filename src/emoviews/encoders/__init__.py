@@ -37,12 +37,17 @@ class Encoder(nn.Module):
         banks: whether its parameters may be stacked, `(models, ...)`, so that it is many models at once: it then maps a
             `BankBatch` to their vectors, `(models · batch, dim)` or `(models, batch, dim)`, and has no buffers
             (`emoviews.encoders._stacked`). Otherwise its models are trained one at a time.
+        together: how many models of a bank are trained at a time on a CPU: where one model alone fills the processor, more
+            would only push what lies between its layers out of the cache.
+        gathers: whether the values of a `BankBatch` may be `_stacked.GatheredRows`.
         reads_stored: whether the values of its batches may be `batching.StoredValues`, which it reads in blocks.
     """
 
     name: ClassVar[str]
     axes: ClassVar[tuple[str, ...]]
     banks: ClassVar[bool] = False
+    together: ClassVar[int] = 1_000
+    gathers: ClassVar[bool] = False
     reads_stored: ClassVar[bool] = False
     dim: int
 

@@ -29,9 +29,33 @@ from emoviews.types import ViewBatch
 Module = TypeVar("Module", bound=nn.Module)
 
 
+class GatheredRows:
+    """Rows of a tensor that are copied only when somebody says into which order, so that they are copied once.
+
+    It has what an encoder asks of a tensor `(rows, features)` before it lays the rows out.
+    """
+
+    def __init__(self, source: Tensor, index: Tensor) -> None:
+        """`source`: `(any, features)`; `index`: `(rows,)` int64 on the CPU, its rows in their order here."""
+        self.source, self.index = source, index
+        self.shape = torch.Size([len(index), *source.shape[1:]])
+        self.dtype, self.device = source.dtype, source.device
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def index_select(self, axis: int, index: Tensor) -> Tensor:
+        """As `Tensor.index_select` along the first axis; the only way to get at the numbers."""
+        if axis != 0:
+            raise ValueError(f"Rows are gathered along axis 0, got {axis}.")
+        return self.source.index_select(0, self.index.index_select(0, index.cpu()).to(self.device))
+
+
 @dataclass(frozen=True)
 class BankBatch(ViewBatch):
     """Batches of one view for the models of a bank, end to end, of equally many utterances each.
+
+    The values may be `GatheredRows` for encoders that say so (`Encoder.gathers`).
 
     Attributes:
         sharing: of each batch, how many consecutive models take it: `(1, 1, 1)` is a batch for each of three models, `(3,)`
@@ -54,11 +78,15 @@ class BankBatch(ViewBatch):
         """The same with a batch for each model: batches that are shared are repeated. Frames must be the first axis."""
         if len(self.sharing) == self.models:
             return self
-        parts = [part for part, n in zip(torch.split(self.values, self.stretches.diff().tolist()), self.sharing, strict=True)
+        values: Any = self.values
+        gathered = isinstance(values, GatheredRows)
+        rows = values.index if gathered else values
+        parts = [part for part, n in zip(torch.split(rows, self.stretches.diff().tolist()), self.sharing, strict=True)
                  for _ in range(n)]  # fmt: skip
+        values = GatheredRows(values.source, torch.cat(parts)) if gathered else torch.cat(parts)
         per_batch = self.lengths.view(len(self.sharing), -1)
         lengths = per_batch.repeat_interleave(torch.tensor(self.sharing), dim=0).flatten()
-        return BankBatch(torch.cat(parts), F.pad(lengths.cumsum(0), (1, 0)), (1,) * self.models)
+        return BankBatch(values, F.pad(lengths.cumsum(0), (1, 0)), (1,) * self.models)
 
 
 def stack(modules: Sequence[Module]) -> Module:

@@ -32,7 +32,7 @@ from torch.autograd.function import Function, once_differentiable
 from emoviews.encoders import Encoder
 from emoviews.encoders._dropout import Draws, Dropout
 from emoviews.encoders._ragged import check_batch, segment_mean
-from emoviews.encoders._stacked import BankBatch
+from emoviews.encoders._stacked import BankBatch, GatheredRows
 from emoviews.errors import UsageError
 from emoviews.types import FEATURES, FRAMES, ViewBatch
 
@@ -43,6 +43,8 @@ class TemporalCNN(Encoder):
     name = "temporal_cnn"
     axes = (FRAMES, FEATURES)
     banks = True
+    together = 4
+    gathers = True
 
     def __init__(
         self,
@@ -93,7 +95,7 @@ class TemporalCNN(Encoder):
             batches = batch.models
         layers = cast("list[nn.Conv1d]", list(self.layers))
         slots = lay_out(batch.lengths, [(layer.kernel_size[0], layer.stride[0]) for layer in layers])
-        hidden = slots[0].place(batch.values.to(layers[0].weight.dtype), batch.offsets)  # stores keep float16
+        hidden = slots[0].place(batch.values, batch.offsets).to(layers[0].weight.dtype)  # stores keep float16
         for layer, inside in zip(layers, slots[1:], strict=True):
             hidden = convolve(
                 hidden, layer.weight, cast(Tensor, layer.bias), layer.stride[0], inside, batches, self.dropout
@@ -121,7 +123,7 @@ class Slots:
         first = self.starts[:-1] + self.lengths - before[:-1]
         return torch.arange(int(before[-1])) + first.repeat_interleave(empty)
 
-    def place(self, values: Tensor, offsets: Tensor) -> Tensor:
+    def place(self, values: Tensor | GatheredRows, offsets: Tensor) -> Tensor:
         """Frames end to end, `(frames, features)`, → `(rows, features)`."""
         frames = torch.arange(int(self.starts[-1])) - (self.starts - offsets)[:-1].repeat_interleave(self.starts.diff())
         placed = values.index_select(0, frames.clamp_(max=len(values) - 1).to(values.device))  # anything in the gaps
