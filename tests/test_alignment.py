@@ -297,3 +297,23 @@ def test_dead_dimensions_change_nothing() -> None:
         with_dead = pwcca(padded, y, variance=variance, side=side)  # type: ignore[arg-type]
         assert with_dead.score == pytest.approx(pwcca(x, y, variance=variance, side=side).score)  # type: ignore[arg-type]
         assert with_dead.components == pwcca(x, y, variance=variance).components
+
+
+def test_the_strongest_components_alone_are_those_of_numpy() -> None:
+    """Of a low rank picked by hand: project on the first right singular vectors, then everything that is left."""
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(200, 8)) * np.arange(8, 0, -1), rng.normal(size=(200, 5))
+    y[:, 0] += x[:, 0]
+    found = pwcca(x, y, most_components=3, variance=1)
+    projected = []
+    for values in (x, y):
+        centred = values - values.mean(axis=0)
+        _, sizes, right = np.linalg.svd(centred, full_matrices=False)
+        projected.append(centred @ right[:3].T @ right[:3])
+        assert found.held[len(projected) - 1] == pytest.approx((sizes[:3] ** 2).sum() / (sizes**2).sum())
+    expected = pwcca(*projected, variance=1)
+    assert found.components == expected.components == (3, 3)
+    assert found.score == pytest.approx(expected.score, abs=1e-9)
+    assert pwcca(x, y, most_components=99).score == pwcca(x, y).score
+    with pytest.raises(UsageError, match="at least 1 component, got 0"):
+        pwcca(x, y, most_components=0)

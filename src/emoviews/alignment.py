@@ -61,6 +61,7 @@ class Alignment:
         side: whose directions weigh the correlations.
         correlations: the canonical correlations, descending, `(min(components),)`.
         components: principal components kept of the first and of the second view.
+        held: share of each view's variance that these hold.
         n: utterances.
     """
 
@@ -68,6 +69,7 @@ class Alignment:
     side: Side
     correlations: NDArray[np.float64]
     components: tuple[int, int]
+    held: tuple[float, float]
     n: int
 
 
@@ -109,6 +111,7 @@ def pwcca(
     side: Side = "first",
     variance: float = VARIANCE,
     rows_per_component: int = ROWS_PER_COMPONENT,
+    most_components: int | None = None,
 ) -> Alignment:
     """PWCCA of two views of the same utterances.
 
@@ -121,6 +124,8 @@ def pwcca(
         side: whose directions weigh the correlations.
         variance: share of each view's variance that its principal components hold; 1 keeps all that are not rounding error.
         rows_per_component: utterances needed a component; 0 refuses nothing.
+        most_components: components kept of a view at most, whatever share of its variance they hold; None for no limit. It is
+            then the likeness of the strongest directions alone, and compares with no score of all.
 
     Raises:
         UsageError: other shapes, values that are not finite, a view that is constant, an argument out of its range.
@@ -131,9 +136,9 @@ def pwcca(
     1.0
     """
     _check_side(side)
-    bases = _bases(first, second, variance, rows_per_component)
-    score, correlations = _score(*bases, side)
-    return Alignment(score, side, correlations, (bases[0].components, bases[1].components), bases[0].n)
+    one, other = _bases(first, second, variance, rows_per_component, most_components)
+    score, correlations = _score(one, other, side)
+    return Alignment(score, side, correlations, (one.components, other.components), (one.held, other.held), one.n)
 
 
 def permutation_null(
@@ -142,6 +147,7 @@ def permutation_null(
     *,
     side: Side = "first",
     variance: float = VARIANCE,
+    most_components: int | None = None,
     permutations: int = 20,
     seed: int = 0,
 ) -> Null:
@@ -152,6 +158,7 @@ def permutation_null(
         second: likewise.
         side: likewise.
         variance: likewise.
+        most_components: likewise.
         permutations: shuffles.
         seed: of the shuffles.
 
@@ -160,7 +167,7 @@ def permutation_null(
     """
     _check_side(side)
     _check_times("permutations", permutations)
-    one, other = _bases(first, second, variance, 0)
+    one, other = _bases(first, second, variance, 0, most_components)
     rng = np.random.default_rng(seed)
     scores = [_score(one, other.rows(rng.permutation(one.n)), side)[0] for _ in range(permutations)]
     return Null(float(np.mean(scores)), float(np.std(scores, ddof=1)), max(scores))
@@ -223,10 +230,12 @@ class _Basis:
     Attributes:
         left: orthonormal columns, `(n, components)`.
         right: `left.T` times the view, `(components, d)`: their inner products with the view's own dimensions.
+        held: share of the view's variance that they hold.
     """
 
     left: NDArray[np.float64]
     right: NDArray[np.float64]
+    held: float
 
     @property
     def n(self) -> int:
@@ -238,20 +247,26 @@ class _Basis:
 
     def rows(self, order: NDArray[np.int64]) -> _Basis:
         """The same view with its utterances in another order."""
-        return _Basis(self.left[order], self.right)
+        return _Basis(self.left[order], self.right, self.held)
 
 
 def _bases(
-    first: NDArray[Any], second: NDArray[Any], variance: float, rows_per_component: int
+    first: NDArray[Any],
+    second: NDArray[Any],
+    variance: float,
+    rows_per_component: int,
+    most_components: int | None = None,
 ) -> tuple[_Basis, _Basis]:
     if not 0 < variance <= 1:
         raise UsageError(f"The share of variance lies above 0 and at most at 1; got {variance:g}.")
+    if most_components is not None and most_components < 1:
+        raise UsageError(f"Expected to keep at least 1 component, got {most_components}.")
     if first.ndim != 2 or second.ndim != 2 or len(first) != len(second):
         raise UsageError(
             f"Expected two arrays (utterances, dimensions) with the same utterances, got shapes {first.shape} and "
             f"{second.shape}."
         )
-    found = _basis(first, "first", variance), _basis(second, "second", variance)
+    found = _basis(first, "first", variance, most_components), _basis(second, "second", variance, most_components)
     most = max(basis.components for basis in found)
     if len(first) < rows_per_component * most:
         raise TooFewError(
@@ -262,8 +277,8 @@ def _bases(
     return found
 
 
-def _basis(values: NDArray[Any], which: str, variance: float) -> _Basis:
-    """The principal components that hold a share of the variance."""
+def _basis(values: NDArray[Any], which: str, variance: float, most_components: int | None) -> _Basis:
+    """The principal components that hold a share of the variance, at most so many."""
     wide = values.astype(np.float64)
     if not np.isfinite(wide).all():
         raise UsageError(f"Expected finite embeddings; the {which} view's hold NaN or infinity.")
@@ -279,8 +294,8 @@ def _basis(values: NDArray[Any], which: str, variance: float) -> _Basis:
         )
     held = np.cumsum(sizes[:rank] ** 2)
     kept = rank if variance == 1 else int(np.searchsorted(held, variance * held[-1])) + 1
-    kept = min(kept, rank)
-    return _Basis(left[:, :kept], sizes[:kept, None] * right[:kept])
+    kept = min(kept, rank, most_components or rank)
+    return _Basis(left[:, :kept], sizes[:kept, None] * right[:kept], float(held[kept - 1] / held[-1]))
 
 
 def _score(first: _Basis, second: _Basis, side: Side) -> tuple[float, NDArray[np.float64]]:

@@ -14,6 +14,7 @@ from emoviews import alignment
 from emoviews.engine import run_jobs
 from emoviews.errors import EmoViewsError
 from emoviews.experiments import plan_for
+from emoviews.experiments.alignment import FEW_MEASURES
 from emoviews.jobs import RANDOM, AlignmentJob, JobResult
 from emoviews.runners import alignment as runner
 from emoviews.runners._common import fresh_encoder
@@ -117,10 +118,22 @@ def test_an_outlying_utterance_is_left_out_and_said_to_be(
 def test_too_few_utterances_fail_with_both_numbers(toy: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     workspace = toy.workspace(tmp_path)
     rng = np.random.default_rng(0)
-    plant(monkeypatch, workspace, rng.normal(size=(120, 6)), rng.normal(size=(120, 2)))
+    x, y = rng.normal(size=(120, 6)), rng.normal(size=(120, 2))
+    plant(monkeypatch, workspace, x, y)
     result = run(workspace, job(workspace))
     assert "needs 30 utterances, 5 for each of 6 principal components; there are 24" in result.error
-    assert not result.metrics
+    assert result.refused
+    # What they suffice for: 24 utterances for four components.
+    test = workspace.folds["A"].test
+    x, y = x[test], y[test]
+    found = {name: value for _, name, value in result.metrics}
+    assert set(found) == {*FEW_MEASURES, "n", "left_out"}
+    assert (found["few_components"], found["n"], found["left_out"]) == (4.0, 24.0, 0.0)
+    expected = alignment.pwcca(x, y, most_components=4)
+    assert expected.components == (4, 2)
+    assert (found["few_pwcca"], found["few_held_first"], found["few_held_second"]) == (expected.score, *expected.held)
+    null = alignment.permutation_null(x, y, most_components=4, seed=derive_seed(SEED, "alignment"))
+    assert (found["few_null_mean"], found["few_null_max"]) == (null.mean, null.largest)
 
 
 def test_just_enough_utterances_have_no_error(toy: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

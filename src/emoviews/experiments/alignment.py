@@ -23,6 +23,7 @@ from emoviews.results import Results
 
 SCORES: Final = "PWCCA"
 BY_FOLD: Final = "PWCCA by fold"
+OF_FEW: Final = "PWCCA of as many components as the recordings allow"
 
 KINDS: Final = ("pretrained", "supervised", RANDOM)
 """The encoders, in the order of the paper's rows."""
@@ -35,6 +36,16 @@ PAPER: Final[Mapping[frozenset[str], Mapping[str, float]]] = MappingProxyType(
     }
 )
 """The paper's table 3: registered names of the views → encoders → PWCCA."""
+
+FEW_MEASURES: Final = (
+    "few_pwcca",
+    "few_null_mean",
+    "few_null_max",
+    "few_components",
+    "few_held_first",
+    "few_held_second",
+)
+"""Of folds with too few recordings for the principal components of 99 % of the variance: of as many as they suffice for."""
 
 MEASURES: Final = (
     "pwcca",
@@ -53,6 +64,7 @@ MEASURES: Final = (
     "n",
     "left_out",
     "pwcca_all",
+    *FEW_MEASURES,
 )
 
 
@@ -88,6 +100,9 @@ class Alignment(Experiment):
         `folds`, `folds_without`; `paper` where the run is of the paper's corpus.
 
         The second: `first, second, encoder, fold`, `MEASURES` and `error`, a message.
+
+        The third, where a fold has too few recordings: `first, second, encoder`, means over these folds of `FEW_MEASURES` (of
+        `few_null_max` the largest) and `n`, and `folds`.
         """
         by_fold = _by_fold(results, self.name)
         if by_fold.empty:
@@ -123,7 +138,15 @@ class Alignment(Experiment):
             pairs = [frozenset({names[a], names[b]}) for a, b in zip(table["first"], table["second"], strict=True)]
             found = [PAPER.get(pair, {}).get(kind) for pair, kind in zip(pairs, table["encoder"], strict=True)]
             table["paper"] = pd.Series(found, dtype=float)
-        return {SCORES: table, BY_FOLD: by_fold}
+        return {SCORES: table, BY_FOLD: by_fold, OF_FEW: _of_few(by_fold)}
+
+
+def _of_few(by_fold: pd.DataFrame) -> pd.DataFrame:
+    few = by_fold[by_fold["few_pwcca"].notna()]
+    groups = few.groupby(["first", "second", "encoder"], sort=False)
+    table = groups[[*FEW_MEASURES, "n"]].mean()
+    table["few_null_max"] = groups["few_null_max"].max()
+    return table.assign(folds=groups.size()).reset_index()
 
 
 def _by_fold(results: Results, experiment: str) -> pd.DataFrame:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Final, get_args
+from typing import Any, Final, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from emoviews.alignment import Side, permutation_null, pwcca, subsampling_error, typical
-from emoviews.errors import EmoViewsError
+from emoviews.alignment import ROWS_PER_COMPONENT, Side, permutation_null, pwcca, subsampling_error, typical
+from emoviews.errors import EmoViewsError, TooFewError
 from emoviews.finetuning import embed
 from emoviews.jobs import AlignmentJob, JobResult
 from emoviews.runners import OnEpoch
@@ -30,8 +30,10 @@ def run(job: AlignmentJob, workspace: Workspace, on_epoch: OnEpoch) -> JobResult
     kept), `n` (utterances scored), `left_out` (those that `alignment.typical` leaves out) and `pwcca_all` (the score with
     these).
 
-    Raises:
-        EmoViewsError: too few test utterances; the message names how many there are and how many it needs.
+    With too few utterances for that the job is refused, with a message that says how many there are and how many it needs; its
+    metrics are then of as many principal components as there are utterances for (`alignment.ROWS_PER_COMPONENT`):
+    `few_pwcca` with its `few_null_mean` and `few_null_max`, `few_components` (at most, of a view), `few_held_first` and
+    `few_held_second` (shares of variance), `n` and `left_out`.
     """
     fold = workspace.fold_of(job)
     check_fingerprints(workspace, job.views)
@@ -47,6 +49,14 @@ def run(job: AlignmentJob, workspace: Workspace, on_epoch: OnEpoch) -> JobResult
     kept = typical(first, second)
     first, second = first[kept], second[kept]
     seed = derive_seed(job.seed, "alignment")
+    rows_of: tuple[tuple[str, str, float], ...]
+    try:
+        pwcca(first, second)
+    except TooFewError as refusal:
+        outlying = int((~kept).sum())
+        left_out = f" ({outlying} outlying utterances are left out.)" if outlying else ""
+        rows_of = tuple(("test", name, value) for name, value in _of_few(first, second, outlying, seed).items())
+        return JobResult(job, 0.0, workspace.config.device, error=f"{refusal}{left_out}", refused=True, metrics=rows_of)
     for side in get_args(Side):
         name = "pwcca" if side == "first" else f"pwcca_{side}"
         found = pwcca(first, second, side=side)
@@ -62,3 +72,22 @@ def run(job: AlignmentJob, workspace: Workspace, on_epoch: OnEpoch) -> JobResult
     metrics["left_out"] = float((~kept).sum())
     rows_of = tuple(("test", name, value) for name, value in metrics.items())
     return JobResult(job, 0.0, workspace.config.device, metrics=rows_of)
+
+
+def _of_few(first: NDArray[Any], second: NDArray[Any], left_out: int, seed: int) -> dict[str, float]:
+    """The score of as many components as there are utterances for, with its null; nothing where that is none."""
+    most = len(first) // ROWS_PER_COMPONENT
+    if most < 1:
+        return {}
+    found = pwcca(first, second, most_components=most)
+    null = permutation_null(first, second, most_components=most, seed=seed)
+    return {
+        "few_pwcca": found.score,
+        "few_null_mean": null.mean,
+        "few_null_max": null.largest,
+        "few_components": float(most),
+        "few_held_first": found.held[0],
+        "few_held_second": found.held[1],
+        "n": float(found.n),
+        "left_out": float(left_out),
+    }
