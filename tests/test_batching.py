@@ -130,10 +130,10 @@ def test_scaling_in_pieces_is_three_passes_over_everything(
 # Batches that stay in the store
 
 
-@pytest.fixture
-def stored(tmp_path: Path) -> ViewData:
+@pytest.fixture(params=["float16", "int8"])
+def stored(tmp_path: Path, request: pytest.FixtureRequest) -> ViewData:
     """Utterances of many blocks and of one, not in memory."""
-    spec = ViewSpec("large", 1, {}, ("layers", "frames", "features"), (3, 0, 700), "float16", 50.0)
+    spec = ViewSpec("large", 1, {}, ("layers", "frames", "features"), (3, 0, 700), request.param, 50.0)
     rng = np.random.default_rng(0)
     arrays = [(5 + rng.standard_normal((3, n, 700))).astype(np.float32) for n in (300, 1, 124, 125)]
     return make_data(tmp_path, spec, arrays, resident_bytes=0)
@@ -153,7 +153,7 @@ def test_a_stored_batch_is_read_as_the_same_numbers(stored: ViewData, scaled: bo
     scaler = stored.fit_scaler([0, 3]) if scaled else None
     plain, batch = stored.batch(order, scaler), stored.stored_batch(order, scaler)
     assert isinstance(batch.values, StoredValues)
-    assert batch.values.dtype == torch.float16
+    assert batch.values.dtype == {"float16": torch.float16, "int8": torch.int8}[stored.spec.dtype]
     assert batch.values.shape == plain.values.shape
     assert torch.equal(batch.offsets, plain.offsets)
     for _ in range(2):  # a backward pass reads once more
@@ -166,7 +166,7 @@ def test_a_stored_batch_is_read_as_the_same_numbers(stored: ViewData, scaled: bo
 def test_a_stored_batch_takes_no_memory(stored: ViewData) -> None:
     """Its utterances are the map's bytes, and what waits of them does not count as memory."""
     batch = stored.stored_batch([0, 2])
-    pieces = [stored._store[stored.keys[i]].ctypes.data for i in (0, 2)]
+    pieces = [stored._store.stored(stored.keys[i])[0].ctypes.data for i in (0, 2)]
     assert [piece.data_ptr() for piece in batch.values._utterances] == pieces
     assert _size_in_bytes({"a": batch, "b": stored.batch([1])}) == 4 * 3 * 700
 

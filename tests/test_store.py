@@ -530,3 +530,60 @@ def test_sources_on_a_full_disk(tmp_path: Path, monkeypatch) -> None:
             sources.flush()
     sources.flush()
     assert Sources(tmp_path).find(source())
+
+
+# Int8
+
+EIGHT = {spec.name: dataclasses.replace(spec, dtype="int8") for spec in (LAYERED, FRAMED)}
+
+
+@pytest.mark.parametrize("spec", EIGHT.values(), ids=lambda s: s.name)
+def test_int8_is_within_half_a_step_of_each_layers_own(tmp_path: Path, spec: ViewSpec) -> None:
+    rng = np.random.default_rng(0)
+    arrays = {f"k{n}": rng.standard_normal([size or n for size in spec.shape]).astype(np.float32) for n in (1, 7, 30)}
+    for array in arrays.values():
+        array[0] *= 100.0  # a layer (or a frame) much larger than the others
+    ViewStore(tmp_path, spec).add({key: to_storage(array, spec) for key, array in arrays.items()})
+    store = ViewStore(tmp_path, spec)
+    assert sorted(store) == sorted(arrays), "scales are no utterances"
+    assert store.lengths(["k7"]).tolist() == [7]
+    for key, array in arrays.items():
+        values, scale = store.stored(key)
+        assert values.dtype == np.int8
+        axes = (1, 2) if array.ndim == 3 else None
+        step = np.abs(array).max(axis=axes, keepdims=True) / 127
+        np.testing.assert_allclose(scale, step.ravel(), rtol=1e-6)
+        assert (np.abs(store[key] - array) <= step / 2 * (1 + 1e-5)).all()
+        assert np.abs(values).max() == 127
+    read = safetensors.numpy.load_file(shards(store)[0])
+    assert set(read) == {*arrays, *(f"{key}.scale" for key in arrays)}
+    assert store.verify() == []
+
+
+def test_int8_of_a_silent_layer_is_zero(tmp_path: Path) -> None:
+    spec = EIGHT["layered"]
+    store = ViewStore(tmp_path, spec)
+    store.add({"k": np.zeros((3, 5, 4), np.float32)})
+    assert not store["k"].any()
+
+
+@pytest.mark.parametrize("name", ["k", "k.scale"])
+def test_a_flipped_bit_is_found_in_the_numbers_and_in_the_scales(tmp_path: Path, name: str) -> None:
+    spec = EIGHT["layered"]
+    ViewStore(tmp_path, spec).add({"k": np.random.default_rng(0).standard_normal((3, 5, 4)).astype(np.float32)})
+    store = ViewStore(tmp_path, spec)
+    (path,) = shards(store)
+    header = int.from_bytes(path.read_bytes()[:8], "little")
+    start, _ = json.loads(path.read_bytes()[8 : 8 + header])[name]["data_offsets"]
+    corrupt(path, 8 + header + start)
+    with pytest.raises(StoreError, match="the bytes of k do not match their checksum"):
+        ViewStore(tmp_path, spec)["k"]
+
+
+def test_int8_is_another_store_and_everything_else_keeps_its_own(tmp_path: Path) -> None:
+    assert EIGHT["layered"].fingerprint != LAYERED.fingerprint
+    # As it was before there was int8: stores that exist must be found.
+    assert LAYERED.fingerprint == "6846dbbabf4b"
+    store = ViewStore(tmp_path, EIGHT["framed"])
+    with pytest.raises(ValueError, match=r"k is float16 of shape .* is stored as int8, from float32, of shape"):
+        store.add({"k": np.zeros((2, 4), np.float16)})

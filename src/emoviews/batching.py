@@ -68,8 +68,22 @@ class StoredValues:
 
     device = torch.device("cpu")
 
-    def __init__(self, utterances: Sequence[Tensor], offsets: Tensor, scaler: Scaler | None) -> None:
-        """`utterances`: each `(layers, frames, features)`, as stored; `offsets`: those of the batch."""
+    def __init__(
+        self,
+        utterances: Sequence[Tensor],
+        offsets: Tensor,
+        scaler: Scaler | None,
+        factors: Sequence[Tensor | None] | None = None,
+    ) -> None:
+        """Keep hold of them.
+
+        Args:
+            utterances: each `(layers, frames, features)`, as stored.
+            offsets: those of the batch.
+            scaler: z-scores.
+            factors: of each utterance, what to multiply its layers by, `(layers,)`, where they are stored as int8.
+        """
+        self._factors = list(factors) if factors is not None else [None] * len(utterances)
         layers, _, features = utterances[0].shape
         self.shape = torch.Size([layers, int(offsets[-1]), features])
         self.dtype = utterances[0].dtype
@@ -94,7 +108,7 @@ class StoredValues:
         parts = []
         for first, last in pairwise(cuts):
             offsets = torch.tensor(self._starts[first : last + 1])
-            part = StoredValues(self._utterances[first:last], offsets - offsets[0], None)
+            part = StoredValues(self._utterances[first:last], offsets - offsets[0], None, self._factors[first:last])
             part._statistics = self._statistics
             parts.append(part)
         return parts
@@ -112,10 +126,12 @@ class StoredValues:
         layers, _, features = self.shape
         step = max(1, _BLOCK_VALUES // (layers * features))
         scratch = torch.empty(layers * step * features, dtype=dtype)
-        for first, utterance in zip(self._starts, self._utterances, strict=False):
+        for first, utterance, factor in zip(self._starts, self._utterances, self._factors, strict=False):
             for start in range(0, utterance.shape[1], step):
                 part = utterance[:, start : start + step]
                 block = scratch[: part.numel()].view(part.shape).copy_(part)
+                if factor is not None:
+                    block.mul_(factor.view(-1, 1, 1))
                 if self._statistics is not None:
                     block.sub_(self._statistics[0]).div_(self._statistics[1])
                 yield slice(first + start, first + start + part.shape[1]), block.flatten(1)
@@ -126,8 +142,11 @@ class StoredValues:
         if device.type == "cpu":
             return self
         values = torch.empty(self.shape, dtype=dtype or torch.float32, device=device)
-        for first, utterance in zip(self._starts, self._utterances, strict=False):
-            values[:, first : first + utterance.shape[1]] = utterance.to(device, non_blocking=non_blocking)
+        for first, utterance, factor in zip(self._starts, self._utterances, self._factors, strict=False):
+            place = values[:, first : first + utterance.shape[1]]
+            place.copy_(utterance.to(device, non_blocking=non_blocking))
+            if factor is not None:
+                place.mul_(factor.view(-1, 1, 1).to(device))
         if self._statistics is not None:
             values.sub_(self._statistics[0].to(device)).div_(self._statistics[1].to(device))
         return values
@@ -171,7 +190,9 @@ class ViewData:
             return self.batch(indices, scaler)
         index = np.asarray(indices, dtype=np.int64)
         offsets = self._offsets(index)
-        values = StoredValues([_shared(self._store[self.keys[i]]) for i in index], offsets, scaler)
+        found = [self._store.stored(self.keys[i]) for i in index]
+        factors = [None if factor is None else torch.from_numpy(factor) for _, factor in found]
+        values = StoredValues([_shared(array) for array, _ in found], offsets, scaler, factors)
         values.touch()
         return ViewBatch(cast(Tensor, values), offsets)
 
@@ -264,7 +285,7 @@ class ViewData:
 
 def _shared(array: NDArray[Any]) -> Tensor:
     """A tensor on the same memory. `torch.from_numpy` warns about arrays that can't be written to, as those of a map are."""
-    kind = pyarrow.float16() if array.dtype == np.float16 else pyarrow.float32()
+    kind = {"float16": pyarrow.float16(), "float32": pyarrow.float32(), "int8": pyarrow.int8()}[array.dtype.name]
     buffer = pyarrow.py_buffer(np.ascontiguousarray(array))
     flat: Tensor = torch.utils.dlpack.from_dlpack(pyarrow.Array.from_buffers(kind, array.size, [None, buffer]))
     return flat.view(array.shape)

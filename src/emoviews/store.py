@@ -4,7 +4,8 @@
       sources/<writer>.jsonl            which file, size, time and segment holds which audio (a cache; may be deleted)
       <view>-<fingerprint>/
         spec.json                       everything that determined the arrays, and the store's format version
-        <writer>-<number>.safetensors   a shard: one tensor an utterance, its name the hash of the audio
+        <writer>-<number>.safetensors   a shard: one tensor an utterance, its name the hash of the audio (and in a store of
+                                        int8 a second one, its name ending in `.scale`)
 
 An utterance is keyed by a hash of its decoded samples, so a corpus that moved, or a recording that two tables share, is not
 extracted twice. A shard is written under a temporary name and renamed, so it appears whole or not at all; it describes itself
@@ -40,12 +41,13 @@ from emoviews.types import FRAMES, ViewSpec
 FORMAT: Final = 1
 """Version of the layout above; a store of another version is refused."""
 
-_DTYPE_NAMES: Final = {"float16": "F16", "float32": "F32"}  # what safetensors calls them
+_DTYPE_NAMES: Final = {"float16": "F16", "float32": "F32", "int8": "I8"}  # what safetensors calls them
+_SCALE: Final = ".scale"
 _FLOAT16_MAXIMUM: Final = float(np.finfo(np.float16).max)
 
 
 def to_storage(values: NDArray[np.float32], spec: ViewSpec) -> NDArray[Any]:
-    """The array as it is kept: float16 or float32, as the view's specification says.
+    """The array as `ViewStore.add` takes it: float16 or float32, as the view's specification says; float32 for int8.
 
     Raises:
         StoreError: a value does not fit float16 (more than 65 504 in magnitude).
@@ -55,17 +57,43 @@ def to_storage(values: NDArray[np.float32], spec: ViewSpec) -> NDArray[Any]:
             f"The view {spec.name!r} has a value of {largest:.4g}, which overflows the float16 it is stored in "
             f"(at most {_FLOAT16_MAXIMUM:g})."
         )
-    return np.ascontiguousarray(values, dtype=spec.dtype)
+    return np.ascontiguousarray(values, dtype=_given_as(spec))
+
+
+def _given_as(spec: ViewSpec) -> str:
+    return "float32" if spec.dtype == "int8" else spec.dtype
+
+
+def quantised(values: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
+    """Whole numbers from -127 to 127 and what to multiply them by, one scale for each layer of the utterance.
+
+    The largest magnitude of a layer becomes 127, so the error of a value is at most half of a 127th of that.
+
+    Args:
+        values: `(layers, frames, features)`, or `(frames, features)`, which is one layer.
+
+    Returns:
+        `values`' shape, and `(layers,)`; 1 for a layer of zeros.
+
+    >>> quantised(np.array([[0.5, -2.0]], dtype=np.float32))[0].tolist()
+    [[32, -127]]
+    """
+    layers = values.reshape(len(values) if values.ndim == 3 else 1, -1)
+    largest = np.abs(layers).max(axis=1)
+    scale = np.where(largest > 0, largest / 127, 1).astype(np.float32)
+    whole = np.rint(layers / scale[:, None]).clip(-127, 127).astype(np.int8)
+    return whole.reshape(values.shape), scale
 
 
 @dataclass(frozen=True)
 class _Entry:
-    """Where an utterance lies: shard number, first byte, shape, checksum."""
+    """Where an utterance lies: shard number, first byte, shape, checksum, first byte of its scales (-1: it has none)."""
 
     shard: int
     start: int
     shape: tuple[int, ...]
     checksum: int
+    scale_start: int
 
 
 class ViewStore:
@@ -120,20 +148,38 @@ class ViewStore:
                 self._index(self.folder / name)
 
     def __getitem__(self, key: str) -> NDArray[Any]:
-        """The utterance's array, a read-only view of the map, its checksum compared at the first touch.
+        """The utterance's array, a read-only view of the map; of int8 a copy in float32.
+
+        Raises:
+            KeyError: the store lacks the utterance.
+            StoreError: its bytes are not what was written.
+        """
+        values, scale = self.stored(key)
+        if scale is None:
+            return values
+        return values.astype(np.float32) * scale.reshape(-1, *[1] * (values.ndim - 1))
+
+    def stored(self, key: str) -> tuple[NDArray[Any], NDArray[np.float32] | None]:
+        """The utterance's array as it lies in the map, read-only, and what to multiply each layer by (`quantised`) or None.
+
+        Its checksum is compared at the first touch.
 
         Raises:
             KeyError: the store lacks the utterance.
             StoreError: its bytes are not what was written.
         """
         entry = self._entries[key]
-        dtype = np.dtype(self.spec.dtype)
-        raw = self._map(entry.shard)[entry.start : entry.start + math.prod(entry.shape) * dtype.itemsize]
+        dtype, shard = np.dtype(self.spec.dtype), self._map(entry.shard)
+        raw = shard[entry.start : entry.start + math.prod(entry.shape) * dtype.itemsize]
+        scale = None
+        if entry.scale_start >= 0:
+            layers = entry.shape[0] if len(entry.shape) == 3 else 1
+            scale = shard[entry.scale_start : entry.scale_start + 4 * layers].copy().view(np.float32)
         if key not in self._checked:
-            if zlib.crc32(raw.data) != entry.checksum:
+            if _checksum(raw, scale) != entry.checksum:
                 raise _damaged(self._shards[entry.shard][0], f"the bytes of {key} do not match their checksum")
             self._checked.add(key)
-        return raw.view(dtype).reshape(entry.shape)
+        return raw.view(dtype).reshape(entry.shape), scale
 
     def lengths(self, keys: Sequence[str]) -> NDArray[np.int64]:
         """Frames of each utterance, `(len(keys),)`; 1 for a view without frames. Nothing but the index is read."""
@@ -150,17 +196,23 @@ class ViewStore:
             ValueError: an array is not of the type and shape that the view's specification declares.
         """
         new = {key: np.ascontiguousarray(array) for key, array in arrays.items() if key not in self._entries}
+        expected, kept = _given_as(self.spec), self.spec.dtype
+        stored = kept if expected == kept else f"{kept}, from {expected},"
         for key, array in new.items():  # a shard that no reader accepts must not come into being
-            if array.dtype != self.spec.dtype or not _fits(array.shape, self.spec):
+            if array.dtype != expected or not _fits(array.shape, self.spec):
                 raise ValueError(
-                    f"{key} is {array.dtype} of shape {array.shape}; {self.spec.name!r} is stored as {self.spec.dtype} of "
-                    f"shape {self.spec.shape} (0: any length)."
+                    f"{key} is {array.dtype} of shape {array.shape}; {self.spec.name!r} is stored as {stored} of shape "
+                    f"{self.spec.shape} (0: any length)."
                 )
         if not new:
             return
-        checksums = {key: zlib.crc32(array.data) for key, array in new.items()}
+        scales: dict[str, NDArray[np.float32]] = {}
+        if self.spec.dtype == "int8":
+            for key, array in new.items():
+                new[key], scales[key] = quantised(array)
+        checksums = {key: _checksum(array, scales.get(key)) for key, array in new.items()}
         metadata = {"format": str(FORMAT), "fingerprint": self.spec.fingerprint, "crc32": json.dumps(checksums)}
-        blob = safetensors.numpy.save(new, metadata)
+        blob = safetensors.numpy.save(new | {key + _SCALE: scale for key, scale in scales.items()}, metadata)
         path = self.folder / f"{self._writer}-{self._written:06d}.safetensors"
         try:
             self._write_spec()
@@ -218,8 +270,8 @@ class ViewStore:
         number = len(self._shards)
         self._shards.append((path, size))
         self._known.add(path.name)
-        for key, (start, shape, checksum) in found.items():
-            self._entries.setdefault(key, _Entry(number, start, shape, checksum))
+        for key, place in found.items():
+            self._entries.setdefault(key, _Entry(number, *place))
 
     def _map(self, number: int) -> NDArray[np.uint8]:
         """The bytes of a shard; its size is compared once more, since reading a map beyond a file's end kills a process."""
@@ -251,8 +303,13 @@ class _OtherFormatError(Exception):
         self.found = found
 
 
-def _read_header(path: Path, spec: ViewSpec) -> tuple[int, dict[str, tuple[int, tuple[int, ...], int]]]:
-    """Size of a shard in bytes, and each utterance's first byte, shape and checksum, all from its header.
+def _checksum(values: NDArray[Any], scale: NDArray[np.float32] | None) -> int:
+    found = zlib.crc32(values.data)
+    return found if scale is None else zlib.crc32(scale.data, found)
+
+
+def _read_header(path: Path, spec: ViewSpec) -> tuple[int, dict[str, tuple[int, tuple[int, ...], int, int]]]:
+    """Size of a shard in bytes, and each utterance's place (as in `_Entry`, without the shard), all from its header.
 
     Raises:
         OSError: the file can't be read.
@@ -272,10 +329,13 @@ def _read_header(path: Path, spec: ViewSpec) -> tuple[int, dict[str, tuple[int, 
             raise _OtherFormatError(metadata["format"])
         checksums, fingerprint = json.loads(metadata["crc32"]), metadata["fingerprint"]
         end = 8 + header_bytes + max(item["data_offsets"][1] for item in header.values())
-        dtypes = {item["dtype"] for item in header.values()}
+        begin = {key: 8 + header_bytes + item["data_offsets"][0] for key, item in header.items()}
+        scaled = spec.dtype == "int8"
+        values = {key: item for key, item in header.items() if not (scaled and key.endswith(_SCALE))}
+        dtypes = {item["dtype"] for item in values.values()}
         found = {
-            key: (8 + header_bytes + item["data_offsets"][0], tuple(item["shape"]), checksums[key])
-            for key, item in header.items()
+            key: (begin[key], tuple(item["shape"]), checksums[key], begin[key + _SCALE] if scaled else -1)
+            for key, item in values.items()
         }
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"its header can't be read ({type(error).__name__}: {error})") from error
@@ -285,7 +345,7 @@ def _read_header(path: Path, spec: ViewSpec) -> tuple[int, dict[str, tuple[int, 
         raise ValueError(f"it has {size} bytes, its header says {end}")
     if dtypes != {_DTYPE_NAMES[spec.dtype]}:
         raise ValueError(f"its tensors are {', '.join(sorted(dtypes))}, expected {_DTYPE_NAMES[spec.dtype]}")
-    if strange := [shape for _, shape, _ in found.values() if not _fits(shape, spec)]:
+    if strange := [shape for _, shape, _, _ in found.values() if not _fits(shape, spec)]:
         raise ValueError(f"it has a tensor of shape {strange[0]}, expected {spec.shape} (0: any length)")
     return size, found
 

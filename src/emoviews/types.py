@@ -39,7 +39,8 @@ class ViewSpec:
         parameters: every parameter by name (JSON values), defaults included.
         axes: one of `VIEW_AXES`.
         shape: size of each axis; 0 for `frames`, which differs between utterances.
-        dtype: what the store keeps, `float16` for frame-level views and `float32` for functionals.
+        dtype: what the store keeps: `float16` for frame-level views and `float32` for functionals, or `int8` where that was
+            asked for (`store.quantised`).
         frame_rate: frames a second, None without a `frames` axis.
         feature_names: names along `features`, empty where they have none.
         weights: what pins pre-trained weights (a hub commit or a content hash); empty for a view without weights.
@@ -69,6 +70,7 @@ class ViewSpec:
     def fingerprint(self) -> str:
         """Twelve hexadecimal digits over name, version, parameters, weights and audio preparation."""
         made_by = [self.name, self.version, dict(self.parameters), self.weights, self.preparation]
+        made_by += [self.dtype] * (self.dtype == "int8")  # what is read is not what the view gave
         text = json.dumps(made_by, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 

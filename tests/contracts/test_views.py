@@ -17,7 +17,7 @@ import typing
 import numpy as np
 import pytest
 
-from emoviews.errors import MissingExtraError
+from emoviews.errors import MissingExtraError, UsageError
 from emoviews.types import FRAMES, SAMPLING_RATE, VIEW_AXES
 from emoviews.views import VIEWS, View, make_view
 
@@ -121,6 +121,18 @@ class TestSpec:
         assert len(spec.feature_names) in (0, spec.shape[-1])
         assert len(set(spec.feature_names)) == len(spec.feature_names)
         assert spec.preparation
+
+    def test_may_be_asked_for_as_int8_where_it_has_frames(self, view):
+        if not view.spec.has_frames:
+            with pytest.raises(UsageError, match="can't be stored_as=int8"):
+                make_view(view.name, {"stored_as": "int8"})
+            return
+        given = {**dataclasses.asdict(view.parameters), "stored_as": "int8"}
+        eight = make_view(view.name, given).spec
+        assert (eight.dtype, eight.parameters) == ("int8", view.spec.parameters)
+        assert eight.fingerprint != view.spec.fingerprint
+        with pytest.raises(UsageError, match="can't be stored_as=int4; expected int8"):
+            make_view(view.name, {**given, "stored_as": "int4"})
 
     def test_changes_with_every_parameter(self, view):
         hints = typing.get_type_hints(view.Parameters)

@@ -9,7 +9,7 @@ from torch.func import functional_call, grad, stack_module_state, vmap
 from emoviews.batching import StoredValues, ViewData
 from emoviews.encoders.layer_mix import LayerMix, mix_layers
 from emoviews.errors import UsageError
-from emoviews.store import ViewStore
+from emoviews.store import ViewStore, to_storage
 from emoviews.types import ViewBatch, ViewSpec
 
 
@@ -113,11 +113,13 @@ def test_several_encoders_at_once_equal_one_by_one():
 
 
 @pytest.mark.parametrize("scaled", [True, False])
-def test_what_stays_in_the_store_is_encoded_as_what_was_read(tmp_path, scaled):
+@pytest.mark.parametrize("dtype", ["float16", "int8"])
+def test_what_stays_in_the_store_is_encoded_as_what_was_read(tmp_path, scaled, dtype):
     """Outputs and gradients, in float64, over utterances of several blocks and of one."""
-    spec = ViewSpec("large", 1, {}, ("layers", "frames", "features"), (3, 0, 700), "float16", 50.0)
+    spec = ViewSpec("large", 1, {}, ("layers", "frames", "features"), (3, 0, 700), dtype, 50.0)
     store, rng = ViewStore(tmp_path, spec), np.random.default_rng(0)
-    store.add({f"k{n}": (5 + rng.standard_normal((3, n, 700))).astype(np.float16) for n in (300, 1, 124)})
+    given = {f"k{n}": (5 + rng.standard_normal((3, n, 700))).astype(np.float32) for n in (300, 1, 124)}
+    store.add({key: to_storage(values, spec) for key, values in given.items()})
     data = ViewData(store, ["k300", "k1", "k124"], resident_bytes=0)
     scaler = data.fit_scaler([0, 1]) if scaled else None
     encoder = LayerMix(spec.shape, hidden=6, dim=4).double().eval()
