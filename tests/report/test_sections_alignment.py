@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from emoviews.experiments import EXPERIMENTS, Plan
-from emoviews.experiments.alignment import MEASURES
+from emoviews.experiments.alignment import FEW_MEASURES, MEASURES
 from emoviews.jobs import RANDOM, AlignmentJob, JobResult
 from emoviews.report.blocks import Block, Picture, Section, Text
 from emoviews.report.run import Run
@@ -27,22 +27,34 @@ NAMES = {"pretrained": "pre-trained", "supervised": "supervised", "random": "ran
 Made = tuple[Section, list[Block]]
 
 
-def make(folder: Path, fail: str = "", corpus: str = "toy") -> Made:
+TOO_FEW = (
+    "PWCCA of these views needs {} utterances, 5 for each of {} principal components; there are 41. With fewer, no."
+)
+
+
+def make(folder: Path, fail: str = "", corpus: str = "toy", why: str = "it broke") -> Made:
     """The section of made-up rows; `fail` names a fold, or `ABC` all of them, that has no score."""
     with Results(folder) as results:
         jobs = ALIGNMENT.jobs(PLAN)
         results.plan("alignment", jobs)
-        results.describe(corpus=corpus, labels=["x", "y"], views={view: {"name": view} for view in VIEWS})
-        for job in jobs:
+        labels, folds = ["neutral", "angry", "sad", "happy"], dict.fromkeys(["1", "2", "3", "4", "5"], "")
+        results.describe(corpus=corpus, labels=labels, folds=folds, views={view: {"name": view} for view in VIEWS})
+        for n, job in enumerate(jobs):
             rng = np.random.default_rng(int(job.id, 16) % 2**32)
-            values = {name: float(rng.random()) for name in MEASURES} | {"left_out": float(rng.integers(9))}
+            few = {name: float(rng.random()) for name in FEW_MEASURES} | {"n": 41.0}
+            values = {name: float(rng.random()) for name in MEASURES if name not in few} | {
+                "left_out": float(rng.integers(9))
+            }
             failed = isinstance(job, AlignmentJob) and job.fold in fail
             metrics = tuple(("test", name, value) for name, value in values.items())
-            results.add(
-                [JobResult(job, 1.0, "cpu", error="needs 60 utterances; there are 41")]
-                if failed
-                else [JobResult(job, 1.0, "cpu", metrics=metrics)]
-            )
+            if not failed:
+                done = JobResult(job, 1.0, "cpu", metrics=metrics)
+            elif why == "it broke":
+                done = JobResult(job, 1.0, "cpu", error=why)
+            else:
+                measured = tuple(("test", name, value) for name, value in few.items())
+                done = JobResult(job, 1.0, "cpu", error=why.format(5 * n, n), refused=True, metrics=measured)
+            results.add([done])
         found = ALIGNMENT.tables(results)
         return section(Run.of(results), ALIGNMENT, found)
 
@@ -101,7 +113,7 @@ def test_every_number_is_that_of_the_rows(tmp_path: Path) -> None:
     for (pair, encoder), mine in rows.items():
         own = told.partition(f"{pair}: ")[2].partition(").")[0] + ")"
         assert f"{NAMES[encoder]} {np.mean(mine['pwcca']):.2f} (null {np.mean(mine['pwcca_null_mean']):.2f})" in own
-    assert "alignment-without-score" not in shown
+    assert not {"alignment-without-score", "alignment-of-few"} & set(shown)
     assert shown["alignment-by-fold"].raw.shape[0] == 27
 
 
@@ -122,8 +134,8 @@ def test_folds_without_a_score_are_named_with_the_reason(tmp_path: Path) -> None
     made = make(tmp_path, fail="B")
     missing = tables(made)["alignment-without-score"]
     assert {row[0].text for row in missing.rows} == {"B"}
-    assert {row[-1].text for row in missing.rows} == {"needs 60 utterances; there are 41"}
-    assert "9 of 27 comparisons have no score" in missing.caption
+    assert {row[-1].text for row in missing.rows} == {"it broke"}
+    assert "9 of 27 comparisons have no score; the means above are over the other folds." in words(made[0].blocks)
     rows = scores(tmp_path)
     assert all(len(mine["pwcca"]) == 2 for mine in rows.values())
     assert "mean over 2 folds" in tables(made)["alignment"].caption
@@ -134,6 +146,33 @@ def test_no_score_at_all(tmp_path: Path) -> None:
     assert set(tables(made)) == {"alignment-without-score", "alignment-by-fold"}
     assert not [block for block in made[0].blocks if isinstance(block, Picture)]
     assert made[1] == []
+    assert "27 of 27 comparisons have no score." in words(made[0].blocks)
+    assert "above" not in words(made[0].blocks[2:])
+
+
+def test_folds_with_too_few_recordings_are_one_sentence(tmp_path: Path) -> None:
+    made = make(tmp_path, fail="B", why=TOO_FEW)
+    assert "alignment-without-score" not in tables(made)
+    told = words(made[0].blocks)
+    assert "9 of 27 comparisons have no score" in told
+    numbers = sorted(
+        n for n, job in enumerate(ALIGNMENT.jobs(PLAN)) if isinstance(job, AlignmentJob) and job.fold == "B"
+    )
+    low, high = numbers[0], numbers[-1]
+    assert (
+        f"of which there are {low} to {high}, so {5 * low} to {5 * high} recordings; the test groups have 41." in told
+    )
+    assert "In all of them recordings were too few: 5 are needed" in told
+    assert len(tables(made)["alignment-by-fold"].raw) == 27
+    rows, shown = scores(tmp_path), tables(made)["alignment-of-few"]
+    headings = [cell.text for cell in shown.headings]
+    assert len(shown.rows) == 9
+    for cells in shown.rows:
+        row = dict(zip(headings, (cell.text for cell in cells), strict=True))
+        mine = rows[row["Views"], next(kind for kind, name in NAMES.items() if name == row["Encoders"])]
+        for heading, name in (("PWCCA", "few_pwcca"), ("Null", "few_null_mean"), ("Largest null", "few_null_max")):
+            assert row[heading] == f"{mine[name][0]:.3f}"
+        assert (row["Recordings"], row["Folds"]) == ("41", "1")
 
 
 @pytest.mark.parametrize("corpus", ["iemocap-4", "toy"])

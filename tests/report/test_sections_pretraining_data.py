@@ -26,7 +26,7 @@ from emoviews.jobs import FineTuningJob, JobResult, Predictions, PretrainingJob
 from emoviews.report.blocks import Picture, Section, Text
 from emoviews.report.run import Run
 from emoviews.report.sections import section_of
-from emoviews.report.sections.pretraining_data import differences
+from emoviews.report.sections.pretraining_data import differences, uar_by_data
 from emoviews.report.tables import Table
 from emoviews.results import Results
 
@@ -178,12 +178,13 @@ def test_tables_show_what_was_computed(run: Run) -> None:
     ]
     differences_table = table_of(section, "target-minus-other-emotions")
     assert "6 speakers" in differences_table.caption
-    assert "corrected for the 6 tests of a view" in differences_table.caption
+    assert "corrected for the 6 tests of a view. With 6 speakers no p can be below 0.031" in differences_table.caption
 
 
 def test_the_picture_has_a_panel_a_view_and_size_and_says_what_it_shows(run: Run) -> None:
     section, _ = made(run)
     (picture,) = (block for block in section.blocks if isinstance(block, Picture))
+    assert "shaded: 95 % interval" in picture.caption
     assert [panel.slug for panel in picture.panels] == [
         f"pretraining-data-{view}-{size}"
         for size in ("all-there-are", "equal-size")
@@ -245,6 +246,7 @@ def test_without_other_emotions_it_says_so_and_what_to_do(tmp_path: Path) -> Non
     words = described(tmp_path / "a", dict.fromkeys(FOLDS, none))
     assert "Nothing was compared: no recording has an emotion other than the target emotions." in words
     assert "--label-map" in words
+    assert "drawn to the size" not in words
     assert "no known emotion" not in words
     some = {**none, "target": (83, 60), "out_of_distribution+undecided": (7, 0)}
     assert "Up to 7 training recordings a fold have no known emotion" in described(tmp_path / "b", {"one": some})
@@ -260,3 +262,15 @@ def test_folds_that_are_left_out_are_named_with_the_reason(tmp_path: Path) -> No
 
 def test_without_few_labels_there_is_nothing_to_compare(tmp_path: Path) -> None:
     assert "at most 25" in described(tmp_path, {"one": SIZES})
+
+
+def test_one_share_of_labels_alone_has_bars(run: Run) -> None:
+    scores = EXPERIMENT.tables(run.results)[SCORES]
+    scores = scores[scores["label_fraction"] == scores["label_fraction"].min()]
+    axes = uar_by_data(scores, ["egemaps"], [OWN_SIZE], 0.25).axes[0]
+    mine = scores[(scores["view"] == "egemaps") & (scores["size"] == OWN_SIZE)]
+    bars = [segment for c in axes.collections for segment in c.get_segments()]  # type: ignore[attr-defined]
+    assert {tuple(bar[:, 1].round(9)) for bar in bars} == {
+        (round(100 * low, 9), round(100 * high, 9)) for low, high in zip(mine["low"], mine["high"], strict=True)
+    }
+    assert len({bar[0, 0] for bar in bars}) == len(mine)

@@ -14,7 +14,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from emoviews.experiments import EXPERIMENTS, Plan
-from emoviews.jobs import RANDOM, JobResult, MapJob, PretrainingJob, ProbeJob
+from emoviews.jobs import RANDOM, FineTuningJob, JobResult, MapJob, PretrainingJob, ProbeJob
 from emoviews.report import write_report
 from emoviews.report.blocks import Block, Picture, Section, Text
 from emoviews.report.run import Run
@@ -57,6 +57,8 @@ def fill(folder: Path, *, without: tuple[type, ...] = (), speakers: int = 3, dra
             elif isinstance(job, MapJob):
                 values = {"n": float(len(table)), "map_of": float(drawn_of), "map_perplexity": 29 / 3}
                 points = [(name, *map(float, rng.normal(size=2))) for name in table["id"]]
+            elif isinstance(job, FineTuningJob):
+                values = {"uar": 0.5, "n": 10.0}
             elif isinstance(job, PretrainingJob):
                 pairs = ("mel_spectrogram to egemaps", "egemaps to mel_spectrogram")
                 values = {
@@ -187,7 +189,7 @@ def test_the_maps_are_the_points(tmp_path: Path) -> None:
 
 def test_emotions_and_speakers_have_colours_and_markers_of_their_own() -> None:
     table = utterances(60, speakers=12).assign(x=np.arange(60.0), y=1.0)
-    figure = maps_figure({"random": table, "pretrained": table}, LABELS)
+    figure = maps_figure({"random": table, "pretrained": table}, LABELS, "no label")
     panels = {axes.get_title(loc="left"): axes for axes in figure.axes}
     looks = [(line.get_color(), line.get_marker()) for line in panels["random, by speaker"].lines[1:]]
     assert len(looks) == len(set(looks)) == 12
@@ -199,7 +201,36 @@ def test_emotions_and_speakers_have_colours_and_markers_of_their_own() -> None:
     for line, label in zip(emotions, LABELS, strict=True):
         np.testing.assert_array_equal(line.get_xdata(), table["x"][table["emotion"] == label])
     legends = [[text.get_text() for text in half.legends[0].get_texts()] for half in figure.subfigs]
-    assert legends == [[*LABELS, "not known"], names]
+    assert legends == [[*LABELS, "no label"], names]
+    assert unknown.get_markersize() >= 3.4
+    assert unknown.get_color() < "#808080", "dark enough to be seen"
+
+
+@pytest.mark.parametrize(
+    ("sizes", "said"),
+    [
+        ([], "another emotion or no label"),
+        ([(0, 0)], "another emotion or no label"),
+        ([(0, 0), (0, 0)], "no label"),
+        ([(0, 5), (0, 5)], "no label"),
+        ([(4, 4), (3, 3)], "another emotion"),
+        ([(4, 5), (3, 3)], "another emotion or no label"),
+    ],
+)
+def test_what_recordings_without_a_target_are_is_said_as_far_as_known(
+    tmp_path: Path, sizes: list[tuple[int, int]], said: str
+) -> None:
+    fill(tmp_path)
+    with Results(tmp_path) as results:
+        described = {
+            f"fold {i}": {"out_of_distribution": [a, 0], "out_of_distribution+undecided": [b, 0]}
+            for i, (a, b) in enumerate(sizes)
+        }
+        results.describe(pretraining_sizes=described)
+        found = {title: table for title, table in REPRESENTATIONS.tables(results).items() if not table.empty}
+        made = section(Run.of(results), REPRESENTATIONS, found)
+    picture = next(block for block in made[0].blocks if isinstance(block, Picture) and block.whole)
+    assert [text.get_text() for text in picture.panels[0].figure.axes[-2].get_legend().get_texts()] == [*LABELS, said]
 
 
 def test_a_drawn_map_and_many_speakers_are_said(tmp_path: Path) -> None:
@@ -217,24 +248,48 @@ def test_what_was_not_run_is_not_shown(tmp_path: Path, without: tuple[type, ...]
     assert ("retrieval" in shown) == (PretrainingJob not in without)
 
 
-def test_scores_below_the_scale_are_drawn_at_its_edge_with_their_number() -> None:
+def test_probes_are_in_per_cent_and_r2_is_apart_with_its_number_at_the_edge() -> None:
     frame = pd.DataFrame(
         {
-            "what": ["duration (R2)", "retrieval (top 1)"],
+            "what": ["duration (R²)", "retrieval (top 1)"],
             "where": ["a", "a to b"],
             "random": [-4.25, 0.1],
-            "pretrained": [0.5, 0.9],
+            "pretrained": [-4.0, 0.1],
             "supervised": [-0.1, np.nan],
             "chance": [0.0, 0.05],
         }
     )
-    axes = probe_dots(frame).axes[0]
-    low = axes.get_xlim()[0]
+    shares, r2 = probe_dots(frame).axes
+    low = r2.get_xlim()[0]
     assert low == pytest.approx(-0.34)
-    by_label = {line.get_label(): np.asarray(line.get_xdata(), dtype=float) for line in axes.lines}
-    np.testing.assert_allclose(by_label["random encoder"], [low, 0.1])
-    np.testing.assert_allclose(by_label["supervised encoder"], [-0.1, np.nan])
-    assert [text.get_text() for text in axes.texts] == ["◂ −4.25"]
+    assert [float(np.asarray(line.get_xdata())[0]) for line in r2.lines] == [low, low, -0.1]
+    np.testing.assert_allclose([line.get_xdata() for line in shares.lines], [[10.0], [10.0], [np.nan]])
+    for axes in (shares, r2):
+        heights = [float(np.asarray(line.get_ydata())[0]) for line in axes.lines]
+        assert len(set(heights)) == 3, "equal scores hide none"
+    # Each number stands at its own encoder's height, in its colour.
+    assert [text.get_text() for text in r2.texts] == ["◂ −4.25", "◂ −4.00"]
+    for text, line in zip(r2.texts, r2.lines, strict=False):
+        assert (text.get_color(), text.xy[1]) == (line.get_color(), np.asarray(line.get_ydata())[0])
+    assert shares.get_xlabel().startswith("score in %")
+    assert r2.get_xlabel().startswith("R²")
+
+
+def test_whom_the_speaker_probe_tells_apart(tmp_path: Path) -> None:
+    made = make(tmp_path)
+    told = " ".join(str(item) for block in made[0].blocks if isinstance(block, Text) for item in block.items)
+    assert "the speakers of the validation and of the test group from each other" in told, "how many is not known here"
+    assert "the supervised one by its UAR on their labels" in told
+    with Results(tmp_path) as results:
+        groups = {"A": ["1"], "B": ["2", "3"], "C": ["4"]}
+        results.describe(folds=dict.fromkeys(groups, ""), test_groups=groups)
+        names = [name for found in groups.values() for name in found]
+        table = pd.DataFrame([(f"x{i}", f"s{i}", name, "", "") for i, name in enumerate(names)])
+        results.add_utterances(table.set_axis(["id", "speaker", "group", "emotion", "gender"], axis=1), [1.0] * 4)
+        found = {title: table for title, table in REPRESENTATIONS.tables(results).items() if not table.empty}
+        blocks = section(Run.of(results), REPRESENTATIONS, found)[0].blocks
+    told = " ".join(str(item) for block in blocks if isinstance(block, Text) for item in block.items)
+    assert "the test group (2 to 3, by fold) from each other" in told  # A and B, B and C, C and A
 
 
 def test_the_page_and_its_files(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """The report's figures, drawn from tables alone.
 
-Colours are Okabe and Ito's ("Color Universal Design", 2008), told apart by most colour-blind people; every method also has a
-marker and a line style of its own, so that a grey print still tells them apart. SVG text stays text.
+Colours are Okabe and Ito's ("Color Universal Design", 2008) and two of Paul Tol's, told apart by most colour-blind people;
+every method also has a marker and a line style of its own, so that a grey print still tells them apart. SVG text stays text.
 """
 
 from __future__ import annotations
@@ -9,8 +9,9 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import wraps
+from types import MappingProxyType
 from typing import Any, Final, ParamSpec
 
 import matplotlib as mpl
@@ -20,13 +21,16 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, NullLocator
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from emoviews.experiments.sparse import METHODS
+from emoviews.errors import UsageError
+from emoviews.experiments.frozen import SIMCLR_FROZEN, SIMCLR_TUNED
+from emoviews.experiments.sparse import BUDGET, METHODS
 from emoviews.report.tables import PRETRAINED, SUPERVISED, count, named_budgets, share
 
 BLACK, ORANGE, SKY, GREEN = "#000000", "#E69F00", "#56B4E9", "#009E73"
 BLUE, VERMILION, PURPLE, GREY = "#0072B2", "#D55E00", "#CC79A7", "#7A7A7A"
+WINE, OLIVE = "#882255", "#999933"
 
 
 @dataclass(frozen=True)
@@ -38,16 +42,21 @@ class Style:
     dashes: Any
 
 
-_STYLES: Final = (
-    Style(VERMILION, "o", "-"),
-    Style(BLUE, "s", "-"),
-    Style(SKY, "D", (0, (5, 1.5))),
-    Style(GREY, "v", (0, (1, 1.2))),
-    Style(GREEN, "^", (0, (4, 1.5, 1, 1.5))),
-    Style(PURPLE, "P", (0, (4, 1.5, 1, 1.5, 1, 1.5))),
-    Style(ORANGE, "X", (0, (2, 1))),
-    Style(BLACK, "*", (0, (6, 2))),
+LOOKS: Final = MappingProxyType(
+    {
+        METHODS["finetuning", "random", False]: Style(VERMILION, "o", "-"),
+        METHODS["finetuning", "pretrained", False]: Style(BLUE, "s", "-"),
+        METHODS["finetuning", "pretrained", True]: Style(SKY, "D", (0, (5, 1.5))),
+        METHODS["finetuning", "random", True]: Style(GREY, "v", (0, (1, 1.2))),
+        METHODS["logistic_regression", "pretrained", False]: Style(GREEN, "^", (0, (4, 1.5, 1, 1.5))),
+        METHODS["logistic_regression", "random", False]: Style(PURPLE, "P", (0, (4, 1.5, 1, 1.5, 1, 1.5))),
+        METHODS["logistic_regression", "", False]: Style(ORANGE, "X", (0, (2, 1))),
+        METHODS["linear_svm", "", False]: Style(BLACK, "*", (0, (6, 2))),
+        SIMCLR_TUNED: Style(WINE, "p", (0, (3, 1))),
+        SIMCLR_FROZEN: Style(OLIVE, "<", (0, (3, 1, 1, 1, 1, 1))),
+    }
 )
+"""How each method of the paper's experiments looks, by its name in the tables."""
 BANDED: Final = (SUPERVISED, PRETRAINED)
 """The two methods whose comparison is the question; only their intervals are shaded, six bands would hide each other."""
 
@@ -92,9 +101,14 @@ def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
 
 
 def style_of(method: str) -> Style:
-    """A method's look; one that is not among the paper's experiments gets one of the last two."""
-    names = list(METHODS.values())
-    return _STYLES[names.index(method)] if method in names else _STYLES[-1 - len(method) % 2]
+    """A method's look.
+
+    Raises:
+        UsageError: the method has none; two methods that look alike would be taken for one.
+    """
+    if method not in LOOKS:
+        raise UsageError(f"No look is known for the method {method!r}. Give it one in report.figures.LOOKS.")
+    return LOOKS[method]
 
 
 def svg(figure: Figure) -> bytes:
@@ -127,7 +141,8 @@ def inline_svg(file: bytes, name: str) -> str:
     box = re.search(r'viewBox="[^"]*"', head)
     assert box is not None
     spaces = 'xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"'
-    return f'<svg {spaces} {box[0]} aria-hidden="true">{body}'
+    # In print the height is limited; what then is free of the width lies at the right.
+    return f'<svg {spaces} {box[0]} preserveAspectRatio="xMinYMin meet" aria-hidden="true">{body}'
 
 
 RULE_TITLES: Final = {
@@ -147,22 +162,21 @@ def uar_by_labels(
     Args:
         table: of the experiment `sparse`, budgets of one kind alone (shares or numbers a class): `view, validation, method,
             label_fraction, labels_per_class, n_labels, pooled_uar, low, high`; all panels share the scale that fits the whole
-            table.
+            table. With one budget alone all methods have their intervals as bars, side by side.
         views: the columns of panels to draw.
         rules: the rows.
         chance: UAR of guessing.
         titled_by_rule: whether a panel's title names the rule.
     """
     figure, panels = _grid(len(views), len(rules))
-    banded = table[table["method"].isin(BANDED)]
-    limits = _uar_limits(table["pooled_uar"], banded[["low", "high"]], chance)
+    banded = table if is_alone(table) else table[table["method"].isin(BANDED)]
+    limits = uar_limits(table["pooled_uar"], banded[["low", "high"]], chance)
     handles: dict[str, Line2D] = {}
     for axes, (rule, view) in zip(panels.flat, [(rule, view) for rule in rules for view in views], strict=True):
         rows = table[(table["view"] == view) & (table["validation"] == rule)]
-        for method, line in rows.groupby("method", sort=False):
-            important = method in BANDED
-            handle = _budget_line(axes, line, str(method), is_banded=important, linewidth=2.0 if important else 1.2)
-            handles[str(method)] = handle
+        by_method = {str(method): line for method, line in rows.groupby("method", sort=False)}
+        lines = [Line(r, style_of(m), 2.0 if m in BANDED else 1.2, m in BANDED) for m, r in by_method.items()]
+        handles |= dict(zip(by_method, draw_lines(axes, lines), strict=True))
         guess = _dress_budget_axes(axes, rows, limits, chance)
         axes.set_title(f"{view}\n{RULE_TITLES[rule]}" if titled_by_rule else view)
     for axes in panels[:, 0]:
@@ -189,23 +203,29 @@ def uar_by_rule(table: pd.DataFrame, views: Sequence[str], chance: float) -> Fig
     """
     figure, panels = _grid(len(views), 1)
     rows = table[table["method"].isin(BANDED)]
-    limits = _uar_limits(rows["pooled_uar"], rows[["low", "high"]], chance)
+    limits = uar_limits(rows["pooled_uar"], rows[["low", "high"]], chance)
     rules = list(dict.fromkeys(rows["validation"]))
     handles: dict[str, Line2D] = {}
     for axes, view in zip(panels[0], views, strict=True):
         mine = rows[rows["view"] == view]
+        hollow: dict[str, Any] = {
+            "linestyle": (0, (2.5, 1.5)),
+            "markerfacecolor": "white",
+            "markeredgecolor": None,
+        }
+        names, lines = [], []
         for (method, rule), line in mine.groupby(["method", "validation"], sort=False):
-            look: dict[str, Any] = {}
-            if rule != rules[0]:
-                look = {"linestyle": (0, (2.5, 1.5)), "markerfacecolor": "white", "markeredgecolor": None}
-            name = f"{method}; {RULE_TITLES[str(rule)]}"
-            handles[name] = _budget_line(axes, line, str(method), is_banded=rule == rules[0], linewidth=1.8, **look)
+            names.append(f"{method}; {RULE_TITLES[str(rule)]}")
+            is_first = rule == rules[0]
+            lines.append(Line(line, style_of(str(method)), 1.8, is_first, {} if is_first else hollow))
+        handles |= dict(zip(names, draw_lines(axes, lines), strict=True))
         guess = _dress_budget_axes(axes, mine, limits, chance)
         axes.set_title(view)
     panels[0, 0].set_ylabel("UAR in % (mean of per-class recalls)")
-    names = [*handles, f"chance ({share(chance)})"]
-    handle = [*handles.values(), guess]
-    figure.legend(handle, names, loc="outside lower center", ncols=min(2, len(views)), handlelength=3.2)
+    labels = [*handles, f"chance ({share(chance)})"]
+    figure.legend(
+        [*handles.values(), guess], labels, loc="outside lower center", ncols=min(2, len(views)), handlelength=3.2
+    )
     return figure
 
 
@@ -215,44 +235,132 @@ def _grid(columns: int, rows: int) -> tuple[Figure, Any]:
     return figure, figure.subplots(rows, columns, sharey=True, squeeze=False)
 
 
-def _uar_limits(points: pd.Series[float], ends: pd.DataFrame, chance: float) -> tuple[float, float]:
-    """Of an axis in per cent, a little beyond all points and ends of intervals."""
-    values = np.concatenate([points.to_numpy(), ends.to_numpy().ravel(), [chance]])
-    return 100 * max(0.0, float(np.nanmin(values)) - 0.03), 100 * min(1.0, float(np.nanmax(values)) + 0.03)
+def uar_limits(*values: ArrayLike) -> tuple[float, float]:
+    """Of an axis in per cent: 3 points beyond all values, so that no marker or bar lies on the frame.
+
+    Args:
+        values: fractions; NaN is left out.
+
+    >>> uar_limits([0.5, float("nan")], 1.0)
+    (47.0, 103.0)
+    """
+    every = np.concatenate([np.ravel(np.asarray(given, dtype=float)) for given in values])
+    return 100 * float(np.nanmin(every)) - 3, 100 * float(np.nanmax(every)) + 3
 
 
-def _budget_line(
-    axes: Axes, line: pd.DataFrame, method: str, is_banded: bool, linewidth: float, **changes: Any
-) -> Line2D:
-    """One method's UAR by number of labels, with its interval shaded."""
-    look, line = style_of(method), line.sort_values("n_labels")
-    x, y = line["n_labels"].to_numpy(), 100 * line["pooled_uar"].to_numpy()
-    if is_banded:
-        low, high = 100 * line["low"].to_numpy(), 100 * line["high"].to_numpy()
-        if len(line) > 1:
-            axes.fill_between(x, low, high, color=look.colour, alpha=0.15, linewidth=0)
-        else:
-            axes.vlines(x, low, high, color=look.colour, alpha=0.3, linewidth=6)
-    style: dict[str, Any] = {"linestyle": look.dashes, "markeredgecolor": "white", "markeredgewidth": 0.6, **changes}
+def has_spread(low: ArrayLike, high: ArrayLike) -> NDArray[np.bool_]:
+    """Whether an interval says how sure a score is. One without ends or width must not look like certainty.
+
+    >>> has_spread([0.4, 0.5, float("nan")], [0.6, 0.5, float("nan")])
+    array([ True, False, False])
+    """
+    width: NDArray[np.float64] = np.asarray(high, dtype=float) - np.asarray(low, dtype=float)
+    return np.greater(width, 1e-9)  # false for NaN
+
+
+def dodged(place: int, of: int) -> float:
+    """The factor by which one of several points with one x on a logarithmic axis is moved, so that they stand side by side.
+
+    >>> [round(dodged(place, 3), 2) for place in range(3)]
+    [0.84, 1.0, 1.2]
+    """
+    return float(np.exp((place - (of - 1) / 2) * min(0.18, 0.9 / of)))
+
+
+def _banded_line(axes: Axes, line: Line) -> Line2D:
+    rows, look = line.rows.sort_values("n_labels"), line.look
+    x, (y, low, high) = rows["n_labels"].to_numpy(dtype=float), _in_percent(rows)
+    if line.is_banded:
+        axes.fill_between(x, low, high, color=look.colour, alpha=0.15, linewidth=0)
+    (drawn,) = axes.plot(x, y, linewidth=line.linewidth, zorder=4 if line.is_banded else 3, **_style(line))
+    return drawn
+
+
+def _lone_point(axes: Axes, line: Line, place: int, of: int) -> Line2D:
+    """The one point with its interval as a bar, as a band would have no width; the `place`-th of `of` side by side."""
+    x, (y, low, high) = line.rows["n_labels"].to_numpy(dtype=float) * dodged(place, of), _in_percent(line.rows)
+    axes.vlines(x, low, high, color=line.look.colour, linewidth=1.8, zorder=2.5)
+    (drawn,) = axes.plot(x, y, markersize=8.5, zorder=4, **_style(line))
+    return drawn
+
+
+def _in_percent(rows: pd.DataFrame) -> list[NDArray[np.float64]]:
+    return [100 * rows[name].to_numpy(dtype=float) for name in ("pooled_uar", "low", "high")]
+
+
+def _style(line: Line) -> dict[str, Any]:
+    look, edge = line.look, {"markeredgecolor": "white", "markeredgewidth": 0.6}
+    style: dict[str, Any] = {
+        "color": look.colour,
+        "marker": look.marker,
+        "linestyle": look.dashes,
+        **edge,
+        **line.changes,
+    }
     if style["markeredgecolor"] is None:
         style |= {"markeredgecolor": look.colour, "markeredgewidth": 1.1}
-    (drawn,) = axes.plot(
-        x, y, color=look.colour, marker=look.marker, linewidth=linewidth, zorder=4 if method in BANDED else 3, **style
-    )
-    return drawn
+    return style
+
+
+def is_alone(rows: pd.DataFrame) -> bool:
+    """Whether all rows have the same budget, so that no line can be drawn."""
+    return len(rows.drop_duplicates([name for name in BUDGET if name in rows])) == 1
+
+
+def intervals_told(rows: pd.DataFrame) -> str:
+    """How `draw_lines` shows intervals, for a caption."""
+    return "bars: 95 % intervals" if is_alone(rows) else "shaded: 95 % interval of the two that are to be compared"
+
+
+@dataclass(frozen=True)
+class Line:
+    """UAR by number of labels, as it is to be drawn.
+
+    Attributes:
+        rows: `n_labels, pooled_uar, low, high` and the columns of the budget.
+        look: colour, marker and dashes.
+        linewidth: in points.
+        is_banded: whether its interval is shaded; more than two bands would hide each other.
+        changes: of the look.
+    """
+
+    rows: pd.DataFrame
+    look: Style
+    linewidth: float
+    is_banded: bool
+    changes: Mapping[str, Any] = field(default_factory=dict)
+
+
+def draw_lines(axes: Axes, lines: Sequence[Line]) -> list[Line2D]:
+    """Lines with bands; where there is one budget alone, points side by side, each with its interval as a bar."""
+    if is_alone(pd.concat([line.rows for line in lines])):
+        return [_lone_point(axes, line, place, len(lines)) for place, line in enumerate(lines)]
+    return [_banded_line(axes, line) for line in lines]
 
 
 def _dress_budget_axes(axes: Axes, rows: pd.DataFrame, limits: tuple[float, float], chance: float) -> Line2D:
     """The logarithmic axis with the budgets' names, and the line of chance, which is returned."""
     guess = axes.axhline(100 * chance, color=BLACK, linewidth=0.9, linestyle=(0, (1, 2)), zorder=2)
-    axes.set_xscale("log")
     named = rows.assign(budget=named_budgets(rows)).groupby("budget")["n_labels"].mean()
-    ticks = _spread_ticks(named)
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.set_xticks(list(ticks), [f"{count(n)}\n{name}" for name, n in ticks.items()])
+    dress_label_axis(axes, _spread_ticks(named))
     axes.set_xlabel("labels in the budget (and its name)")
     axes.set_ylim(*limits)
     return guess
+
+
+def dress_label_axis(axes: Axes, ticks: pd.Series[float]) -> None:
+    """The logarithmic axis of numbers of labels; one number alone stands in the middle.
+
+    Args:
+        axes: whose x axis.
+        ticks: name of a budget → its number of labels.
+    """
+    axes.set_xscale("log")
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.set_xticks(list(ticks), [f"{count(n)}\n{name}" for name, n in ticks.items()])
+    if len(ticks) == 1:
+        axes.set_xlim(ticks.iloc[0] / 2.5, ticks.iloc[0] * 2.5)
+        axes.grid(axis="x", visible=False)
 
 
 def _spread_ticks(labels: pd.Series[float]) -> pd.Series[float]:
@@ -321,11 +429,10 @@ def speaker_dots(scores: pd.DataFrame, speakers: Sequence[str], methods: Sequenc
     rows = np.arange(len(speakers))
     shown = wide.reindex(columns=list(methods))
     axes.hlines(rows, shown.min(axis=1), shown.max(axis=1), color="#C8C8C8", linewidth=2, zorder=1)
-    for method in methods:
-        look = style_of(method)
-        axes.plot(
-            shown[method], rows, color=look.colour, marker=look.marker, linestyle="none", markersize=7, label=method
-        )
+    for place, method in enumerate(methods):
+        look, beside = style_of(method), 0.2 * (place - (len(methods) - 1) / 2)  # so that equal scores hide none
+        dots: Any = {"color": look.colour, "marker": look.marker, "linestyle": "none", "markersize": 6}
+        axes.plot(shown[method], rows + beside, label=method, **dots)
     axes.axvline(100 * chance, color=BLACK, linewidth=0.9, linestyle=(0, (1, 2)), zorder=2, label="chance")
     axes.set_yticks(rows, list(speakers))
     axes.set_ylim(len(speakers) - 0.4, -0.6)

@@ -106,7 +106,7 @@ def _render(run: Run, sections: Sequence[Section], headline: Sequence[Block]) ->
         headline=headline,
         sections=sections,
         leaks=_leaks(run),
-        warnings=run.description.get("warnings", []),
+        warnings=list(_warnings(run)),
         rules=_validation_rules(run),
         licences=run.description.get("licences", {}),
     )
@@ -130,6 +130,23 @@ def _notices(run: Run) -> Iterator[str]:
             "narrow, and nobody can check whether training and test share speakers."
         )
     yield from map(str, run.description.get("warnings", []))
+
+
+def _warnings(run: Run) -> Iterator[str]:
+    """What the run noted itself, and what follows from its jobs."""
+    yield from map(str, run.description.get("warnings", []))
+    few = run.jobs[run.jobs["status"] == "refused"]
+    for kind, rows in few.groupby("kind"):
+        n = len(rows)
+        yield (
+            f"{n} job{'s' * (n > 1)} ({kind}) had too few data: {rows['error'].iloc[0]}"
+            f"{' Likewise the others.' * (n > 1)}"
+        )
+    if (n := len(run.versions)) > 1:
+        yield (
+            f"The jobs were made with {n} different sets of package versions, which may differ in their last digits or more. "
+            "They stand under “What was run”."
+        )
 
 
 def _leaks(run: Run) -> list[str] | None:

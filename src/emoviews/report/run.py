@@ -56,6 +56,11 @@ class Run:
         n_left_out = len(results.finished() - set(jobs["job_id"]))
         return cls(results, description, jobs, n_left_out, counts, utterances, tuple(labels))
 
+    @cached_property
+    def versions(self) -> pd.DataFrame:
+        """Of `tables.version_sets`."""
+        return tables.version_sets(self.jobs)
+
     @property
     def chance(self) -> float:
         """UAR of guessing."""

@@ -31,9 +31,6 @@ PRETRAINED: Final = METHODS["finetuning", "pretrained", False]
 LONGEST_FLOAT: Final = 40
 """Rows that fit on a printed page."""
 
-LATEX_PARAGRAPH: Final = r"p{0.4\linewidth}"
-"""A column of sentences."""
-
 N_RESAMPLES: Final = 2_000
 """Of a difference's bootstrap: its interval's ends then move by about 2 % of its width with another seed."""
 
@@ -127,22 +124,37 @@ class Table:
         return "\n".join([self.caption, "", *lines, ""])
 
     def latex(self) -> str:
-        """The shown table in LaTeX, with its caption and the label `tab:SLUG`; needs the package booktabs.
+        """The shown table in LaTeX, with its caption and the label `tab:SLUG`; its first line names the packages it needs.
 
-        A table of more than `LONGEST_FLOAT` rows is a longtable, which may be broken across pages and needs that package.
+        It is fitted into the text width of an article (`latex.layout`); one that is too wide even in small type is shrunk. A
+        table of more than `LONGEST_FLOAT` rows is a longtable, which may be broken across pages and can't be shrunk.
         """
-        shown = [[_latex_cell(cell) for cell in row] for row in (self.headings, *self.rows)]
-        columns = zip(self.headings, *self.rows, strict=True)
-        align = "".join("r" if c[0].numeric else LATEX_PARAGRAPH if any(x.is_long for x in c) else "l" for c in columns)
-        lines = [latex.row(row) for row in shown]
+        layout = latex.layout(
+            [cell.lines for cell in self.headings], [[cell.lines for cell in row] for row in self.rows]
+        )
+        lines = [
+            latex.row([_latex_cell(cell, p) for cell, p in zip(row, layout.paragraphs, strict=True)])
+            for row in self.rows
+        ]
+        columns = zip(layout.headings, self.headings, strict=True)
+        heading = latex.row(
+            [latex.stacked([latex.escape(x) for x in stack], "r" if c.numeric else "l") for stack, c in columns]
+        )
+        numeric = [cell.numeric for cell in self.headings]
+        align = "".join(latex.column(n, p) for n, p in zip(numeric, layout.paragraphs, strict=True))
+        is_long = len(self.rows) > LONGEST_FLOAT
+        is_shrunk = layout.is_too_wide and not is_long
         title = [rf"\caption{{{latex.escape(self.caption)}}}", rf"\label{{tab:{self.slug}}}"]
-        if len(self.rows) > LONGEST_FLOAT:
-            top = [rf"\begin{{longtable}}{{{align}}}", f"{title[0]}{title[1]} {latex.END}"]
-            body = [r"\toprule", lines[0], r"\midrule", r"\endhead", *lines[1:], r"\bottomrule", r"\end{longtable}"]
+        size = [rf"\{layout.size}", rf"\setlength{{\tabcolsep}}{{{layout.gap}pt}}"]
+        body = [r"\toprule", heading, r"\midrule", *([r"\endhead"] if is_long else []), *lines, r"\bottomrule"]
+        if is_long:
+            top = ["{", *size, rf"\begin{{longtable}}{{{align}}}", f"{title[0]}{title[1]} {latex.END}"]
+            end = [r"\end{longtable}", "}"]
         else:
-            top = [r"\begin{table}", r"\centering", *title, rf"\begin{{tabular}}{{{align}}}", r"\toprule"]
-            body = [lines[0], r"\midrule", *lines[1:], r"\bottomrule", r"\end{tabular}", r"\end{table}"]
-        return "\n".join([*top, *body, ""])
+            before, after = ([part] for part in latex.SHRUNK) if is_shrunk else ([], [])
+            top = [r"\begin{table}", r"\centering", *title, *size, *before, rf"\begin{{tabular}}{{{align}}}"]
+            end = [r"\end{tabular}", *after, r"\end{table}"]
+        return "\n".join([latex.needs(is_long, any(layout.paragraphs), layout.is_too_wide), *top, *body, *end, ""])
 
     def write(self, folder: Path) -> None:
         """Write `SLUG.csv` with the exact values, and as shown `SLUG.md` and `SLUG.tex`."""
@@ -156,9 +168,10 @@ def _markdown_cell(cell: Cell) -> str:
     return f"**{text}**" if cell.strong else text
 
 
-def _latex_cell(cell: Cell) -> str:
+def _latex_cell(cell: Cell, paragraph: float) -> str:
+    """A cell's lines one below the other; in a column of paragraphs each is broken where it must be."""
     lines = [latex.escape(line) for line in cell.lines]
-    text = lines[0] if len(lines) == 1 else latex.stacked(lines, "r" if cell.numeric else "l")
+    text = latex.paragraphs(lines) if paragraph else latex.stacked(lines, "r" if cell.numeric else "l")
     return rf"\textbf{{{text}}}" if cell.strong else text
 
 
@@ -211,6 +224,15 @@ def span(low: float, high: float, show: Callable[[float], str] = percent) -> str
     ('38.0 to 59.2', '−4.0 to +10.1')
     """
     return "no interval" if math.isnan(low) or math.isnan(high) else f"{show(low)} to {show(high)}"
+
+
+def interval(low: float, high: float, show: Callable[[float], str] = percent) -> str:
+    """A confidence interval. One without width comes of values that are all equal, and is no sign of certainty.
+
+    >>> interval(0.38, 0.592), interval(1.0, 1.0)
+    ('38.0 to 59.2', 'no spread')
+    """
+    return "no spread" if low == high else span(low, high, show)
 
 
 def share(fraction: float) -> str:
@@ -580,6 +602,38 @@ def planned_jobs(results: Results) -> pd.DataFrame:
         joined[column] = joined[column].astype(object).fillna("")
     joined["seconds"] = joined["seconds"].astype(float).fillna(0.0)
     return joined
+
+
+def time_by_experiment(results: Results) -> pd.DataFrame:
+    """`experiment, jobs, seconds`: the jobs that were run, and the sum of their times. A job of two experiments is in both."""
+    return results.frame(
+        "SELECT experiment, COUNT(*) AS jobs, SUM(seconds) AS seconds FROM plans JOIN jobs USING (job_id) "
+        "WHERE status != 'elsewhere' GROUP BY 1 ORDER BY seconds DESC, experiment"
+    )
+
+
+def version_sets(jobs: pd.DataFrame) -> pd.DataFrame:
+    """The sets of package versions that the jobs were made with: `jobs` (how many) and one column a package, most jobs first.
+
+    Args:
+        jobs: of `planned_jobs`. Those without versions, which were never run, are left out.
+    """
+    counts = jobs.loc[~jobs["versions"].isin(["", "{}"]), "versions"].value_counts()
+    rows = [{"jobs": int(n), **json.loads(str(text))} for text, n in counts.items()]
+    return pd.DataFrame(rows).fillna("–") if rows else pd.DataFrame(columns=["jobs"])
+
+
+def dotted(options: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Options of options under one name, as on the command line.
+
+    >>> dotted({"seed": 0, "pretraining": {"epochs": 4, "loss": "a"}})
+    {'seed': 0, 'pretraining.epochs': 4, 'pretraining.loss': 'a'}
+    """
+    found: dict[str, Any] = {}
+    for name, value in options.items():
+        nested = isinstance(value, Mapping) and bool(value)
+        found |= dotted(value, f"{prefix}{name}.") if nested else {f"{prefix}{name}": value}
+    return found
 
 
 def job_counts(jobs: pd.DataFrame) -> pd.DataFrame:

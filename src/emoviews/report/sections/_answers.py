@@ -19,6 +19,7 @@ from emoviews.report.tables import (
     Table,
     budget_name,
     count,
+    interval,
     listed,
     named_budgets,
     percent,
@@ -26,7 +27,6 @@ from emoviews.report.tables import (
     points,
     share,
     slug,
-    span,
 )
 
 MOST_SPEAKERS: Final = 40
@@ -97,12 +97,12 @@ def gender_blocks(jobs: pd.DataFrame, given: Answers) -> list[Block]:
     }
     for gender in genders:
         ends = zip(*(found[f"{part}_{gender}"] for part in ("uar", "low", "high")), strict=True)
-        shown[gender] = [f"{percent(uar)}\n({span(low, high)})" for uar, low, high in ends]
+        shown[gender] = [f"{percent(uar)}\n({interval(low, high)})" for uar, low, high in ends]
         speakers = count(found[f"n_speakers_{gender}"].max())
         columns[gender] = Column(f"{gender}, UAR %\n{speakers} speakers", str, True)
     if "gap" in found:
         ends = zip(found["gap"], found["gap_low"], found["gap_high"], strict=True)
-        shown["between"] = [f"{points(gap)}\n({span(low, high, points)})" for gap, low, high in ends]
+        shown["between"] = [f"{points(gap)}\n({interval(low, high, points)})" for gap, low, high in ends]
         columns["between"] = Column(f"{genders[0]} minus {genders[1]}\nin points", str, True)
     caption = (
         "UAR by the speakers' gender as the table gives it, with the fewest and with the most labels: pooled over "
@@ -132,7 +132,7 @@ def confusion_blocks(run: Run, scores: pd.DataFrame, jobs: pd.DataFrame, given: 
                 if counts[i].sum()
             ]
             alt = f"Confusion matrix of {method} on {view}; recognised: {', '.join(recalls)}."
-            drawn = figures.confusion(counts, run.labels, f"{view}, {method}")
+            drawn = figures.confusion(counts, run.labels, f"{view}\n{method}")
             panels.append(Panel(f"confusion-{slug(str(view))}-{slug(method)}", drawn, alt))
             for label, answers in zip(run.labels, counts.tolist(), strict=True):
                 answered = {f"n_{other}": n for other, n in zip(run.labels, answers, strict=True)}

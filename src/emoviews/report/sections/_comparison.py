@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
+import scipy  # scipy.stats takes most of a second to import; SciPy loads it at the first use
 from markupsafe import Markup
 
 from emoviews.experiments.sparse import BUDGET
@@ -19,13 +20,13 @@ from emoviews.report.tables import (
     Table,
     budget_name,
     count,
+    interval,
     listed,
     named_budgets,
     p_value,
     percent,
     points,
     signed,
-    span,
 )
 
 
@@ -71,10 +72,9 @@ def _rule_verdict(gaps: pd.DataFrame, rule: str) -> list[Block]:
             " About one such interval in twenty excludes 0 by chance alone; after Holm's correction "
             f"{left or 'none'} of the {n} tests stay{'s' * (left <= 1)} below p = 0.05."
         )
-        if not left and _family(gaps) * _smallest_p(gaps) > 0.05:
-            first += (
-                f" With {int(gaps['n_speakers'].max())} test speakers and {_family(gaps)} tests of a view none can."
-            )
+        speakers = int(gaps["n_speakers"].max())
+        if not left and family_of(gaps) * _smallest_p(speakers) > 0.05:
+            first += f" With {speakers} test speakers and {family_of(gaps)} tests of a view none can."
     lines = []
     for view in dict.fromkeys(gaps["view"]):
         told = []
@@ -95,12 +95,29 @@ def _rule_verdict(gaps: pd.DataFrame, rule: str) -> list[Block]:
     return [Text((head,)), Text((intro,)), Text(tuple(lines), is_list=True)]
 
 
-def _smallest_p(gaps: pd.DataFrame) -> float:
+def _smallest_p(n_speakers: int) -> float:
     """The smallest p that an exact paired test of so many speakers can have."""
-    return float(2.0 ** (1 - min(int(gaps["n_speakers"].max()), 60)))
+    return float(2.0 ** (1 - min(n_speakers, 60)))
 
 
-def _family(gaps: pd.DataFrame) -> int:
+def smallest_p_note(n_speakers: int, family: int) -> str:
+    """A sentence on what the tests can't show with so few speakers; empty where there are enough.
+
+    >>> smallest_p_note(6, 3)
+    ' With 6 speakers no p can be below 0.031, and none below 0.094 when corrected.'
+    >>> smallest_p_note(40, 3)
+    ''
+    """
+    smallest = _smallest_p(n_speakers)
+    if smallest * family <= 0.01:
+        return ""
+    corrected = min(1.0, smallest * family)
+    return (
+        f" With {n_speakers} speakers no p can be below {smallest:.2g}, and none below {corrected:.2g} when corrected."
+    )
+
+
+def family_of(gaps: pd.DataFrame) -> int:
     """How many tests are corrected together: those of a view, of one rule."""
     return int(gaps["view"].value_counts().max())
 
@@ -114,7 +131,7 @@ def _difference_table(gaps: pd.DataFrame, rule: str) -> Table:
     rows = gaps.to_dict("records")
     shown = gaps.assign(
         budget=named_budgets(gaps),
-        interval=[span(row["low"], row["high"], points) for row in rows],
+        interval=[interval(row["low"], row["high"], points) for row in rows],
         outcome=[_outcome(row) for row in rows],
     )
     columns = {
@@ -130,19 +147,30 @@ def _difference_table(gaps: pd.DataFrame, rule: str) -> Table:
         "p_wilcoxon": Column("p\nWilcoxon", p_value, True),
         "p_wilcoxon_holm": Column("p, Holm\nWilcoxon", p_value, True),
     }
-    n, smallest, family = int(gaps["n_speakers"].max()), _smallest_p(gaps), _family(gaps)
-    limit = ""
-    if smallest * family > 0.01:
-        corrected = min(1.0, smallest * family)
-        limit = f" With {n} speakers no p can be below {smallest:.2g}, and none below {corrected:.2g} when corrected."
+    n, family = int(gaps["n_speakers"].max()), family_of(gaps)
     caption = (
         f"Validation “{rule}”: UAR of “{PRETRAINED}” minus UAR of “{SUPERVISED}”, in percentage points, on the same "
         f"folds, labels and test recordings ({n} speakers, {count(gaps['n_pairs'].max())} pairs of trainings a row). "
         "Interval: bootstrap that draws speakers for both methods together. Tests: of the speakers' differences, "
         "repeats averaged within a speaker; d_z: their mean over their standard deviation; Holm: p corrected for the "
-        f"{family} tests of a view in this table.{limit}"
+        f"{family} tests of a view in this table.{smallest_p_note(n, family)}"
     )
     return Table.of(f"pre-trained-minus-supervised-{rule}", caption, shown, columns)
+
+
+def t_note(n_repeats: int) -> str:
+    """How wide Student's interval over so many repeats is, and that it is cut to what UAR can be.
+
+    >>> t_note(2)
+    ', cut to 0 and 100 %; wide, as 2 repeats leave 1 degree of freedom: 12.7 standard errors to either side'
+    """
+    if n_repeats < 2:
+        return ", of which one repeat gives none"
+    freedom, times = n_repeats - 1, float(scipy.stats.t.ppf(0.975, n_repeats - 1))
+    return (
+        f", cut to 0 and 100 %; wide, as {n_repeats} repeats leave {freedom} degree{'s' * (freedom > 1)} of freedom: "
+        f"{times:.1f} standard errors to either side"
+    )
 
 
 def paper_tables(scores: pd.DataFrame, gaps: pd.DataFrame) -> list[Block]:
@@ -169,7 +197,7 @@ def paper_tables(scores: pd.DataFrame, gaps: pd.DataFrame) -> list[Block]:
             ends = zip(
                 *(raw[f"{name}_{column}"] for column in ("mean_uar", "t_low_repeats", "t_high_repeats")), strict=True
             )
-            shown[name] = [f"{percent(mean)}\n({span(low, high)})" for mean, low, high in ends]
+            shown[name] = [f"{percent(mean)}\n({interval(low, high)})" for mean, low, high in ends]
         shown["within"] = [f"{row['folds_below_05']} of {row['n_folds']}" for row in raw.to_dict("records")]
         repeats, pairs = count(mine["n_repeats"].max()), count(mine["n_pairs"].max())
         columns = {
@@ -186,12 +214,14 @@ def paper_tables(scores: pd.DataFrame, gaps: pd.DataFrame) -> list[Block]:
         n = int(mine["n_repeats"].max())
         smallest = 2 / math.comb(2 * n, n)
         limit = f" With {n} repeats no p within a fold, nor of {n} means, can be below {smallest:.2g}." if n < 5 else ""
+        if n == 1:
+            limit = " One repeat gives no test within a fold, nor of means: its p is always 1."
         caption = (
             f"Validation “{rule}”, the paper's way (section 4.2): mean UAR over folds and repeats with Student's 95 % "
             "interval, and the Mann-Whitney U test. The paper does not say what its test counts, so its readings are "
             "here: the repeats of each fold (how many folds differ; each p is in the CSV file), all trainings, and the "
-            f"repeats averaged over folds (so are the intervals).{limit} In all of them values on the same test speakers, "
-            "and encoders from one pre-training a fold, are taken as independent: a small p says that other draws of "
+            f"repeats averaged over folds (so are the intervals{t_note(n)}).{limit} In all of them values on the same test "
+            "speakers, and encoders from one pre-training a fold, are taken as independent: a small p says that other draws of "
             "labels and seeds would give the same order, not that other speakers or another pre-training would. Not "
             "corrected for the number of tests. δ: share of pairs in which pre-trained is better minus share in which it "
             "is worse."

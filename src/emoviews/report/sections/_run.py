@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+from typing import Any, Final
 
 import pandas as pd
 
@@ -20,6 +20,11 @@ from emoviews.report.tables import (
 def section(run: Run) -> Section:
     """The last section of every page."""
     blocks: list[Block] = [_facts(run)]
+    if options := tables.dotted(run.description.get("configuration", {})):
+        frame = pd.DataFrame([(name, _shown(value)) for name, value in options.items()], columns=["option", "value"])
+        caption = "Configuration: the options in force, named as on the command line."
+        columns = {"option": Column("Option"), "value": Column("Value")}
+        blocks.append(Table.of("configuration", caption, frame, columns))
     if not run.folds.empty:
         columns = {
             "fold": Column("Fold"),
@@ -60,6 +65,23 @@ def section(run: Run) -> Section:
     }
     caption = "The jobs, each one training and its test. Time is the sum over jobs; in parallel it took less."
     blocks.append(Table.of("jobs", caption, tables.job_counts(run.jobs), columns))
+    spent = tables.time_by_experiment(run.results)
+    if not spent.empty:
+        columns = {
+            "experiment": Column("Experiment"),
+            "jobs": Column("Jobs", count, True),
+            "seconds": Column("Time", seconds, True),
+        }
+        caption = (
+            "Time by experiment: the sum of its jobs' times. A job of two experiments, such as a pre-training, was run once "
+            "and counts in each, so the sum of the column is more than the whole."
+        )
+        blocks.append(Table.of("time-by-experiment", caption, spent, columns))
+    if len(run.versions) > 1:
+        caption = (
+            "The sets of package versions with which jobs were made. Their numbers may differ for that reason alone."
+        )
+        blocks.append(Table.plain("versions", caption, run.versions))
     failed = run.jobs[run.jobs["status"] == "failed"]
     if not failed.empty:
         frame = failed.groupby(["kind", "error"], sort=False)["job_id"].agg(["count", "first"]).reset_index()
@@ -71,6 +93,33 @@ def section(run: Run) -> Section:
         }
         blocks.append(Table.of("failures", "Jobs that failed, by error.", frame, columns))
     return Section("What was run", tuple(blocks))
+
+
+def _shown(value: Any) -> str:
+    """An option's value as on the command line."""
+    return ",".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+WORDS: Final = {"done": "done", "refused": "too few data", "failed": "failed", "not run": "not run"}
+"""A job's status in words: one word for each, wherever it is shown."""
+
+
+def _on_the_clock(run: Run) -> str:
+    """How long the run took, over all sessions; a killed one left no note."""
+    sessions = run.description.get("sessions", [])
+    workers = sorted({int(session["workers"]) for session in sessions})
+    many = f"{' or '.join(map(str, workers))} worker{'s' * (workers != [1])}"
+    total = seconds(float(sum(session["seconds"] for session in sessions)))
+    return f"{total}, in {len(sessions)} session{'s' * (len(sessions) > 1)} with {many}"
+
+
+def _versions(run: Run) -> str:
+    if len(run.versions) > 1:
+        return f"{len(run.versions)} sets, listed below"
+    # What the jobs were made with; a run without jobs has only what it noted of itself.
+    described = run.description.get("versions", {})
+    made = run.versions.drop(columns="jobs").to_dict("records")[0] if len(run.versions) else described
+    return ", ".join(f"{name} {version}" for name, version in made.items()) or "–"
 
 
 def _facts(run: Run) -> Table:
@@ -89,14 +138,13 @@ def _facts(run: Run) -> Table:
         "Speakers": unknown if run.unknown_speakers else str(len(run.fold_of_speaker)),
         "Folds": str(len(run.folds)),
         "Experiments": ", ".join(f"{name} ({jobs} jobs)" for name, jobs in run.experiments.items()) or "–",
-        "Jobs": ", ".join(f"{status.get(word, 0)} {word}" for word in ("done", "refused", "failed", "not run"))
-        + left_out,
+        "Jobs": ", ".join(f"{status.get(word, 0)} {shown}" for word, shown in WORDS.items()) + left_out,
+        **({"Hardware": str(run.description["hardware"])} if run.description.get("hardware") else {}),
+        **({"Time on the clock": _on_the_clock(run)} if run.description.get("sessions") else {}),
         "Training time": f"{seconds(float(run.jobs['seconds'].sum()))}, summed over jobs",
         "Devices": ", ".join(sorted(set(run.jobs["device"]) - {""})) or "–",
         "Seed": f"{run.description.get('seed', '–')}; {len(seeds)} seeds of jobs derive from it and stand in results.csv",
-        "Configuration": json.dumps(run.description.get("configuration", {}), ensure_ascii=False) or "–",
-        "Versions": ", ".join(f"{name} {version}" for name, version in run.description.get("versions", {}).items())
-        or "–",
+        "Versions": _versions(run),
     }
     frame = pd.DataFrame(list(facts.items()), columns=["what", "value"])
     return Table.of("run", "The run.", frame, {"what": Column("What"), "value": Column("Value")})

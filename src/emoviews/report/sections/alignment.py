@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -11,12 +13,12 @@ from matplotlib.figure import Figure
 
 from emoviews.alignment import OUTLYING
 from emoviews.experiments import Experiment
-from emoviews.experiments.alignment import BY_FOLD, KINDS, SCORES
+from emoviews.experiments.alignment import BY_FOLD, KINDS, OF_FEW, SCORES
 from emoviews.report import figures
 from emoviews.report.blocks import Block, Heading, Made, Panel, Picture, Section, Text
 from emoviews.report.run import Run
 from emoviews.report.sections.representations import LOOKS, NAMES, decimals
-from emoviews.report.tables import Cell, Column, Table, count, listed, span
+from emoviews.report.tables import Cell, Column, Table, count, listed, percent, span
 
 _PAPER_SIDE: Final = (
     "The paper does not say whose weights its scores have, on which recordings they were computed, or whether the embeddings "
@@ -45,7 +47,9 @@ def section(run: Run, experiment: Experiment, made: Made) -> tuple[Section, list
         if "paper" in scores.columns:
             blocks.append(Text((_PAPER_SIDE,)))
         blocks.append(_details(scored))
-    blocks += _without(by_fold)
+    blocks += _without(by_fold, scored)
+    if not (few := made.get(OF_FEW, pd.DataFrame())).empty:
+        blocks.append(_of_few(few))
     every = "PWCCA of every fold, pair and encoder, with its null, its standard error and what was left out."
     blocks.append(Table.plain("alignment-by-fold", every, by_fold, on_page=False))
     return Section(experiment.title, tuple(blocks)), _verdict(scored)
@@ -116,23 +120,73 @@ def _over(scores: pd.DataFrame) -> str:
     return f"mean over {folds}, each on its test group's unseen speakers"
 
 
-def _without(by_fold: pd.DataFrame) -> list[Block]:
-    """The folds that have no score, and why."""
+_TOO_FEW: Final = re.compile(r"needs (\d+) utterances, (\d+) for each of (\d+) principal components; there are (\d+)")
+"""What a refusal for want of recordings says (`emoviews.alignment.pwcca`)."""
+
+
+def _without(by_fold: pd.DataFrame, scored: pd.DataFrame) -> list[Block]:
+    """The folds that have no score, and why: in one sentence where recordings were too few, else in a table."""
     missing = by_fold[by_fold["pwcca"].isna()]
     if missing.empty:
         return []
+    others = "." if scored.empty else "; the means above are over the other folds."
+    told = [f"{len(missing)} of {len(by_fold)} comparisons have no score{others}"]
+    few = missing["error"].map(_TOO_FEW.search)
+    if found := [[int(number) for number in match.groups()] for match in few.dropna()]:
+        needed, each, components, there = (_from_to(numbers) for numbers in zip(*found, strict=True))
+        where = "all" if len(found) == len(missing) else len(found)
+        told.append(
+            f"In {where} of them recordings were too few: {each} are needed for each principal component, of which there are "
+            f"{components}, so {needed} recordings; the test groups have {there}. With fewer, unrelated views would score high "
+            "as well. Test on larger groups (fewer folds)."
+        )
     frame = missing.assign(
         pair=[_pair(row) for row in missing.to_dict("records")], encoder=missing["encoder"].map(NAMES)
     )
-    frame = frame[["fold", "pair", "encoder", "error"]].sort_values(["fold", "pair"], kind="stable", ignore_index=True)
+    frame = frame[["fold", "pair", "encoder", "error"]]
     columns = {
         "fold": Column("Fold"),
         "pair": Column("Views"),
         "encoder": Column("Encoders"),
         "error": Column("Why"),
     }
-    caption = f"{len(frame)} of {len(by_fold)} comparisons have no score; the means above are over the other folds."
-    return [Heading("Folds without a score"), Table.of("alignment-without-score", caption, frame, columns)]
+    blocks: list[Block] = [Heading("Folds without a score"), Text((" ".join(told),))]
+    other = frame[few.isna()].sort_values(["fold", "pair"], kind="stable", ignore_index=True)
+    if not other.empty:
+        blocks.append(Table.of("alignment-without-score", "Comparisons without a score, and why.", other, columns))
+    return blocks
+
+
+def _of_few(few: pd.DataFrame) -> Table:
+    """What the recordings that there are suffice for."""
+    rows = few.to_dict("records")
+    shown = few.assign(
+        pair=[_pair(row) for row in rows],
+        held=[f"{percent(row['few_held_first'], 0)} and {percent(row['few_held_second'], 0)}" for row in rows],
+    )
+    columns = {
+        "pair": Column("Views"),
+        "encoder": Column("Encoders", lambda kind: NAMES[kind]),
+        "few_pwcca": Column("PWCCA", _three, True),
+        "few_null_mean": Column("Null", _three, True),
+        "few_null_max": Column("Largest null", _three, True),
+        "few_components": Column("Components", count, True),
+        "held": Column("Variance held, %", str, True),
+        "n": Column("Recordings", count, True),
+        "folds": Column("Folds", count, True),
+    }
+    caption = (
+        "Where recordings are too few for the components of 99 % of the variance: PWCCA of the strongest components alone, as "
+        "many as there are 5 recordings for; means over folds, of the null the largest too. It says how alike the views' main "
+        "directions are, and is to be compared with its null, not with a score of all components. Variance held: by these "
+        "components, of the first and of the second view."
+    )
+    return Table.of("alignment-of-few", caption, few, columns, shown=shown)
+
+
+def _from_to(numbers: Sequence[int]) -> str:
+    low, high = min(numbers), max(numbers)
+    return str(low) if low == high else f"{low} to {high}"
 
 
 def _picture(scores: pd.DataFrame) -> Picture:

@@ -12,15 +12,23 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from emoviews import statistics
-from emoviews.experiments import Experiment
+from emoviews.experiments import EXPERIMENTS, Experiment
 from emoviews.experiments.frozen import METHODS, SCORES, SIMCLR_FROZEN, SIMCLR_TUNED, classifiers
 from emoviews.experiments.sparse import Answers
 from emoviews.experiments.temperature import FROZEN, SUPERVISED, TUNED
 from emoviews.report import figures, tables
 from emoviews.report.blocks import Block, Heading, Made, Panel, Picture, Section, Text
 from emoviews.report.run import Run
-from emoviews.report.sections.temperature import PAPER_IS_ELSEWHERE, Show, over_folds, table_of_rows, with_interval
-from emoviews.report.tables import Cell, Table, count, p_value, percent, points, share, slug, span
+from emoviews.report.sections._comparison import family_of, smallest_p_note
+from emoviews.report.sections.temperature import (
+    PAPER_IS_ELSEWHERE,
+    Show,
+    over_folds,
+    table_of_rows,
+    with_interval,
+    without_spread,
+)
+from emoviews.report.tables import Cell, Table, count, interval, p_value, percent, points, share, slug
 
 RANDOM_FROZEN: Final = METHODS["finetuning", "random", True]
 PROBE: Final = METHODS["logistic_regression", "pretrained", False]
@@ -69,7 +77,7 @@ def section(run: Run, experiment: Experiment, made: Made) -> tuple[Section, list
         blocks.append(Text((PAPER_IS_ELSEWHERE,)))
     if not gaps.empty:
         blocks += [Heading("What tuning, pre-training and the other views add"), _difference_table(gaps)]
-    return Section(experiment.title, tuple(blocks)), _headline(scores)
+    return Section(experiment.title, tuple(blocks)), _headline(run, scores)
 
 
 def _intro(scores: pd.DataFrame) -> str:
@@ -77,7 +85,9 @@ def _intro(scores: pd.DataFrame) -> str:
     said = f" (temperature {temperatures[0]:g})" if len(temperatures) == 1 else ""
     return (
         f"With all labels: what did pre-training{said} alone teach the encoder, and what is left to learn from labels? A "
-        "frozen encoder's score means little until it is held against one that was never trained."
+        "frozen encoder's score means little until it is held against one that was never trained. Logistic regression weights "
+        "each emotion by the inverse of its frequency (class_weight “balanced”); the cross-entropy of the networks does not, "
+        "which on uneven classes favours the linear models' UAR."
     )
 
 
@@ -136,16 +146,17 @@ def _difference_table(gaps: pd.DataFrame) -> Table:
     caption = (
         f"Differences in percentage points, on the same test recordings, pooled over {' or '.join(map(str, folds))} folds; "
         f"95 % interval by a bootstrap that draws speakers ({n}) for both methods together; p of the sign-flip test on the "
-        f"speakers' differences, after Holm's correction for the {int(gaps['view'].value_counts().max())} tests of a view."
+        f"speakers' differences, after Holm's correction for the {family_of(gaps)} tests of a view."
+        f"{smallest_p_note(n, family_of(gaps))}"
     )
     return Table("frozen-differences", caption, gaps, headings, tuple(rows))
 
 
 def _difference(row: Mapping[Any, Any]) -> str:
-    return f"{points(row['difference'])}\n({span(row['low'], row['high'], points)})\np {p_value(row['p_holm'])}"
+    return f"{points(row['difference'])}\n({interval(row['low'], row['high'], points)})\np {p_value(row['p_holm'])}"
 
 
-def _headline(scores: pd.DataFrame) -> list[Block]:
+def _headline(run: Run, scores: pd.DataFrame) -> list[Block]:
     """The main scores of each view, in words."""
     lines = []
     for view, rows in scores.groupby("view", sort=False):
@@ -156,7 +167,11 @@ def _headline(scores: pd.DataFrame) -> list[Block]:
             if m in uar.index
         ]
         lines.append(Markup("<strong>{}</strong>: {}.").format(view, ", ".join(told)))
-    return [Text(("UAR with all labels, mean over folds:",)), Text(tuple(lines), is_list=True)]
+    n = count(scores["folds"].max())
+    intro = f"UAR with all labels, mean over folds, of {n} trainings each (one a fold):"
+    if "sparse" in run.experiments:
+        intro = f"{intro[:-1]}; under “{EXPERIMENTS.load('sparse').title}” the same methods are trained anew in every repeat:"
+    return [Text((intro,)), Text(tuple(lines), is_list=True)]
 
 
 def _picture(run: Run, scores: pd.DataFrame, views: Sequence[str], has_paper: bool) -> Picture:
@@ -167,7 +182,10 @@ def _picture(run: Run, scores: pd.DataFrame, views: Sequence[str], has_paper: bo
         alt = f"Dot chart of test UAR with all labels, {view}: {told}; chance {percent(run.chance)} %."
         panels.append(Panel(f"frozen-{slug(view)}", uar_by_method(scores, [view], run.chance), alt))
     theirs = " Hollow diamonds: the paper's values." if has_paper else ""
-    caption = f"Test UAR of each method with all labels; bars: 95 % intervals.{theirs} {over_folds(scores)}."
+    caption = (
+        f"Test UAR of each method with all labels; bars: 95 % intervals.{theirs} {over_folds(scores)}."
+        f"{without_spread(scores, 'uar')}"
+    )
     return Picture(caption, tuple(panels), Panel("frozen", uar_by_method(scores, views, run.chance), ""))
 
 
@@ -189,18 +207,19 @@ def uar_by_method(scores: pd.DataFrame, views: Sequence[str], chance: float) -> 
     shown = scores[[c for c in ("uar", "uar_low", "uar_high", "paper_uar") if c in scores.columns]].to_numpy(
         dtype=float
     )
-    low, high = min(chance, float(np.nanmin(shown))), max(chance, float(np.nanmax(shown)))
     for axes, view in zip(panels, views, strict=True):
         for row in scores[scores["view"] == view].to_dict("records"):
             look, place = figures.style_of(row["method"]), places[row["method"]]
             axes.hlines(place, 100 * row["uar_low"], 100 * row["uar_high"], color=look.colour, linewidth=1.6, zorder=2)
-            axes.plot(100 * row["uar"], place, color=look.colour, marker=look.marker, markersize=8, zorder=3)
+            face = look.colour if figures.has_spread(row["uar_low"], row["uar_high"]) else "white"
+            dot: Any = {"color": look.colour, "marker": look.marker, "markerfacecolor": face, "markeredgewidth": 1.4}
+            axes.plot(100 * row["uar"], place, markersize=8, zorder=3, **dot)
             # Below ours, so that equal scores hide neither.
             paper = 100 * row.get("paper_uar", np.nan)
             axes.plot(paper, place + 0.3, color=figures.BLACK, marker="D", markerfacecolor="none", zorder=4)
         axes.axvline(100 * chance, color=figures.BLACK, linewidth=0.9, linestyle=(0, (1, 2)), zorder=1)
         axes.set_title(view)
-        axes.set_xlim(100 * max(0.0, low - 0.03), 100 * min(1.0, high + 0.03))
+        axes.set_xlim(*figures.uar_limits(shown, chance))
         axes.set_yticks(list(places.values()), methods)
         axes.set_ylim(len(methods) - 0.4, -0.6)
         axes.grid(axis="y", visible=False)

@@ -6,13 +6,11 @@ import math
 from collections.abc import Sequence
 from typing import Any, Final
 
-import numpy as np
 import pandas as pd
 from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import NullLocator
 
 from emoviews import statistics
 from emoviews.experiments import Experiment
@@ -32,11 +30,13 @@ from emoviews.report import figures, tables
 from emoviews.report.blocks import Block, Heading, Made, Panel, Picture, Section, Text
 from emoviews.report.figures import Style
 from emoviews.report.run import Run
+from emoviews.report.sections._comparison import family_of, smallest_p_note
 from emoviews.report.tables import (
     Cell,
     Column,
     Table,
     count,
+    interval,
     listed,
     p_value,
     percent,
@@ -44,7 +44,6 @@ from emoviews.report.tables import (
     points,
     share,
     slug,
-    span,
 )
 
 _UNKNOWN: Final = DATA["out_of_distribution+undecided"]
@@ -66,8 +65,13 @@ def section(run: Run, experiment: Experiment, made: Made) -> tuple[Section, list
         "Pre-training needs no labels, but which recordings it gets may matter. Target emotions are those that the classifier "
         "is to tell apart; other emotions are those whose labels were dropped. The encoders were pre-trained on one or the "
         "other, then tuned with the same few labelled recordings; a pre-training stops by validation recordings of its own "
-        "kind. There are fewer recordings of one kind than of the other, so each was also drawn to the size of the smallest."
+        "kind."
     )
+    if not scores.empty:
+        intro += (
+            " There are fewer recordings of one kind than of the other, so each was also drawn to the size of the smallest. "
+            "All repeats of a fold start from the same pre-training: the intervals hold no variance of pre-training."
+        )
     blocks: list[Block] = [Text((intro,))]
     if reasons := _left_out(sizes):
         blocks.append(Text(tuple(reasons), is_list=len(reasons) > 1))
@@ -170,7 +174,7 @@ def _outcome(row: Any) -> str:
 def _difference_table(gaps: pd.DataFrame) -> Table:
     rows = gaps.to_dict("records")
     shown = gaps.assign(
-        interval=[span(row["low"], row["high"], points) for row in rows], outcome=[_outcome(row) for row in rows]
+        interval=[interval(row["low"], row["high"], points) for row in rows], outcome=[_outcome(row) for row in rows]
     )
     columns = {
         "size": Column("Recordings"),
@@ -185,14 +189,12 @@ def _difference_table(gaps: pd.DataFrame) -> Table:
         "p_holm": Column("p, Holm", p_value, True),
         "p_mann_whitney": Column("p, U test", p_value, True),
     }
-    n = int(gaps["n_speakers"].max())
-    smallest = 2.0 ** (1 - min(n, 60))
-    limit = f" (which can't be below {smallest:.3g} with {n} speakers)" if smallest > 0.01 else ""
+    n, family = int(gaps["n_speakers"].max()), family_of(gaps)
     caption = (
         f"UAR after pre-training on {TARGET} minus UAR after pre-training on {OTHERS}, in percentage points, on the same "
         f"folds, labels and test recordings ({n} speakers). Interval: bootstrap that draws speakers for both together. p, "
-        f"speakers: sign-flip test on the speakers' differences{limit}; d_z: their Cohen's d; p, Holm: the same p, "
-        f"corrected for the {int(gaps['view'].value_counts().max())} tests of a view. p, U test: the paper's Mann-Whitney "
+        f"speakers: sign-flip test on the speakers' differences; d_z: their Cohen's d; p, Holm: the same p, "
+        f"corrected for the {family} tests of a view.{smallest_p_note(n, family)} p, U test: the paper's Mann-Whitney "
         "test, which takes every fold and repeat as independent and so answers a smaller question."
     )
     return Table.of("target-minus-other-emotions", caption, shown, columns)
@@ -210,7 +212,7 @@ def _score_table(scores: pd.DataFrame, view: str) -> Table:
     rows = []
     for (size, name), group in scores.groupby(["size", "pretraining_data"], sort=False):
         here = [found.get((size, name, f)) for f in shares]
-        cells = ("–" if r is None else f"{percent(r['pooled_uar'])}\n({span(r['low'], r['high'])})" for r in here)
+        cells = ("–" if r is None else f"{percent(r['pooled_uar'])}\n({interval(r['low'], r['high'])})" for r in here)
         number = Cell(count(float(group["n_pretraining"].mean())), True)
         rows.append((Cell(str(size)), Cell(str(name)), number, *(Cell(cell, True) for cell in cells)))
     caption = (
@@ -267,7 +269,7 @@ def _picture(run: Run, scores: pd.DataFrame) -> Picture:
     caption = (
         "UAR by the number of labelled training recordings (logarithmic) and by what the encoder was pre-trained on: all "
         "recordings there are of each kind, and equally many of each. Points: UAR pooled over folds, mean over repeats; "
-        f"shaded: 95 % interval of the two that are to be compared, by a bootstrap over speakers. {_about(scores)}."
+        f"{figures.intervals_told(scores)}, by a bootstrap over speakers. {_about(scores)}."
     )
     return Picture(caption, tuple(panels), Panel("pretraining-data", uar_by_data(scores, views, sizes, run.chance), ""))
 
@@ -286,14 +288,13 @@ def uar_by_data(scores: pd.DataFrame, views: Sequence[str], sizes: Sequence[str]
     width, height = figures.PANEL_INCHES
     figure = Figure(figsize=(width * len(views), height * len(sizes)), layout="constrained")
     panels = figure.subplots(len(sizes), len(views), sharey=True, squeeze=False)
-    banded = scores[scores["pretraining_data"].isin(_BANDED)]
-    ends = [chance, *scores["pooled_uar"], *banded["low"], *banded["high"]]
-    low, high = float(np.nanmin(ends)), float(np.nanmax(ends))
+    banded = scores if figures.is_alone(scores) else scores[scores["pretraining_data"].isin(_BANDED)]
+    limits = figures.uar_limits(scores["pooled_uar"], banded[["low", "high"]], chance)
     for row, size in zip(panels, sizes, strict=True):
         for axes, view in zip(row, views, strict=True):
             _draw(axes, scores[(scores["view"] == view) & (scores["size"] == size)], chance)
             axes.set_title(f"{view}, {size}")
-            axes.set_ylim(100 * max(0.0, low - 0.03), 100 * min(1.0, high + 0.03))
+            axes.set_ylim(*limits)
         row[0].set_ylabel("UAR in % (mean of per-class recalls)")
     for axes in panels[-1]:
         axes.set_xlabel("labelled training recordings (and their share)")
@@ -311,26 +312,11 @@ def uar_by_data(scores: pd.DataFrame, views: Sequence[str], sizes: Sequence[str]
 
 
 def _draw(axes: Axes, rows: pd.DataFrame, chance: float) -> None:
+    lines = []
     for name in (name for name in _LOOKS if name in set(rows["pretraining_data"])):
-        look, line = _LOOKS[name], rows[rows["pretraining_data"] == name].sort_values("n_labels")
-        x = line["n_labels"].to_numpy(dtype=float)
-        uar, low, high = (100 * line[column].to_numpy(dtype=float) for column in ("pooled_uar", "low", "high"))
-        important = name in _BANDED
-        if important:
-            axes.fill_between(x, low, high, color=look.colour, alpha=0.15, linewidth=0)
-        axes.plot(
-            x,
-            uar,
-            color=look.colour,
-            marker=look.marker,
-            linestyle=look.dashes,
-            linewidth=2.0 if important else 1.2,
-            markeredgecolor="white",
-            markeredgewidth=0.6,
-            zorder=4 if important else 3,
-        )
+        mine, important = rows[rows["pretraining_data"] == name], name in _BANDED
+        lines.append(figures.Line(mine, _LOOKS[name], 2.0 if important else 1.2, important))
+    figures.draw_lines(axes, lines)
     axes.axhline(100 * chance, color=figures.BLACK, linewidth=0.9, linestyle=(0, (1, 2)), zorder=2)
-    axes.set_xscale("log")
-    ticks = rows.groupby("label_fraction")["n_labels"].mean()
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.set_xticks(list(ticks), [f"{count(n)}\n{share(float(str(fraction)))}" for fraction, n in ticks.items()])
+    labels = rows.groupby("label_fraction")["n_labels"].mean()
+    figures.dress_label_axis(axes, labels.rename(index=share))

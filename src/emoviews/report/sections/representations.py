@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -16,6 +16,7 @@ from matplotlib.lines import Line2D
 from emoviews.experiments import Experiment
 from emoviews.experiments.representations import GROUPS, KINDS, LABELS, MAPS, PROBES, RETRIEVAL, map_points
 from emoviews.experiments.sparse import METHODS
+from emoviews.jobs import PretrainingData
 from emoviews.report import figures
 from emoviews.report.blocks import Block, Heading, Made, Panel, Picture, Section, Text
 from emoviews.report.run import Run
@@ -38,6 +39,9 @@ _MARKERS: Final = "os^DvPX*"
 _MOST_NAMED: Final = 16
 """Labels up to which a map's legend names them."""
 _DURATION: Final = "duration (R2)"
+"""As the experiment's table names the one probe whose score is no share."""
+_REST: Final = "#6E6E6E", "x"
+"""Colour and marker of recordings without one of the labels."""
 
 
 def section(run: Run, experiment: Experiment, made: Made) -> tuple[Section, list[Block]]:
@@ -45,8 +49,8 @@ def section(run: Run, experiment: Experiment, made: Made) -> tuple[Section, list
     probes, groups, retrieval, maps = (made.get(name, pd.DataFrame()) for name in (PROBES, GROUPS, RETRIEVAL, MAPS))
     intro = (
         "Three encoders of each view are looked into: as initialised (random), pre-trained without labels, and trained with "
-        "all labels of the training part (supervised). What is shown is what they make of recordings of speakers whom none "
-        "of them has met."
+        "all labels of the training part (supervised). What is shown is what they make of recordings of the test group, whose "
+        "speakers none of them has met."
     )
     blocks: list[Block] = [Text((intro,))]
     if not maps.empty:
@@ -55,7 +59,7 @@ def section(run: Run, experiment: Experiment, made: Made) -> tuple[Section, list
         blocks += _group_blocks(groups)
     compared = _compared(probes, retrieval)
     if not compared.empty:
-        blocks += [Heading("What can be read off them"), *_probe_blocks(probes, retrieval, compared)]
+        blocks += [Heading("What can be read off them"), *_probe_blocks(run, probes, retrieval, compared)]
     return Section(experiment.title, tuple(blocks)), _knowledge(compared)
 
 
@@ -90,8 +94,9 @@ def _map_blocks(run: Run, experiment: Experiment, maps: pd.DataFrame) -> list[Bl
             caption += " The speakers are too many to be named."
         alt = f"Scatter plots (t-SNE) of {view}, one row an encoder, coloured by emotion and by speaker. {told}."
         name = f"map-{slug(str(view))}"
-        on_page = Panel(name, maps_figure(parts, run.labels, upright=True), alt)
-        blocks.append(Picture(caption, (on_page,), Panel(name, maps_figure(parts, run.labels), ""), stacked=True))
+        rest = _rest_of_emotions(run)
+        on_page = Panel(name, maps_figure(parts, run.labels, rest, upright=True), alt)
+        blocks.append(Picture(caption, (on_page,), Panel(name, maps_figure(parts, run.labels, rest), ""), stacked=True))
     columns = {
         "view": Column("View"),
         "encoder": Column("Encoder", _encoder),
@@ -110,6 +115,23 @@ def _map_blocks(run: Run, experiment: Experiment, maps: pd.DataFrame) -> list[Bl
     return blocks
 
 
+def _rest_of_emotions(run: Run) -> str:
+    """What recordings without one of the run's labels are, as far as is known.
+
+    The database holds the label after the label map: empty both where nobody gave one and where another emotion was dropped.
+    How many there are of each kind is noted for every fold's training and validation parts.
+    """
+    every = run.description.get("pretraining_sizes", {}).values()
+    counts = {data: sum(sum(of_fold.get(data, (0, 0))) for of_fold in every) for data in _OTHERS}
+    if len(every) < 2:  # then nobody counted those of the test group
+        return "another emotion or no label"
+    dropped, together = (counts[data] for data in _OTHERS)
+    return "another emotion" if dropped == together > 0 else "another emotion or no label" if dropped else "no label"
+
+
+_OTHERS: Final[tuple[PretrainingData, ...]] = ("out_of_distribution", "out_of_distribution+undecided")
+
+
 def _map_told(row: dict[Any, Any]) -> str:
     numbers = [
         f"purity by {label} {percent(row[f'purity_{label}'])} %" for label in LABELS if pd.notna(row[f"purity_{label}"])
@@ -118,18 +140,20 @@ def _map_told(row: dict[Any, Any]) -> str:
 
 
 @figures.styled
-def maps_figure(parts: dict[str, pd.DataFrame], labels: Sequence[str], upright: bool = False) -> Figure:
+def maps_figure(parts: dict[str, pd.DataFrame], labels: Sequence[str], rest: str, upright: bool = False) -> Figure:
     """Maps of one view's encoders, coloured by emotion and again by speaker.
 
     Args:
         parts: encoder → `x, y, emotion, speaker`, in the order of the panels.
         labels: the emotions, in the order of their colours.
+        rest: what recordings with none of them are.
         upright: encoders one below the other (for a page), not side by side (for print).
     """
     speakers = sorted({name for part in parts.values() for name in part["speaker"]} - {""})
     named = {"emotion": list(labels), "speaker": speakers}
+    rests = {"emotion": rest, "speaker": "speaker not known"}
     legends = {
-        label: _legend(names, any((part[label] == "").any() for part in parts.values()))
+        label: _legend(names, rests[label] if any((part[label] == "").any() for part in parts.values()) else "")
         for label, names in named.items()
     }
     per_row = 2 if upright else 7
@@ -154,7 +178,8 @@ def maps_figure(parts: dict[str, pd.DataFrame], labels: Sequence[str], upright: 
 def _draw_map(axes: Axes, part: pd.DataFrame, label: str, names: Sequence[str]) -> None:
     look: Any = {"linestyle": "none", "markeredgewidth": 0, "alpha": 0.75, "rasterized": True}
     rest = part[~part[label].isin(names)]
-    axes.plot(rest["x"], rest["y"], color="#BBBBBB", marker=".", markersize=3, **look)
+    colour, marker = _REST
+    axes.plot(rest["x"], rest["y"], color=colour, marker=marker, markersize=3.6, **{**look, "markeredgewidth": 0.9})
     for name in names:
         mine, (colour, marker) = part[part[label] == name], _mark(names.index(name))
         axes.plot(mine["x"], mine["y"], color=colour, marker=marker, markersize=3.4, **look)
@@ -172,12 +197,13 @@ def _mark(number: int) -> tuple[str, str]:
     return _COLOURS[number % 8], _MARKERS[(number + number // 8) % 8]
 
 
-def _legend(names: Sequence[str], is_partial: bool) -> list[Line2D]:
-    marks = [(*_mark(number), name) for number, name in enumerate(names)] if len(names) <= _MOST_NAMED else []
-    marks += [("#BBBBBB", ".", "not known")] * is_partial
+def _legend(names: Sequence[str], rest: str) -> list[Line2D]:
+    """Handles of the labels, where they are not too many, and of the recordings with none of them; empty: there are none."""
+    marks = [(*_mark(number), 0.0, name) for number, name in enumerate(names)] if len(names) <= _MOST_NAMED else []
+    marks += [(*_REST, 1.2, rest)] if rest else []
     return [
-        Line2D([], [], color=colour, marker=marker, linestyle="none", markersize=5.5, markeredgewidth=0, label=name)
-        for colour, marker, name in marks
+        Line2D([], [], color=colour, marker=marker, linestyle="none", markersize=5.5, markeredgewidth=edge, label=name)
+        for colour, marker, edge, name in marks
     ]
 
 
@@ -214,24 +240,27 @@ def _group_blocks(groups: pd.DataFrame) -> list[Block]:
 # Probes and retrieval ------------------------------------------------------------------------------------------------------
 
 
-def _probe_blocks(probes: pd.DataFrame, retrieval: pd.DataFrame, compared: pd.DataFrame) -> list[Block]:
+def _probe_blocks(run: Run, probes: pd.DataFrame, retrieval: pd.DataFrame, compared: pd.DataFrame) -> list[Block]:
     intro = (
         "A linear probe is a simple model that tries to read one property off an encoder's output: it shows what the encoder "
-        "keeps. It is trained on training recordings and tested on unseen speakers; the probe for speakers on one half of the "
-        "unseen speakers' sentences, tested on the other half. Retrieval asks what the contrastive loss asks for: is the "
-        "nearest projection in another view that of the same recording?"
+        f"keeps. Those for emotion, sentence and duration are trained on training recordings and tested on the test group. The "
+        f"probe for speakers tells the speakers of the validation and of the test group{_how_many_speakers(run)} from each "
+        "other: it is trained on one half of their sentences and tested on the other half, both ways. None of the encoders was "
+        f"trained on them, {_selected_on(run)}. Retrieval asks what the contrastive loss asks for: is the nearest projection "
+        "in another view that of the same recording?"
     )
     told = [
         f"{row['what']}, {row['where']}: "
-        + ", ".join(f"{NAMES[kind]} {decimals(row[kind])}" for kind in KINDS if pd.notna(row[kind]))
+        + ", ".join(f"{NAMES[kind]} {_unit(row['what'])(row[kind])}" for kind in KINDS if pd.notna(row[kind]))
         for row in compared.to_dict("records")
     ]
     alt = f"Dot chart of probes and retrieval by encoder. {'; '.join(told)}."
     folds = int(max([*probes.get("folds", []), *retrieval.get("folds", [])]))
     caption = (
-        f"What the encoders' outputs tell of unseen speakers' recordings; mean over {folds} fold{'s' * (folds > 1)}, as "
-        "fractions. R² of duration: share of the variance of log duration that is predicted; below 0 it is worse than always "
-        "answering the mean, and drawn at the edge with its value. The supervised encoder has no projection to retrieve by."
+        f"What the encoders' outputs tell of unseen speakers' recordings; mean over {folds} fold{'s' * (folds > 1)}. Short "
+        "lines: chance. R² of duration, on a scale of its own: the part of the variance of log duration that is predicted; "
+        "below 0 it is worse than always answering the mean, and far below it is drawn at the edge with its value. The "
+        "supervised encoder has no projection to retrieve by."
     )
     blocks: list[Block] = [Text((intro,)), Picture(caption, (Panel("representations", probe_dots(compared), alt),))]
     for name, rows, what, show in (
@@ -241,7 +270,7 @@ def _probe_blocks(probes: pd.DataFrame, retrieval: pd.DataFrame, compared: pd.Da
         if not rows.empty:
             unit = " %" if show is percent else ""
             columns = {
-                "probe": Column("Probe"),
+                "probe": Column("Probe", _probe_name),
                 "view": Column("View"),
                 "encoder": Column("Encoder", _encoder),
                 "mean": Column(f"Mean{unit}", show, True),
@@ -250,7 +279,9 @@ def _probe_blocks(probes: pd.DataFrame, retrieval: pd.DataFrame, compared: pd.Da
                 "chance": Column("Chance", show, True),
                 "folds": Column("Folds", count, True),
             }
-            blocks.append(Table.of(name, f"Linear probes on unseen speakers, {what}.", rows, columns))
+            of_speakers = " Speakers: those of the validation and of the test group." if show is percent else ""
+            caption = f"Linear probes on unseen speakers, {what}.{of_speakers}"
+            blocks.append(Table.of(name, caption, rows, columns))
     if not retrieval.empty:
         columns = {
             "pair": Column("From view to view"),
@@ -266,11 +297,40 @@ def _probe_blocks(probes: pd.DataFrame, retrieval: pd.DataFrame, compared: pd.Da
     return blocks
 
 
+def _probe_name(name: str) -> str:
+    return name.replace("R2", "R²")
+
+
+def _unit(what: str) -> Callable[[float], str]:
+    """How a score is shown: R² as it is, all else in per cent."""
+    return decimals if what == _probe_name(_DURATION) else percent
+
+
+def _how_many_speakers(run: Run) -> str:
+    """In parentheses; empty where the run does not say which group validates a fold."""
+    if len(run.folds) < 3:
+        return ""
+    # Each fold is validated by the next one's test group, cyclically (`splits.leave_one_group_out`).
+    of_fold = run.folds["speakers"].to_numpy(dtype=int)
+    both = of_fold + np.roll(of_fold, -1)
+    return f" ({both.min()} in each fold)" if both.min() == both.max() else f" ({both.min()} to {both.max()}, by fold)"
+
+
+def _selected_on(run: Run) -> str:
+    """What the validation speakers were used for after all."""
+    rows = run.rows[(run.rows["experiment"] == "representations") & (run.rows["kind"] == "finetuning")]
+    supervised = (
+        ", and the supervised one by its UAR on their labels" if set(rows["validation"].dropna()) == {"full"} else ""
+    )
+    return f"but the epoch of the pre-trained one was chosen by its loss on the validation speakers{supervised}"
+
+
 def _compared(probes: pd.DataFrame, retrieval: pd.DataFrame) -> pd.DataFrame:
     """`what, where, chance` and one column an encoder (NaN where it was not measured) of all probes and retrievals."""
     found: dict[tuple[str, str], dict[str, Any]] = {}
     for row in probes.to_dict("records"):
-        entry = found.setdefault((row["probe"], row["view"]), {"what": row["probe"], "where": row["view"]})
+        names = {"what": _probe_name(row["probe"]), "where": row["view"]}
+        entry = found.setdefault((row["probe"], row["view"]), names)
         entry |= {row["encoder"]: row["mean"], "chance": row["chance"]}
     rows = list(found.values())
     for row in retrieval.to_dict("records"):
@@ -281,48 +341,64 @@ def _compared(probes: pd.DataFrame, retrieval: pd.DataFrame) -> pd.DataFrame:
 
 @figures.styled
 def probe_dots(rows: pd.DataFrame) -> Figure:
-    """What embeddings know, one row a probe and view (or pair of views), one marker an encoder, from 0 to 1.
+    """What embeddings know, one row a probe and view (or pair of views), one marker an encoder; R² in a panel of its own.
 
     Args:
         rows: `what, where, random, pretrained, supervised, chance`, fractions, in the order to be shown; NaN is left out.
-            Values outside the scale (an R2 can be far below 0) are drawn at its edge with their number.
+            An R² far below 0 is drawn at the edge with its number.
     """
-    values = rows[[*KINDS, "chance"]].to_numpy(dtype=float)
-    low = max(float(min(0.0, np.nanmin(values))), -0.3) - 0.04
-    figure = Figure(figsize=(5.8, 1.4 + 0.42 * len(rows)), layout="constrained")
-    axes = figure.subplots()
-    y = np.arange(len(rows))
-    scores = rows[list(KINDS)].to_numpy(dtype=float)
-    inside = np.clip(scores, low, 1)
-    axes.hlines(y, np.nanmin(inside, axis=1), np.nanmax(inside, axis=1), color="#C8C8C8", linewidth=2, zorder=1)
-    axes.plot(rows["chance"], y, color=figures.BLACK, marker="|", markersize=13, linestyle="none", label="chance")
-    for column, kind in enumerate(KINDS):
-        if not np.isnan(scores[:, column]).all():
-            look = LOOKS[kind]
-            fill = "white" if kind == "random" else look.colour
-            axes.plot(
-                inside[:, column],
-                y,
-                color=look.colour,
-                marker=look.marker,
-                markerfacecolor=fill,
-                linestyle="none",
-                markersize=7.5,
-                clip_on=False,
-                label=f"{NAMES[kind]} encoder",
-            )
-    for row, ends in enumerate(scores):
-        if beyond := [decimals(value) for value in ends if value < low]:
-            beside = (max(0.0, float(np.nanmax(inside[row]))), row)
-            axes.annotate(f"◂ {listed(beyond)}", beside, xytext=(9, 0), textcoords="offset points", va="center")
+    is_r2 = rows["what"] == _probe_name(_DURATION)
+    parts = [part for part in (rows[~is_r2], rows[is_r2]) if not part.empty]
+    figure = Figure(figsize=(5.8, 1.0 + 0.5 * len(rows) + 0.6 * len(parts)), layout="constrained")
+    ratios = [len(part) for part in parts]
+    for axes, part in zip(
+        figure.subplots(len(parts), 1, height_ratios=ratios, squeeze=False)[:, 0], parts, strict=True
+    ):
+        if part["what"].iloc[0] == _probe_name(_DURATION):
+            lowest = float(np.nanmin(part[[*KINDS, "chance"]].to_numpy(dtype=float)))
+            _draw_probes(axes, part, max(min(0.0, lowest), -0.3) - 0.04, 1.01)
+            axes.set_xlabel("R² (share of the variance of log duration)")
+        else:
+            in_percent = part.assign(**{name: 100 * part[name] for name in (*KINDS, "chance")})
+            _draw_probes(axes, in_percent, -3.0, 103.0)
+            axes.set_xlabel("score in % (UAR, accuracy, share found)")
+    handles = [Line2D([], [], color=figures.BLACK, marker="|", markersize=13, linestyle="none", label="chance")]
+    for kind in (kind for kind in KINDS if rows[kind].notna().any()):
+        handles.append(Line2D([], [], linestyle="none", label=f"{NAMES[kind]} encoder", **_encoder_mark(kind)))
+    figure.legend(handles=handles, loc="outside lower center", ncols=2)
+    return figure
+
+
+_BESIDE: Final = {kind: 0.26 * (place - 1) for place, kind in enumerate(KINDS)}
+"""How far an encoder's marker stands above or below its row, so that equal scores hide none."""
+
+
+def _encoder_mark(kind: str) -> dict[str, Any]:
+    look = LOOKS[kind]
+    fill = "white" if kind == "random" else look.colour
+    return {"color": look.colour, "marker": look.marker, "markerfacecolor": fill, "markersize": 7}
+
+
+def _draw_probes(axes: Axes, rows: pd.DataFrame, low: float, high: float) -> None:
+    """Dots on a scale from `low` to `high`; what lies below is drawn at the edge with its number."""
+    y = np.arange(len(rows), dtype=float)
+    axes.hlines(y[1:] - 0.5, low, high, color="#E4E4E4", linewidth=0.8, zorder=1)
+    axes.vlines(rows["chance"], y - 0.4, y + 0.4, color=figures.BLACK, linewidth=1.2, zorder=2)
+    for kind in KINDS:
+        scores = rows[kind].to_numpy(dtype=float)
+        inside = np.clip(scores, low, high)
+        axes.plot(inside, y + _BESIDE[kind], linestyle="none", clip_on=False, zorder=3, **_encoder_mark(kind))
+        for place, score in zip(y, scores, strict=True):
+            if score < low:
+                where: Any = {"xytext": (8, 0), "textcoords": "offset points", "va": "center", "fontsize": 8}
+                beside = (low, place + _BESIDE[kind])
+                axes.annotate(f"◂ {decimals(score)}", beside, color=LOOKS[kind].colour, **where)
     names = [f"{what}\n{where}" for what, where in zip(rows["what"], rows["where"], strict=True)]
     axes.set_yticks(y, names, fontsize=9)
-    axes.set_ylim(len(rows) - 0.4, -0.6)
-    axes.set_xlim(low, 1.01)
+    axes.set_ylim(len(rows) - 0.5, -0.5)
+    axes.set_xlim(low, high)
     axes.grid(axis="y", visible=False)
-    axes.set_xlabel("score (UAR, accuracy or R²)")
-    figure.legend(loc="outside lower center", ncols=2)
-    return figure
+    axes.tick_params(axis="y", length=0, pad=9)  # room for markers at the edge
 
 
 def _knowledge(compared: pd.DataFrame) -> list[Block]:

@@ -15,7 +15,7 @@ from emoviews.report.blocks import Block, Heading, Made, Panel, Picture, Section
 from emoviews.report.run import Run
 from emoviews.report.sections._answers import calibration_blocks, confusion_blocks, gender_blocks, speaker_blocks
 from emoviews.report.sections._budgets import KINDS, NUMBERS, SHARES, best_rows, of_kind, rules_of, where
-from emoviews.report.sections._comparison import difference_tables, paper_tables, verdict
+from emoviews.report.sections._comparison import difference_tables, paper_tables, t_note, verdict
 from emoviews.report.tables import (
     PRETRAINED,
     SUPERVISED,
@@ -24,12 +24,12 @@ from emoviews.report.tables import (
     Table,
     budget_name,
     count,
+    interval,
     listed,
     named_budgets,
     percent,
     points,
     slug,
-    span,
 )
 
 _METHOD_NOTES: Final = {
@@ -53,7 +53,7 @@ _RULE_NOTES: Final = {
 
 def section(run: Run, experiment: Experiment, made: Made) -> tuple[Section, list[Block]]:
     """Of the experiment `sparse`."""
-    scores = made[SCORES]
+    scores = _cut(made[SCORES])
     jobs = tables.classifiers(run.results, experiment.name)
     given = tables.answers(run.results, jobs["job_id"])
     gaps = tables.differences(jobs, given)
@@ -88,6 +88,12 @@ def section(run: Run, experiment: Experiment, made: Made) -> tuple[Section, list
     return Section(experiment.title, tuple(blocks)), [_best_methods(scores), *_baselines(scores), *verdict(gaps)]
 
 
+def _cut(scores: pd.DataFrame) -> pd.DataFrame:
+    """With Student's intervals cut to what UAR can be, 0 to 1: over two repeats they are wider than that."""
+    ends = [f"t_{end}_{unit}" for end in ("low", "high") for unit in ("repeats", "trainings")]
+    return scores.assign(**{name: scores[name].clip(0.0, 1.0) for name in ends})
+
+
 def _about(run: Run, scores: pd.DataFrame) -> str:
     """Over how much data: the end of most captions."""
     folds, repeats = int(scores["folds"].max()), int(scores["repeats"].max())
@@ -117,12 +123,33 @@ def _remarks(run: Run, scores: pd.DataFrame, jobs: pd.DataFrame) -> Iterator[str
             f"{listed([str(n) for n in missing])} labels a class {'were' if len(missing) > 1 else 'was'} asked for and "
             f"left out: in no fold has every class so many training recordings (at most {rarest})."
         )
-    unstopped = jobs[(jobs["validation"] == "budget") & ~jobs["job_id"].isin(_validated(run))]
+    unstopped = jobs[(jobs["validation"] == "budget") & ~jobs["job_id"].isin(_validation_rows(run)["job_id"])]
     if not unstopped.empty:
         names = listed(list(dict.fromkeys(named_budgets(tables.in_order(unstopped)))))
         yield (
             f"Validation “budget”: {len(unstopped)} trainings ({names}) had one label a class and so none left to "
             "validate on: they ran all their epochs, or were regularised with a middle value."
+        )
+    # How many classes validate is not saved; fewer labels than classes can't hold them all.
+    rows = jobs.merge(_validation_rows(run), on="job_id")
+    partial = rows[(rows["validation"] == "budget") & (rows["n_validation"] < len(run.labels))]
+    if not partial.empty:
+        names = listed(list(dict.fromkeys(named_budgets(tables.in_order(partial)))))
+        yield (
+            f"Validation “budget”: at least {len(partial)} more trainings ({names}) had fewer labels to validate on than "
+            f"there are emotions: an emotion with one label trains, and none is left to validate. Their UAR on validation "
+            "is the mean over the other emotions."
+        )
+    if jobs["method"].isin(BASELINES).any():
+        yield (
+            "The linear models weight each emotion by the inverse of its frequency (class_weight “balanced”), so that rare "
+            "ones count as much as frequent ones; the cross-entropy of the networks does not. On uneven classes that favours "
+            "the linear models' UAR."
+        )
+    if jobs["init"].eq("pretrained").any():
+        yield (
+            "All repeats of a fold start from the same pre-training: what varies between them is the labels drawn and the "
+            "seed of the classifier, and no interval over repeats holds the variance of pre-training."
         )
     for fold in run.folds.to_dict("records"):
         if absent := [label for label in run.labels if fold[f"n_{label}"] == 0]:
@@ -136,10 +163,11 @@ def _folds(names: Sequence[str]) -> str:
     return f"fold{'s' * (len(names) > 1)} {listed(names)}"
 
 
-def _validated(run: Run) -> set[str]:
-    """Jobs that had a label to validate on."""
+def _validation_rows(run: Run) -> pd.DataFrame:
+    """The jobs that had a label to validate on: `job_id, n_validation`."""
     tidy = run.tidy
-    return set(tidy.loc[(tidy["split"] == "validation") & (tidy["n"] > 0), "job_id"])
+    rows = tidy.loc[(tidy["split"] == "validation") & (tidy["n"] > 0), ["job_id", "n"]]
+    return rows.rename(columns={"n": "n_validation"})
 
 
 def _kind_blocks(run: Run, scores: pd.DataFrame, kind: str, heading: str, about: str) -> list[Block]:
@@ -164,10 +192,11 @@ def _kind_blocks(run: Run, scores: pd.DataFrame, kind: str, heading: str, about:
     counted = (
         "of which those that validate are a part under “budget”" if "budget" in rules else "without those that validate"
     )
+    told = figures.intervals_told(scores)
+    others = "" if figures.is_alone(scores) else "; those of the others are in the tables"
     caption = (
         f"UAR against the number of labels (logarithmic), {counted}. Points: UAR pooled over folds, mean over repeats. "
-        "Shaded: 95 % interval by a bootstrap over speakers, of the two methods that are to be compared; those of the "
-        f"others are in the tables. {about}."
+        f"{told[0].upper()}{told[1:]}, by a bootstrap over speakers{others}. {about}."
     )
     whole = figures.uar_by_labels(scores, views, rules, run.chance, titled_by_rule=len(rules) > 1)
     blocks: list[Block] = [Heading(heading), Picture(caption, tuple(panels), Panel(name, whole, ""))]
@@ -196,7 +225,7 @@ def _score_table(scores: pd.DataFrame, view: str, rule: str, kind: str) -> Table
         cells = [Cell(str(method))]
         for budget in sorted(labels):
             row = found.get((method, budget))
-            text = "–" if row is None else f"{percent(row['pooled_uar'])}\n({span(row['low'], row['high'])})"
+            text = "–" if row is None else f"{percent(row['pooled_uar'])}\n({interval(row['low'], row['high'])})"
             cells.append(Cell(text, True, (method, budget) in winners))
         rows.append(tuple(cells))
     what = "share of each class's labels" if kind == SHARES else "number of labels a class"
@@ -259,7 +288,7 @@ def _rule_table(gaps: pd.DataFrame, kind: str) -> Table:
         cells = [Cell(f"{name}\n{view}")]
         for budget in labels.index:
             row = found.get((view, name, budget))
-            text = "–" if row is None else f"{points(row['difference'])}\n({span(row['low'], row['high'], points)})"
+            text = "–" if row is None else f"{points(row['difference'])}\n({interval(row['low'], row['high'], points)})"
             clear = row is not None and (row["low"] > 0 or row["high"] < 0)
             cells.append(Cell(text, True, clear))
         rows.append(tuple(cells))
@@ -277,8 +306,8 @@ def _all_scores(scores: pd.DataFrame, about: str) -> Table:
     shown = scores.assign(
         name=[f"{row['method']}\n{row['view']}" for row in rows],
         budget=named_budgets(scores),
-        pooled=[f"{percent(row['pooled_uar'])}\n({span(row['low'], row['high'])})" for row in rows],
-        mean=[f"{percent(row['mean_uar'])}\n({span(row['t_low_repeats'], row['t_high_repeats'])})" for row in rows],
+        pooled=[f"{percent(row['pooled_uar'])}\n({interval(row['low'], row['high'])})" for row in rows],
+        mean=[f"{percent(row['mean_uar'])}\n({interval(row['t_low_repeats'], row['t_high_repeats'])})" for row in rows],
     )
     columns = {
         "name": Column("Method"),
@@ -295,7 +324,8 @@ def _all_scores(scores: pd.DataFrame, about: str) -> Table:
     caption = (
         "UAR: pooled over folds, mean over repeats, with a 95 % interval by a bootstrap over speakers. Mean UAR: each "
         "fold's own, mean over folds and repeats, as in the paper, with Student's 95 % interval over the repeats "
-        "(each the mean of its folds): it says what other draws of labels and seeds would give for the same speakers. "
+        f"(each the mean of its folds{t_note(int(scores['repeats'].max()))}): it says what other draws of labels and seeds "
+        "would give for the same speakers. "
         f"WA (plain accuracy) and macro F1 likewise. The CSV file has the interval over all trainings too. {about}."
     )
     return Table.of("uar-by-labels", caption, scores, columns, shown=shown)
@@ -305,9 +335,8 @@ def _best_methods(scores: pd.DataFrame) -> Table:
     """A row a budget, the best method under each rule beside the other's."""
     rules = rules_of(scores)
     best = pd.concat([best_rows(where(scores, validation=rule)) for rule in rules])
-    raw = best[["validation", *BUDGET, "n_labels", "pooled_uar", "low", "high", "method", "view"]].reset_index(
-        drop=True
-    )
+    kept = ["validation", *BUDGET, "n_labels", "pooled_uar", "low", "high", "method", "view", "n_jobs"]
+    raw = best[kept].reset_index(drop=True)
     named = raw.assign(budget=named_budgets(raw))
     found = {(row["budget"], row["validation"]): row for row in named.to_dict("records")}
     headings = [Cell("Budget"), Cell("Labels", True)]
@@ -320,12 +349,13 @@ def _best_methods(scores: pd.DataFrame) -> Table:
             if (row := found.get((budget, rule))) is None:
                 cells += [Cell("–", True), Cell("–")]
                 continue
-            cells.append(Cell(f"{percent(row['pooled_uar'])}\n({span(row['low'], row['high'])})", True))
-            cells.append(Cell(f"{row['method']}\n{row['view']}"))
+            cells.append(Cell(f"{percent(row['pooled_uar'])}\n({interval(row['low'], row['high'])})", True))
+            cells.append(Cell(f"{row['method']}\n{row['view']}; {count(row['n_jobs'])} trainings"))
         rows.append(tuple(cells))
     caption = (
         "The best method with each label budget, and its 95 % interval. It was picked by the very test scores shown, "
-        "so expect a little less for new speakers; where intervals overlap, another method may be as good."
+        "so expect a little less for new speakers; where intervals overlap, another method may be as good. Below the "
+        "method stand the view and the number of trainings, of all folds and repeats."
     )
     if "full" in rules:
         caption += " Under “full” a fully labelled group was used besides, which the budget does not count."

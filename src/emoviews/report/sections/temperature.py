@@ -18,9 +18,11 @@ from emoviews.experiments.temperature import FROZEN, RANKS, SCORES, SUPERVISED, 
 from emoviews.report import figures
 from emoviews.report.blocks import Block, Heading, Made, Panel, Picture, Section, Text
 from emoviews.report.run import Run
-from emoviews.report.tables import Cell, Table, count, listed, percent, share, slug, span
+from emoviews.report.tables import Cell, Table, count, interval, listed, percent, share, slug
 
-PAPER_IS_ELSEWHERE = "The paper's numbers are of another corpus (IEMOCAP) and are not shown beside these."
+PAPER_IS_ELSEWHERE = (
+    "The paper's numbers are of the four classes of IEMOCAP, each session tested once; they are not shown beside these."
+)
 
 
 def section(run: Run, experiment: Experiment, made: Made) -> tuple[Section, list[Block]]:
@@ -55,6 +57,18 @@ def over_folds(scores: pd.DataFrame) -> str:
     if (scores["folds"] < most).any():
         said += ". Rows with fewer folds are means over other test recordings and can't be compared with the rest"
     return said
+
+
+def without_spread(scores: pd.DataFrame, name: str) -> str:
+    """A sentence on the scores whose interval can't be drawn; empty where there are none.
+
+    Args:
+        scores: with the columns NAME`_low` and NAME`_high`.
+        name: of a score.
+    """
+    if figures.has_spread(scores[f"{name}_low"], scores[f"{name}_high"]).all():
+        return ""
+    return " A hollow marker or a line without a band has no interval: there is one fold, or all folds have the same score."
 
 
 def _row_name(method: str, temperature: float) -> str:
@@ -106,7 +120,7 @@ def table_of_rows(slug: str, caption: str, raw: pd.DataFrame, shown: Mapping[str
 
 def with_interval(row: Mapping[Any, Any], name: str) -> str:
     """A score in per cent, its interval on the line below."""
-    return f"{percent(row[name])}\n({span(row[f'{name}_low'], row[f'{name}_high'])})"
+    return f"{percent(row[name])}\n({interval(row[f'{name}_low'], row[f'{name}_high'])})"
 
 
 def _temperature(value: float) -> str:
@@ -154,7 +168,8 @@ def _verdict(scores: pd.DataFrame, ranks: pd.DataFrame) -> list[Block]:
     ]
     words = Markup("<strong>{}</strong> {}").format(
         f"Of the temperatures, τ = {temperature:g} ({'frozen' if method == FROZEN else 'tuned'}) ranks best on validation",
-        f"(average rank {best['rank_validation']:.2f}). With all labels its test UAR is: {listed(told)}.",
+        f"(average rank {best['rank_validation']:.2f}). With all labels its test UAR is: {listed(told)}; each is the mean of "
+        f"{count(mine['folds'].max())} trainings, one a fold.",
     )
     return [Text((words,))]
 
@@ -172,6 +187,7 @@ def _picture(run: Run, scores: pd.DataFrame, views: Sequence[str]) -> Picture:
     caption = (
         "Test UAR by the temperature of pre-training, with all labels; bars and the shaded band show 95 % intervals. The line "
         f"is the encoder trained from scratch, which has no temperature. {over_folds(scores)}."
+        f"{without_spread(scores, 'test_uar')}"
     )
     return Picture(caption, tuple(panels), Panel("temperature", uar_by_temperature(scores, views, run.chance), ""))
 
@@ -188,12 +204,11 @@ def uar_by_temperature(scores: pd.DataFrame, views: Sequence[str], chance: float
     width, height = figures.PANEL_INCHES
     figure = Figure(figsize=(width * len(views), height), layout="constrained")
     panels = figure.subplots(1, len(views), sharey=True, squeeze=False)[0]
-    ends = scores[["test_uar", "test_uar_low", "test_uar_high"]]
-    low, high = (float(f([chance, f(ends.to_numpy())])) for f in (np.nanmin, np.nanmax))
+    limits = figures.uar_limits(scores[["test_uar", "test_uar_low", "test_uar_high"]], chance)
     for axes, view in zip(panels, views, strict=True):
         _draw_view(axes, scores[scores["view"] == view], chance)
         axes.set_title(view)
-        axes.set_ylim(100 * max(0.0, low - 0.03), 100 * min(1.0, high + 0.03))
+        axes.set_ylim(*limits)
     panels[0].set_ylabel("test UAR in % (mean over folds)")
     handles = [Line2D([], [], color=figures.style_of(SUPERVISED).colour, label=SUPERVISED)]
     for method in (TUNED, FROZEN):
@@ -215,8 +230,9 @@ def _draw_view(axes: Axes, rows: pd.DataFrame, chance: float) -> None:
     for method, aside in ((TUNED, -0.06), (FROZEN, 0.06)):  # side by side, so that neither hides the other's interval
         mine, look = rows[rows["method"] == method], figures.style_of(method)
         uar, low, high = (100 * mine[f"test_uar{end}"].to_numpy(dtype=float) for end in ("", "_low", "_high"))
+        x = mine["temperature"].map(places).to_numpy(dtype=float) + aside
         axes.errorbar(
-            mine["temperature"].map(places).to_numpy(dtype=float) + aside,
+            x,
             uar,
             yerr=np.stack([uar - low, high - uar]),
             color=look.colour,
@@ -227,6 +243,9 @@ def _draw_view(axes: Axes, rows: pd.DataFrame, chance: float) -> None:
             capsize=3.5,
             zorder=3,
         )
+        hollow = ~figures.has_spread(low, high)
+        edge: Any = {"linestyle": "none", "markerfacecolor": "white", "markeredgewidth": 1.4, "zorder": 4}
+        axes.plot(x[hollow], uar[hollow], color=look.colour, marker=look.marker, markersize=7, **edge)
     axes.axhline(100 * chance, color=figures.BLACK, linewidth=0.9, linestyle=(0, (1, 2)), zorder=1)
     axes.set_xticks(list(places.values()), [f"{temperature:g}" for temperature in places])
     axes.set_xlim(-0.4, len(places) - 0.6)
