@@ -6,7 +6,6 @@ Every benchmark is a script that prints Markdown and compares ways to do one thi
 from __future__ import annotations
 
 import os
-import platform
 import statistics
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -18,7 +17,7 @@ import numpy as np
 import torch
 
 from emoviews.audio import AUDIO_SUFFIXES
-from emoviews.processes import available_cores
+from emoviews.processes import hardware
 
 Name = TypeVar("Name")
 
@@ -94,16 +93,7 @@ def measure_limits(threads: int, device: str = "cpu") -> Limits:
 
 def machine() -> str:
     """One line: processor, cores that may be used, memory, system, torch."""
-    name = platform.processor() or platform.machine()
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        name = next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-        gigabytes = f", {os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 1e9:.0f} GB of memory"
-    except (OSError, StopIteration, ValueError):
-        gigabytes = ""
-    gpu = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
-    capability = torch.backends.cpu.get_cpu_capability()
-    return f"{name} ({capability}), {available_cores()} cores{gigabytes}{gpu}, {platform.system()}, torch {torch.__version__}"
+    return f"{hardware()}, {torch.backends.cpu.get_cpu_capability()}, torch {torch.__version__}"
 
 
 def load() -> str:

@@ -126,14 +126,18 @@ class StoredValues:
         layers, _, features = self.shape
         step = max(1, _BLOCK_VALUES // (layers * features))
         scratch = torch.empty(layers * step * features, dtype=dtype)
+        slope = shift = None
+        if self._statistics is not None:  # one pass over a block instead of two: x / deviation - mean / deviation
+            slope = self._statistics[1].to(dtype).reciprocal()
+            shift = self._statistics[0].to(dtype).neg().mul_(slope)
         for first, utterance, factor in zip(self._starts, self._utterances, self._factors, strict=False):
             for start in range(0, utterance.shape[1], step):
                 part = utterance[:, start : start + step]
                 block = scratch[: part.numel()].view(part.shape).copy_(part)
                 if factor is not None:
                     block.mul_(factor.view(-1, 1, 1))
-                if self._statistics is not None:
-                    block.sub_(self._statistics[0]).div_(self._statistics[1])
+                if slope is not None and shift is not None:
+                    torch.addcmul(shift, block, slope, out=block)
                 yield slice(first + start, first + start + part.shape[1]), block.flatten(1)
 
     def to(self, device: Any, dtype: torch.dtype | None = None, non_blocking: bool = False) -> StoredValues | Tensor:
