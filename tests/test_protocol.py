@@ -153,6 +153,16 @@ def test_the_printed_configuration_gives_the_same_jobs(
     assert "Estimated" not in again, "every job is finished"
 
 
+def test_an_experiment_without_jobs_has_its_page(
+    world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(*command(world, tmp_path / "run", "--experiments", "parameters")) == 0
+    assert "parameters: 0 jobs (it is counted, not trained)" in capsys.readouterr().out
+    assert "the exact sum is 94.487" in (tmp_path / "run" / "report.html").read_text()
+    assert run(*command(world, tmp_path / "none", "--experiments", "pretraining-data", "--fractions", "1")) == 0
+    assert "pretraining-data: 0 jobs (none: it compares with at most" in capsys.readouterr().out
+
+
 def test_how_long_it_took_is_kept(undisturbed: Path) -> None:
     with sqlite3.connect(undisturbed / "results.sqlite") as database:
         described = {name: json.loads(value) for name, value in database.execute("SELECT name, value FROM run")}

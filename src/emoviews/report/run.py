@@ -43,14 +43,13 @@ class Run:
         Raises:
             UsageError: nothing has been planned in it.
         """
-        jobs = tables.planned_jobs(results)
-        if jobs.empty:
+        jobs, description = tables.planned_jobs(results), results.description()
+        if jobs.empty and not description.get("experiments"):  # some experiments have nothing to train
             raise UsageError(
                 f"{results.path} holds no planned job. Fill it with: emoviews reproduce TABLE --out {results.path.parent}"
             )
         plans = results.frame("SELECT experiment, COUNT(*) AS n FROM plans GROUP BY 1")
         utterances = results.frame('SELECT id, speaker, "group", emotion, gender, duration_seconds FROM utterances')
-        description = results.description()
         labels = description.get("labels") or sorted(set(utterances["emotion"]) - {""})
         counts = dict(zip(plans["experiment"], plans["n"], strict=True))
         n_left_out = len(results.finished() - set(jobs["job_id"]))

@@ -51,6 +51,14 @@ def section(run: Run) -> Section:
         }
         caption = "The views, which is what the encoders see. Equal fingerprints are equal inputs."
         blocks.append(Table.of("views", caption, views, columns))
+    if not run.jobs.empty:
+        blocks += _job_blocks(run)
+    return Section("What was run", tuple(blocks))
+
+
+def _job_blocks(run: Run) -> list[Block]:
+    """What was trained, how long it took, and what failed."""
+    blocks: list[Block] = []
     found = tables.settings(run.jobs)
     caption = "The settings by kind of job; several values in one cell are several configurations."
     blocks.append(Table.plain("settings", caption, found))
@@ -92,7 +100,7 @@ def section(run: Run) -> Section:
             "first": Column("First job"),
         }
         blocks.append(Table.of("failures", "Jobs that failed, by error.", frame, columns))
-    return Section("What was run", tuple(blocks))
+    return blocks
 
 
 def _shown(value: Any) -> str:
