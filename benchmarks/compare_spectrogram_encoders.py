@@ -4,8 +4,8 @@
 
 It needs real recordings, extracted (`emoviews extract TABLE --store STORE --views mel_spectrogram`). Each design is trained
 from random weights on the training part of every fold, with all labels and with a tenth of them. What counts is the UAR of the
-best epoch on the fold's validation group, the same for all; test groups are never looked at. It is a little too high, as is that
-of every choice made on what it is scored on.
+best epoch on the fold's validation group, the same for all; test groups are never looked at. It is a little too high, as is
+that of every choice made on what it is scored on.
 
 Cost is that of a training pass of one utterance of 2.5 s (250 frames): the operations of its matrix products, forwards and
 backwards, and passes a second of banks of 8 models on one thread, all designs in turns.
