@@ -159,8 +159,6 @@ def test_an_experiment_without_jobs_has_its_page(
     assert run(*command(world, tmp_path / "run", "--experiments", "parameters")) == 0
     assert "parameters: 0 jobs (it is counted, not trained)" in capsys.readouterr().out
     assert "the exact sum is 94.487" in (tmp_path / "run" / "report.html").read_text()
-    assert run(*command(world, tmp_path / "none", "--experiments", "pretraining-data", "--fractions", "1")) == 0
-    assert "pretraining-data: 0 jobs (none: it compares with at most" in capsys.readouterr().out
 
 
 def test_how_long_it_took_is_kept(undisturbed: Path) -> None:

@@ -300,12 +300,12 @@ def test_the_whole_experiment_on_a_small_corpus(toy: Any, tmp_path: Path) -> Non
 
 def test_why_there_is_nothing_to_compare() -> None:
     few = dataclasses.replace(PLAN, fractions=(1.0,))
-    assert EXPERIMENT.jobs(few) == []
-    assert "at most 25% of the labels, see --fractions" in EXPERIMENT.why_no_jobs(few)
+    assert DATA.jobs(few) == []
+    assert "at most 25% of the labels, see --fractions" in DATA.why_no_jobs(few)
     sizes = {"all": (90, 60), "target": (90, 60), "out_of_distribution": (0, 0)}
     for others, why in (((0, 0), "no recording has another emotion"), ((5, 1), "in no fold two recordings of each")):
         plan = dataclasses.replace(
             PLAN, pretraining_sizes=dict.fromkeys(PLAN.folds, {**sizes, "out_of_distribution": others})
         )
-        assert EXPERIMENT.jobs(plan) == []
-        assert why in EXPERIMENT.why_no_jobs(plan)
+        assert DATA.jobs(plan) == []
+        assert why in DATA.why_no_jobs(plan)
