@@ -305,7 +305,7 @@ def test_why_there_is_nothing_to_compare() -> None:
     sizes = {"all": (90, 60), "target": (90, 60), "out_of_distribution": (0, 0)}
     for others, why in (((0, 0), "no recording has another emotion"), ((5, 1), "in no fold two recordings of each")):
         plan = dataclasses.replace(
-            PLAN, pretraining_sizes=dict.fromkeys(PLAN.folds, {**sizes, "out_of_distribution": others})
+            PLAN, pretraining_sizes={fold: {**sizes, "out_of_distribution": others} for fold in PLAN.folds}
         )
         assert DATA.jobs(plan) == []
         assert why in DATA.why_no_jobs(plan)

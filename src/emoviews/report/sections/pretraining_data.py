@@ -40,9 +40,9 @@ from emoviews.report.tables import (
     listed,
     p_value,
     percent,
-    plain_number,
     points,
     share,
+    signed,
     slug,
 )
 
@@ -184,7 +184,7 @@ def _difference_table(gaps: pd.DataFrame) -> Table:
         "difference": Column("Difference", points, True),
         "interval": Column("95 % interval", str, True),
         "outcome": Column("Better"),
-        "d_z": Column("d_z", plain_number, True),
+        "d_z": Column("d_z", signed, True),
         "p_sign_flip": Column("p, speakers", p_value, True),
         "p_holm": Column("p, Holm", p_value, True),
         "p_mann_whitney": Column("p, U test", p_value, True),
