@@ -34,7 +34,7 @@ from emoviews.finetuning import EVALUATION_BATCH, FineTuningHistory, Plateau, ch
 from emoviews.seeds import derive_seed, torch_seed
 from emoviews.types import FRAMES
 
-EVALUATION_FRAMES: Final = 4096
+EVALUATION_FRAMES: Final = 8192
 """Rows that a bank is applied to at a time where nothing is learnt: what lies between its layers then stays in the cache."""
 
 RESIDENT_BYTES: Final = 500_000_000
