@@ -34,7 +34,7 @@ from emoviews.table import make_table, read_table
 from emoviews.types import SAMPLING_RATE
 from emoviews.views import ViewRequest, split_view_list
 
-LIMITS = {"wav2vec2": 120, "egemaps": 240, "compare_2016": 240}
+LIMITS = {"wav2vec2": 40, "egemaps": 240, "compare_2016": 240}
 """Recordings at most: some seconds' work."""
 
 CHEAP_LIMIT = 2400

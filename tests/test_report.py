@@ -504,7 +504,7 @@ def test_the_papers_test_in_its_readings(run: Path, shown: Page, rule: str) -> N
             assert len(a) == 2
             assert p == pytest.approx(scipy.stats.mannwhitneyu(a, b).pvalue)
         assert (len(within), row["folds_below_05"]) == (row["n_folds"], sum(p < 0.05 for p in within.values()))
-        assert cells[4] == f"{row['folds_below_05']} of 3"
+        assert cells[4] == "–", "two repeats can't differ that much"
         for name, side, cell in zip(("pretrained", "supervised"), sides, (cells[3], cells[2]), strict=True):
             of_repeats = uars(side, "repeats")
             ends = scipy.stats.t.interval(0.95, 1, np.mean(of_repeats), scipy.stats.sem(of_repeats))

@@ -454,7 +454,7 @@ def reproduce(
     claim = {
         "corpus": plan.corpus,
         "table": workspace.table_hash,
-        "folds": workspace.hashes,
+        "folds": dict(plan.folds),
         "views": dict(plan.views),
         **{name: getattr(options, name) for name in ("preset", "scaling", "seed", "threads")},
         "pretraining": dataclasses.asdict(pretraining),
@@ -803,10 +803,9 @@ def _require_success(failed: Sequence[JobResult], folder: Path) -> None:
 
 def _effective(options: Options, settings: Mapping[str, Any]) -> dict[str, Any]:
     """What is in force, as plain values that --config takes back; what was not given and has no default is left out."""
-    found = {**settings, **{field.name: getattr(options, field.name) for field in dataclasses.fields(options)}}
-    return {
-        name: _plain(value) for name, value in found.items() if not (value is None or value is False or value == ())
-    }
+    # Lists that are empty unless given; elsewhere an empty list is what somebody asked for.
+    given = {f.name: getattr(options, f.name) for f in dataclasses.fields(options) if getattr(options, f.name) != ()}
+    return {n: _plain(value) for n, value in {**settings, **given}.items() if not (value is None or value is False)}
 
 
 def _plain(value: Any) -> Any:

@@ -115,6 +115,21 @@ def _passes(job: Job, workspace: Workspace) -> tuple[float, float]:
     return float(train + validation + test), 0.0
 
 
+def cost_of(job: Job, workspace: Workspace) -> float:
+    """What a job costs beside others, roughly: frames passed through an encoder, were all its epochs trained.
+
+    A frozen encoder is passed once, and its head costs next to nothing; an utterance of functionals is one frame.
+    """
+    if job.fold not in workspace.folds:
+        return 1.0  # it will be refused
+    once, an_epoch = _passes(job, workspace)
+    if getattr(job, "frozen", False):
+        an_epoch /= 100
+    labels = [label for label, _ in getattr(job, "views", ()) or (getattr(job, "view", ("", "")),)]
+    frames = sum(float(workspace.data(label).lengths.mean()) for label in labels if label in workspace.specs)
+    return (once + _epochs(job)[1] * an_epoch) * max(frames, 1.0)
+
+
 def _epochs(job: Job) -> tuple[int, int]:
     """Fewest and most epochs it may take."""
     if not isinstance(job, FineTuningJob | PretrainingJob):

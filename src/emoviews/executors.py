@@ -15,6 +15,7 @@ import torch
 
 from emoviews.checkpoints import holds_checkpoint
 from emoviews.engine import banks, depths, run_jobs
+from emoviews.estimates import cost_of
 from emoviews.jobs import FineTuningJob, Job, JobResult, PretrainingJob, starts_from
 from emoviews.processes import spread, survives, worker_count, worker_processes
 from emoviews.progress import LINE_EVERY_SECONDS, Progress
@@ -75,12 +76,13 @@ def run_planned(
                 if able := tuple(job for job in bank if job.id not in failed):
                     ready.append(able)
         ready.sort(key=_share_of_labels, reverse=True)
-        # A bar a level: the time left of short jobs can't be told from the rate of long ones.
+        # A bar a level: what a pass costs differs between them.
         doing = "pre-train" if level == 0 else "train and test"
-        with Progress(sum(map(len, ready)), f"{what}: {doing}", "jobs") as progress:
+        cost = {job.id: cost_of(job, workspace) for bank in ready for job in bank}
+        with Progress(len(cost), f"{what}: {doing}", "jobs", sum(cost.values())) as progress:
             for bank_results in _run(ready, workspace, workers, on_epoch):
                 save(bank_results)
-                progress.advance(len(bank_results))
+                progress.advance(len(bank_results), sum(cost[result.job.id] for result in bank_results))
     return list(failed.values())
 
 

@@ -22,9 +22,10 @@ class Progress:
     ...         progress.advance()
     """
 
-    def __init__(self, total: int, what: str, unit: str) -> None:
-        self.total, self.what, self.unit = total, what, unit
-        self.done = 0
+    def __init__(self, total: int, what: str, unit: str, cost: float = 0.0) -> None:
+        """`cost`: of all units together, where they differ in it: the time left is then told from the cost that is done."""
+        self.total, self.what, self.unit, self.cost = total, what, unit, cost
+        self.done, self.spent = 0, 0.0
         self._started = self._last_line = time.monotonic()
         console = Console(stderr=True)
         self._bar: Bar | None = None
@@ -51,9 +52,10 @@ class Progress:
         if self._bar is not None:
             self._bar.stop()
 
-    def advance(self, n: int = 1) -> None:
-        """`n` more units are done."""
+    def advance(self, n: int = 1, cost: float = 0.0) -> None:
+        """`n` more units are done, of so much cost together."""
         self.done += n
+        self.spent += cost
         now = time.monotonic()
         if self._bar is not None:
             self._bar.update(self._task, completed=self.done, rate=self._rate(now))
@@ -62,8 +64,11 @@ class Progress:
             print(f"{self.what}: {self.done}/{self.total} {self.unit}, {self._rate(now)}", file=sys.stderr, flush=True)
 
     def _rate(self, now: float) -> str:
-        rate = self.done / max(now - self._started, 1e-9)
+        passed = max(now - self._started, 1e-9)
+        rate = self.done / passed
         left = (self.total - self.done) / rate if rate else 0.0
+        if self.cost > 0:
+            left = passed * (self.cost - self.spent) / self.spent if self.spent > 0 else 0.0
         return f"{rate:.1f}/s, {readable_seconds(left)} left"
 
 

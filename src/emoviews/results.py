@@ -20,7 +20,7 @@ import json
 import os
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -111,6 +111,7 @@ class Results:
             EmoViewsError: the file is not a results database, of another version, or can't be written.
         """
         self.path = folder / FILE
+        self._note: Callable[[int], str] | None = None
         try:
             folder.mkdir(parents=True, exist_ok=True)
             self._connection = sqlite3.connect(self.path, isolation_level=None)
@@ -201,19 +202,25 @@ class Results:
 
     @contextlib.contextmanager
     def session(self, workers: int) -> Iterator[None]:
-        """Note a stretch of work on the clock, however it ends: when it began, how long it took, how many jobs it finished.
+        """Note a stretch of work on the clock: when it began, how long it took, how many jobs it finished.
 
-        A kill leaves no time to note it: what is noted is then too little.
+        It is noted with every batch of jobs (`add`), so that a kill leaves what it had come to.
         """
-        started, before = time.time(), len(self.finished())
+        started = time.time()
+        when = datetime.fromtimestamp(started, UTC).isoformat(timespec="seconds")
+        earlier, finished = self.description().get("sessions", []), 0
+
+        def note(jobs: int) -> str:
+            nonlocal finished
+            finished += jobs
+            entry = {"started": when, "seconds": time.time() - started, "jobs": finished, "workers": workers}
+            return json.dumps([*earlier, entry])
+
+        self._note = note
         try:
             yield
         finally:
-            jobs = len(self.finished()) - before
-            if jobs:
-                when = datetime.fromtimestamp(started, UTC).isoformat(timespec="seconds")
-                entry = {"started": when, "seconds": time.time() - started, "jobs": jobs, "workers": workers}
-                self.describe(sessions=[*self.description().get("sessions", []), entry])
+            self._note = None
 
     def describe(self, **values: Any) -> None:
         """Note what was run: JSON values by name."""
@@ -244,9 +251,9 @@ class Results:
 
     def add(self, results: Iterable[JobResult]) -> None:
         """Write what came of a batch of jobs, all or nothing."""
-        made_with = json.dumps(versions())
+        made_with, batch = json.dumps(versions()), list(results)
         with self._transaction() as connection:
-            for result in results:
+            for result in batch:
                 job = result.job.id
                 for name in ("jobs", "metrics", "curves", "predictions", "points"):
                     connection.execute(f"DELETE FROM {name} WHERE job_id = ?", (job,))
@@ -258,6 +265,8 @@ class Results:
                 connection.executemany("INSERT INTO curves VALUES (?, ?, ?, ?)", [(job, *c) for c in result.curves])
                 connection.executemany("INSERT INTO predictions VALUES (?, ?, ?, ?, ?)", _prediction_rows(result))
                 connection.executemany("INSERT INTO points VALUES (?, ?, ?, ?)", [(job, *p) for p in result.points])
+            if self._note is not None:
+                connection.execute("INSERT OR REPLACE INTO run VALUES ('sessions', ?)", (self._note(len(batch)),))
 
     def frame(self, query: str, parameters: tuple[Any, ...] = ()) -> pd.DataFrame:
         """The answer to an SQL query."""

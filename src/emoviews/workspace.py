@@ -151,7 +151,8 @@ class Workspace:
             if rule == "full" and kinds.get("validation", 0) < 1:
                 raise UsageError(
                     f"Fold {name}: no utterance of its validation part has a label, so it can't decide when to stop. Take the "
-                    "labels that validate out of the few (validation 'budget'), or do without (validation 'none')."
+                    "labels that validate out of the few (--validations budget; of finetune: --validation budget), or do "
+                    "without (none)."
                 )
 
     def _warn_of_absent_labels(self, fold: splits.Fold) -> None:
@@ -338,7 +339,7 @@ class Workspace:
         except LeakageError as error:
             if self.config.test_table is None:
                 raise
-            if self.config.allow_speaker_overlap:
+            if self.config.allow_speaker_overlap or not any(leak.column in ("speaker", "group") for leak in found):
                 raise
             raise LeakageError(
                 f"{error} If {self.config.corpus} and {self.config.test_corpus} merely give two people the same name, rename "

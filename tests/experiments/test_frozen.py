@@ -25,7 +25,7 @@ PAPER_TASK: Any = {"labels": ["angry", "happy", "neutral", "sad"], "folds": dict
 FROZEN = EXPERIMENTS.load("frozen")
 FOLDS = {fold: fold * 12 for fold in "ABC"}
 VIEWS = {"mel_spectrogram": "a" * 12, "egemaps": "b" * 12}
-PLAN = Plan("toy", "table", FOLDS, VIEWS)
+PLAN = Plan("toy", "table", FOLDS, VIEWS, repeats=1)
 LABELS = ("anger", "neutral", "sadness")
 
 
@@ -58,8 +58,39 @@ def test_all_but_simclr_are_shared_with_the_experiment_on_few_labels() -> None:
     jobs = FROZEN.jobs(plan)
     alone = {job.id for job in jobs if isinstance(job, PretrainingJob) and len(job.views) == 1}
     own = [job for job in jobs if job.id not in sparse]
-    assert len(own) == 3 * 2 * 3
+    assert len(own) == 3 * 2 * (1 + 2 * 2)
     assert all(job.id in alone or getattr(job, "init", "") in alone for job in own)
+
+
+def test_other_seeds_are_trained_too_and_averaged_within_a_fold(toy: Any, tmp_path: Path) -> None:
+    plan = dataclasses.replace(PLAN, repeats=10)
+    jobs = FROZEN.jobs(plan)
+    trained = [job for job in jobs if isinstance(job, FineTuningJob)]
+    assert {job.repeat for job in trained} == {0, 1, 2}, "as many as SEEDS"
+    assert len({job.seed for job in trained}) == 3 * 3
+    linear = [(job.init, job.repeat) for job in jobs if isinstance(job, BaselineJob)]
+    assert {repeat for init, repeat in linear if init != "random"} == {0}, "the same whatever the seed"
+    assert {repeat for init, repeat in linear if init == "random"} == {0, 1, 2}
+    scores = {(fold, repeat): random for (fold, repeat), random in zip(
+        [(f, r) for f in FOLDS for r in range(3)], np.random.default_rng(0).random(9), strict=True)}  # fmt: skip
+    chosen = [job for job in trained if job.init == "random" and not job.frozen and job.view[0] == "egemaps"]
+    with Results(tmp_path) as database:
+        database.plan("frozen", chosen)
+        # One fold has a training less: it counts no less for that.
+        chosen = [job for job in chosen if (job.fold, job.repeat) != ("A", 2)]
+        database.describe(views={view: {"name": view} for view in VIEWS})
+        database.add(
+            JobResult(job, 1.0, "cpu", metrics=(("test", "uar", s), ("test", "wa", s), ("test", "n", 9.0)))
+            for job in chosen
+            for s in [scores[job.fold, job.repeat]]
+        )
+        (row,) = FROZEN.tables(database)[SCORES].to_dict("records")
+    of_folds = [np.mean([scores[fold, r] for r in range(3) if (fold, r) != ("A", 2)]) for fold in FOLDS]
+    assert row["uar"] == pytest.approx(np.mean(of_folds))
+    assert row["uar_low"] == pytest.approx(
+        max(0.0, scipy.stats.t.interval(0.95, 2, np.mean(of_folds), scipy.stats.sem(of_folds))[0])
+    )
+    assert (row["folds"], row["trainings"]) == (3, 3)
 
 
 def fill(database: Results, toy: Any, corpus: str = "toy", temperature: float = 0.5, failed: str = "") -> None:

@@ -37,7 +37,7 @@ PAPER_TASK: Any = {"labels": ["angry", "happy", "neutral", "sad"], "folds": dict
 TEMPERATURE = EXPERIMENTS.load("temperature")
 FOLDS = {fold: fold * 12 for fold in "ABC"}
 VIEWS = {"mel_spectrogram": "a" * 12, "egemaps": "b" * 12}
-PLAN = Plan("toy", "table", FOLDS, VIEWS)
+PLAN = Plan("toy", "table", FOLDS, VIEWS, repeats=1)
 LABELS = ("anger", "neutral", "sadness")
 
 
@@ -63,7 +63,7 @@ def test_the_plans_own_pretraining_and_the_trainings_with_all_labels_are_shared(
     shared = [
         job for job in mine.values() if isinstance(job, FineTuningJob) and job.init in starts
     ]  # from scratch, and the plan's own temperature tuned and frozen
-    assert len(shared) == 3 * 2 * 3
+    assert len(shared) == 3 * 2 * 3 * 2
     assert {job.id for job in shared} <= sparse
 
 
@@ -81,6 +81,14 @@ def test_every_view_is_fine_tuned_from_every_temperature_and_from_scratch() -> N
     assert {(job.budget, job.repeat, job.validation) for job in trained} == {(LabelBudget(), 0, "full")}
     folds = {job.id: job.fold for job in jobs}
     assert all(folds[job.init] == job.fold for job in trained if job.init != "random")
+
+
+def test_other_seeds_are_trained_too() -> None:
+    jobs = TEMPERATURE.jobs(dataclasses.replace(PLAN, repeats=10))
+    trained = [job for job in jobs if isinstance(job, FineTuningJob)]
+    assert len({job.id for job in trained}) == 3 * 2 * 9 * 3
+    assert {job.repeat for job in trained} == {0, 1, 2}
+    assert len(jobs) - len(trained) == 3 * 4, "from the same pre-trainings"
 
 
 def test_the_papers_ranks_follow_from_the_papers_scores() -> None:

@@ -28,7 +28,7 @@ from emoviews.statistics import holm
 FROZEN = EXPERIMENTS.load("frozen")
 VIEWS = ("egemaps", "mel_spectrogram")
 LABELS = ("anger", "neutral", "sadness")
-PLAN = Plan("toy", "table", {f: f * 12 for f in "ABCDE"}, {view: view[0] * 12 for view in VIEWS})
+PLAN = Plan("toy", "table", {f: f * 12 for f in "ABCDE"}, {view: view[0] * 12 for view in VIEWS}, repeats=1)
 METHODS = [
     *("supervised from scratch", "pre-trained, tuned", "single-view SimCLR, tuned", "pre-trained, frozen"),
     *("single-view SimCLR, frozen", "random, frozen", "pre-trained, probe", "random, probe", "logistic regression"),
@@ -170,7 +170,7 @@ def test_the_summary_and_the_text_alternative_give_the_tables_numbers(shown: Any
         said = [f"{method} {cells[method].split(chr(10))[0]}" for method in METHODS]
         assert all(f"{each} %" in panel.alt for each in said)
         assert all(f"{said[place]}\u00a0%" in words(summary) for place in (0, 1, 3, 5, 8))
-    assert "mean over folds, of 5 trainings each (one a fold):" in words(summary)
+    assert "mean over 5 folds with one training each:" in words(summary)
     assert "With 10 speakers no p can be below 0.002, and none below 0.014 when corrected." in (
         tables(section)["frozen-differences"].caption
     )
@@ -217,7 +217,7 @@ def test_what_is_missing_is_said(toy: Any, tmp_path: Path) -> None:
     assert tables(section)["frozen-egemaps"].rows[-1][-1].text == "4"
     assert "fewer folds" in tables(section)["frozen-egemaps"].caption
     assert "fewer folds" not in tables(section)["frozen-mel_spectrogram"].caption
-    assert "pooled over 4 or 5 folds" in tables(section)["frozen-differences"].caption
+    assert "(4 or 5 pairs of trainings" in tables(section)["frozen-differences"].caption
     assert len(rows["method"].unique()) == 9
 
 

@@ -26,7 +26,7 @@ from emoviews.results import Results
 TEMPERATURE = EXPERIMENTS.load("temperature")
 VIEWS = ("egemaps", "mel_spectrogram")
 LABELS = ("anger", "neutral", "sadness")
-PLAN = Plan("toy", "table", {f: f * 12 for f in "ABC"}, {view: view[0] * 12 for view in VIEWS})
+PLAN = Plan("toy", "table", {f: f * 12 for f in "ABC"}, {view: view[0] * 12 for view in VIEWS}, repeats=1)
 
 
 def fill(
@@ -146,7 +146,7 @@ def test_the_summary_names_the_temperature_that_validates_best(shown: Any) -> No
     ranks = scores.rank(ascending=False).mean(axis=1)
     method, tau = ranks.drop("supervised from scratch", level=0).idxmin()
     said = words(summary)
-    assert "each is the mean of 3 trainings, one a fold." in said
+    assert "each is the mean of 3 folds with 1 training each." in said
     assert f"τ = {tau} ({method.removeprefix('pre-trained, ')}) ranks best on validation" in said
     assert f"(average rank {ranks[method, tau]:.2f})" in said
     for view in VIEWS:

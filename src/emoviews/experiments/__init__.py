@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 import numpy as np
 import pandas as pd
@@ -20,6 +20,10 @@ from emoviews.registry import Registry
 from emoviews.results import Results
 from emoviews.seeds import derive_seed
 from emoviews.workspace import Workspace
+
+SEEDS: Final = 3
+"""Trainings of each fold at most in experiments with all labels: nothing is drawn there but weights and orders of batches,
+which alone can move a fold's UAR by ten points. Fewer where a plan has fewer repeats."""
 
 EXPERIMENTS = Registry("emoviews.experiments", "EXPERIMENT", "experiment", hyphens=True)
 
@@ -74,6 +78,11 @@ class Plan:
         """Shares of the labels, then numbers a class, each ascending; the share 1 is no limit at all."""
         shares = [LabelBudget() if fraction == 1 else LabelBudget(fraction) for fraction in sorted(set(self.fractions))]
         return (*shares, *(LabelBudget(per_class=number) for number in sorted(set(self.per_class))))
+
+    @property
+    def seeds(self) -> range:
+        """The repeats of experiments with all labels (`SEEDS`)."""
+        return range(min(self.repeats, SEEDS))
 
     def can_fill(self, fold: str, budget: LabelBudget) -> bool:
         """Whether every class of the fold's training part has the labels that a number a class asks for."""

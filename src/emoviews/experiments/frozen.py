@@ -23,7 +23,8 @@ import pandas as pd
 from emoviews.configs import LabelBudget
 from emoviews.experiments import Experiment, Plan
 from emoviews.experiments.sparse import METHODS as SHARED
-from emoviews.experiments.temperature import interval_columns, is_of_paper_corpus, with_paper_scores
+from emoviews.experiments.sparse import differs
+from emoviews.experiments.temperature import interval_columns, is_of_paper_corpus, of_folds, with_paper_scores
 from emoviews.jobs import RANDOM, BaselineJob, FineTuningJob, Job, PretrainingJob
 from emoviews.results import Results
 from emoviews.seeds import derive_seed
@@ -60,20 +61,24 @@ class Frozen(Experiment):
         found: list[Job] = []
         for fold, pretraining in plan.pretrainings().items():
             found.append(pretraining)
-            common = plan.common(fold, derive_seed(plan.seed, "classifier", fold, 0))
             for view in plan.views.items():
                 # The seed of the shared pre-training: both start from the same encoder.
                 simclr = PretrainingJob(*plan.common(fold, pretraining.seed), (view,), plan.pretraining)
                 found.append(simclr)
-                found += [
-                    FineTuningJob(*common, view, plan.finetuning, init, frozen, LabelBudget(), plan.validation)
-                    for init in (RANDOM, pretraining.id, simclr.id)
-                    for frozen in (False, True)
-                ]
-                found += [
-                    BaselineJob(*common, view, "logistic_regression", LabelBudget(), plan.validation, init=init)
-                    for init in ("", RANDOM, pretraining.id)
-                ]
+                for repeat in plan.seeds:
+                    common = plan.common(fold, derive_seed(plan.seed, "classifier", fold, repeat))
+                    found += [
+                        FineTuningJob(
+                            *common, view, plan.finetuning, init, frozen, LabelBudget(), plan.validation, repeat
+                        )
+                        for init in (RANDOM, pretraining.id, simclr.id)
+                        for frozen in (False, True)
+                    ]
+                    found += [
+                        BaselineJob(*common, view, "logistic_regression", LabelBudget(), plan.validation, repeat, init)
+                        for init in ("", RANDOM, pretraining.id)
+                        if repeat == 0 or differs(LabelBudget(), plan.validation, init)
+                    ]
         return found
 
     def tables(self, results: Results) -> dict[str, pd.DataFrame]:
@@ -84,8 +89,8 @@ class Frozen(Experiment):
         for (view, name), group in tidy.groupby(["view", "name"], sort=False):
             row = {"view": view, "method": name, "temperature": group["temperature"].iloc[0]}
             for measure in ("uar", "wa"):
-                row |= interval_columns(measure, group[measure])
-            rows.append(row | {"folds": group["fold"].nunique()})
+                row |= interval_columns(measure, of_folds(group, measure))
+            rows.append(row | {"folds": group["fold"].nunique(), "trainings": int(group["fold"].value_counts().max())})
         order = {name: number for number, name in enumerate(METHODS.values())}
         table = pd.DataFrame(rows).sort_values(
             ["view", "method"], key=lambda c: c.map(order) if c.name == "method" else c, ignore_index=True

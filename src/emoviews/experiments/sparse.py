@@ -84,7 +84,7 @@ class Sparse(Experiment):
                             found += [
                                 BaselineJob(*common, view, method, budget, rule, repeat, init)
                                 for method, init in simple
-                                if repeat == 0 or _differs(budget, rule, init)
+                                if repeat == 0 or differs(budget, rule, init)
                             ]
         return found
 
@@ -130,7 +130,7 @@ class Sparse(Experiment):
         return {SCORES: table.iloc[_order(table)].reset_index(drop=True)}
 
 
-def _differs(budget: LabelBudget, rule: Validation, init: str) -> bool:
+def differs(budget: LabelBudget, rule: Validation, init: str) -> bool:
     """Whether a baseline's repeats differ: in the labels drawn, in those that validate, or in the encoder's random start."""
     return budget != LabelBudget() or rule == "budget" or init == RANDOM
 

@@ -125,14 +125,17 @@ class Temperature(Experiment):
         for fold, shared in plan.pretrainings().items():
             # The plan's own temperature gives the plan's own pre-training, which other experiments start from as well.
             pretrainings = [replace(shared, config=replace(shared.config, temperature=t)) for t in TEMPERATURES]
-            common = plan.common(fold, derive_seed(plan.seed, "classifier", fold, 0))
             found += pretrainings
             for view in plan.views.items():
                 starts = [(RANDOM, False), *((job.id, frozen) for job in pretrainings for frozen in (False, True))]
-                found += [
-                    FineTuningJob(*common, view, plan.finetuning, init, frozen, LabelBudget(), plan.validation)
-                    for init, frozen in starts
-                ]
+                for repeat in plan.seeds:
+                    common = plan.common(fold, derive_seed(plan.seed, "classifier", fold, repeat))
+                    found += [
+                        FineTuningJob(
+                            *common, view, plan.finetuning, init, frozen, LabelBudget(), plan.validation, repeat
+                        )
+                        for init, frozen in starts
+                    ]
         return found
 
     def tables(self, results: Results) -> dict[str, pd.DataFrame]:
@@ -150,7 +153,10 @@ class Temperature(Experiment):
 
 
 def _scores(tidy: pd.DataFrame) -> pd.DataFrame:
-    """Means over folds with the test's intervals, one row a view and row of `ROWS` that has any score."""
+    """Means over folds, each the mean of its trainings, with the test's intervals.
+
+    One row a view and row of `ROWS` that has any score; `trainings` is how many a fold has at most.
+    """
     tidy = tidy.assign(frozen=tidy["frozen"].astype(bool))
     rows = []
     for view in dict.fromkeys(tidy["view"]):
@@ -164,10 +170,10 @@ def _scores(tidy: pd.DataFrame) -> pd.DataFrame:
             if test.empty:
                 continue
             row = {"view": view, "method": method, "temperature": math.nan if temperature is None else temperature}
-            row |= {f"validation_{measure}": validation[measure].mean() for measure in ("uar", "wa")}
+            row |= {f"validation_{measure}": of_folds(validation, measure).mean() for measure in ("uar", "wa")}
             for measure in ("uar", "wa"):
-                row |= interval_columns(f"test_{measure}", test[measure])
-            rows.append(row | {"folds": test["fold"].nunique()})
+                row |= interval_columns(f"test_{measure}", of_folds(test, measure))
+            rows.append(row | {"folds": test["fold"].nunique(), "trainings": int(test["fold"].value_counts().max())})
     return pd.DataFrame(rows)
 
 
@@ -193,6 +199,11 @@ def _ranks(scores: pd.DataFrame) -> pd.DataFrame:
             ranks[ranked] = statistics.average_ranks(values[ranked])
         table[f"rank_{split}"] = ranks
     return table[[*keys, "rank_validation", "rank_test", "folds"]]
+
+
+def of_folds(jobs: pd.DataFrame, measure: str) -> pd.Series[float]:
+    """A measure of each fold, the mean of its trainings."""
+    return jobs.groupby("fold")[measure].mean()
 
 
 def interval_columns(name: str, values: pd.Series[float]) -> dict[str, float]:

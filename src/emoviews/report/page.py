@@ -95,7 +95,7 @@ def _render(run: Run, sections: Sequence[Section], headline: Sequence[Block]) ->
     source = resources.files("emoviews.report").joinpath("page.html.jinja").read_text(encoding="utf-8")
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     page = environment.from_string(source).render(
-        corpus=run.description.get("corpus", "a run"),
+        corpus=run.title,
         version=run.description.get("versions", {}).get("emoviews", ""),
         experiments=[f"{e.title} ({e.source} of the paper)" for e in map(EXPERIMENTS.load, _registered(run))],
         labels=run.labels,

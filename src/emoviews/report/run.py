@@ -61,6 +61,12 @@ class Run:
         return tables.version_sets(self.jobs)
 
     @property
+    def title(self) -> str:
+        """The corpus; of a test across corpora both, the one that tests last."""
+        names = [self.description.get("corpus", "a run"), self.description.get("test_corpus")]
+        return " → ".join(str(name) for name in names if name)
+
+    @property
     def chance(self) -> float:
         """UAR of guessing."""
         return 1.0 / max(1, len(self.labels))

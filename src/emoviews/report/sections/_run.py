@@ -34,9 +34,12 @@ def section(run: Run) -> Section:
             "unlabelled": Column("no label", count, True),
             "split_hash": Column("Split hash"),
         }
+        validates = "Another fold's test groups validate, the rest train."
+        if len(run.folds) == 1:
+            validates = "What trains and what validates is said by the table's column “split”, or by a warning below."
         caption = (
-            "The folds: whose recordings each tests, and how many of each emotion. Another fold's test groups validate, the "
-            "rest train. Equal split hashes are equal splits."
+            f"The folds: whose recordings each tests, and how many of each emotion. {validates} Equal split hashes are equal "
+            "splits."
         )
         blocks.append(Table.of("folds", caption, run.folds, columns))
     views = tables.views(run.description)
@@ -140,6 +143,7 @@ def _facts(run: Run) -> Table:
     )
     facts = {
         "Corpus": run.description.get("corpus", "–"),
+        **({"Tested on": str(other)} if (other := run.description.get("test_corpus")) else {}),
         "Utterance table (hash)": run.description.get("table", "–"),
         "Recordings": f"{n}, together {run.utterances['duration_seconds'].sum() / 3600:.2f} h; {labelled} with a label",
         "Labels": ", ".join(run.labels) or "–",

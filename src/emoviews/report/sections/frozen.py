@@ -142,9 +142,10 @@ def _difference_table(gaps: pd.DataFrame) -> Table:
             row = found.get((first, second, view))
             cells.append(Cell("–" if row is None else _difference(row), True))
         rows.append(tuple(cells))
-    n, folds = int(gaps["n_speakers"].max()), sorted(set(gaps["n_pairs"]))
+    n, pairs = int(gaps["n_speakers"].max()), sorted(set(gaps["n_pairs"]))
     caption = (
-        f"Differences in percentage points, on the same test recordings, pooled over {' or '.join(map(str, folds))} folds; "
+        "Differences in percentage points, on the same test recordings, pooled over folds "
+        f"({' or '.join(map(str, pairs))} pairs of trainings with the same seeds; what depends on no seed has one a fold); "
         f"95 % interval by a bootstrap that draws speakers ({n}) for both methods together; p of the sign-flip test on the "
         f"speakers' differences, after Holm's correction for the {family_of(gaps)} tests of a view."
         f"{smallest_p_note(n, family_of(gaps))}"
@@ -167,10 +168,12 @@ def _headline(run: Run, scores: pd.DataFrame) -> list[Block]:
             if m in uar.index
         ]
         lines.append(Markup("<strong>{}</strong>: {}.").format(view, ", ".join(told)))
-    n = count(scores["folds"].max())
-    intro = f"UAR with all labels, mean over folds, of {n} trainings each (one a fold):"
+    folds, trainings = int(scores["folds"].max()), int(scores["trainings"].max())
+    each = "one training each" if trainings == 1 else f"up to {trainings} trainings each"
+    intro = f"UAR with all labels, mean over {folds} folds with {each}:"
     if "sparse" in run.experiments:
-        intro = f"{intro[:-1]}; under “{EXPERIMENTS.load('sparse').title}” the same methods are trained anew in every repeat:"
+        title = EXPERIMENTS.load("sparse").title
+        intro = f"{intro[:-1]} (under “{title}” scores are pooled over folds instead, and over all repeats):"
     return [Text((intro,)), Text(tuple(lines), is_list=True)]
 
 

@@ -9,7 +9,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from emoviews.experiments import Experiment
-from emoviews.experiments.sparse import BASELINES, BUDGET, METHODS, SCORES
+from emoviews.experiments.sparse import BASELINES, BUDGET, METHODS, SCORES, Answers
 from emoviews.report import figures, tables
 from emoviews.report.blocks import Block, Heading, Made, Panel, Picture, Section, Text
 from emoviews.report.run import Run
@@ -57,7 +57,7 @@ def section(run: Run, experiment: Experiment, made: Made) -> tuple[Section, list
     jobs = tables.classifiers(run.results, experiment.name)
     given = tables.answers(run.results, jobs["job_id"])
     gaps = tables.differences(jobs, given)
-    about = _about(run, scores)
+    about = _about(run, scores, jobs, given)
     rules = rules_of(scores)
     methods = [m for m in METHODS.values() if m in set(scores["method"])]
     blocks: list[Block] = [
@@ -94,15 +94,13 @@ def _cut(scores: pd.DataFrame) -> pd.DataFrame:
     return scores.assign(**{name: scores[name].clip(0.0, 1.0) for name in ends})
 
 
-def _about(run: Run, scores: pd.DataFrame) -> str:
-    """Over how much data: the end of most captions."""
+def _about(run: Run, scores: pd.DataFrame, jobs: pd.DataFrame, given: Answers) -> str:
+    """Over how much data: the end of most captions. Counted are those that were tested, a job of each fold."""
     folds, repeats = int(scores["folds"].max()), int(scores["repeats"].max())
-    tests = f"{folds} folds, {repeats} repeat{'s' * (repeats > 1)} (label draws and seeds)"
-    if run.folds.empty:
-        return tests
-    speakers = len(run.fold_of_speaker) + run.unknown_speakers
-    tested = int(run.folds["recordings"].sum() - run.folds["unlabelled"].sum())
-    return f"Test: {tested} labelled recordings of {speakers} speakers; {tests}"
+    tests = f"{folds} fold{'s' * (folds > 1)}, {repeats} repeat{'s' * (repeats > 1)} (label draws and seeds)"
+    answers = given.rows[given.rows["job_id"].isin(jobs.drop_duplicates("fold")["job_id"])]
+    speakers = answers["speaker"].nunique()
+    return f"Test: {int(answers['n'].sum())} labelled recordings of {speakers} speaker{'s' * (speakers > 1)}; {tests}"
 
 
 def _remarks(run: Run, scores: pd.DataFrame, jobs: pd.DataFrame) -> Iterator[str]:
@@ -295,7 +293,8 @@ def _rule_table(gaps: pd.DataFrame, kind: str) -> Table:
     caption = (
         "UAR with validation “full” minus UAR with validation “budget”, in percentage points, on the same folds, "
         "draws of labels and test recordings. Interval: bootstrap that draws speakers "
-        f"({int(gaps['n_speakers'].max())}) for both rules together; in bold where it excludes 0."
+        f"({int(gaps['n_speakers'].max())}) for both rules together; in bold where it excludes 0. What depends on no draw "
+        "(a linear model of all labels under “full”) was run once, and is compared with the first draw of the other rule."
     )
     end = "" if kind == SHARES else "-per-class"
     return Table(f"full-minus-budget{end}", caption, gaps, tuple(headings), tuple(rows))

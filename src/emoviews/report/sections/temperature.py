@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -53,7 +52,9 @@ def section(run: Run, experiment: Experiment, made: Made) -> tuple[Section, list
 def over_folds(scores: pd.DataFrame) -> str:
     """Over how much data: the end of most captions."""
     most = int(scores["folds"].max())
-    said = f"Mean over {most} fold{'s' * (most > 1)}, one training each; 95 % interval: Student's t over the folds"
+    trainings = int(scores["trainings"].max())
+    each = "one training each" if trainings == 1 else f"each the mean of up to {trainings} trainings with other seeds"
+    said = f"Mean over {most} fold{'s' * (most > 1)}, {each}; 95 % interval: Student's t over the folds"
     if (scores["folds"] < most).any():
         said += ". Rows with fewer folds are means over other test recordings and can't be compared with the rest"
     return said
@@ -166,10 +167,12 @@ def _verdict(scores: pd.DataFrame, ranks: pd.DataFrame) -> list[Block]:
         f"{row['view']} {percent(row['test_uar'])}\u00a0% (from scratch {percent(plain.get(row['view'], math.nan))}\u00a0%)"
         for row in mine.to_dict("records")
     ]
-    words = Markup("<strong>{}</strong> {}").format(
-        f"Of the temperatures, τ = {temperature:g} ({'frozen' if method == FROZEN else 'tuned'}) ranks best on validation",
+    trainings = int(mine["trainings"].max())
+    words = (
+        f"Of the temperatures, τ = {temperature:g} ({'frozen' if method == FROZEN else 'tuned'}) ranks best on validation "
         f"(average rank {best['rank_validation']:.2f}). With all labels its test UAR is: {listed(told)}; each is the mean of "
-        f"{count(mine['folds'].max())} trainings, one a fold.",
+        f"{count(mine['folds'].max())} folds with {trainings} training{'s' * (trainings > 1)} each. Other seeds alone may "
+        "change such an order."
     )
     return [Text((words,))]
 
