@@ -115,3 +115,16 @@ def test_nothing_to_do(stream: type[io.StringIO]) -> None:
 )
 def test_readable_seconds(seconds: float, text: str) -> None:
     assert readable_seconds(seconds) == text
+
+
+def test_the_time_left_follows_the_cost_where_units_differ(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr("emoviews.progress.time.monotonic", lambda: now[0])
+    progress = Progress(100, "train", "jobs", cost=1000.0)
+    now[0] = 60.0
+    progress.advance(2, 500.0)  # the dearest first
+    assert progress._rate(now[0]) == "0.0/s, 1 min 0 s left"
+    plain = Progress(100, "train", "jobs")
+    now[0] = 120.0
+    plain.advance(2)
+    assert plain._rate(now[0]) == "0.0/s, 49 min 0 s left"

@@ -137,6 +137,23 @@ def test_another_configuration_is_refused_before_any_work(
     assert "They differ in corpus" in capsys.readouterr().err.replace("\n", " ")
 
 
+def test_lists_that_were_emptied_stay_empty(world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    common = ["reproduce", world / "t.csv", "--store", world / "store", "--out", tmp_path / "run", "--dry-run"]
+    chosen = ["--views", VIEWS, "--experiments", "sparse", "--fractions", "0.2", "--per-class", ",", "--repeats", 1]
+    assert run(*common, *chosen, "--folds", 3, "--fold", "S01+S04") == 0
+    said = capsys.readouterr()
+    printed = "\n".join(line for line in said.err.splitlines() if not line.startswith(("#", "Warning")))
+    assert "per_class: []" in printed
+    (tmp_path / "c.yaml").write_text(printed)
+    assert run(*common, "--config", tmp_path / "c.yaml") == 0
+    assert capsys.readouterr().out.splitlines()[0] == said.out.splitlines()[0]
+
+
+def test_other_folds_are_another_run(world: Path, undisturbed: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(*command(world, undisturbed, "--fold", "S01+S04")) == 2
+    assert "They differ in folds" in capsys.readouterr().err.replace("\n", " ")
+
+
 def test_the_printed_configuration_gives_the_same_jobs(
     world: Path, undisturbed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -191,6 +208,10 @@ def test_a_stopped_run_ends_with_the_same_rows(world: Path, undisturbed: Path, t
     stopped, whole = rows(out), rows(undisturbed)
     assert 0 < len(stopped["jobs"]) < len(whole["jobs"])
     run(*arguments)
+    with sqlite3.connect(out / "results.sqlite") as database:
+        sessions = json.loads(database.execute("SELECT value FROM run WHERE name = 'sessions'").fetchone()[0])
+    assert [s["jobs"] for s in sessions] == [len(stopped["jobs"]), len(whole["jobs"]) - len(stopped["jobs"])]
+    assert all(s["seconds"] > 0 for s in sessions)
     for name, frame in rows(out).items():
         pd.testing.assert_frame_equal(frame, whole[name])
 

@@ -255,3 +255,14 @@ def test_a_partition_without_train_or_test_is_refused(toy: Any, tmp_path: Path) 
     corpus = dataclasses.replace(toy, table=toy.table.assign(split=["train"] * 120))
     with pytest.raises(UsageError, match="has 120 'train' and 0 'test'"):
         corpus.workspace(tmp_path, folds="official")
+
+
+def test_across_corpora_the_page_names_both(toy: Any, tmp_path: Path) -> None:
+    from emoviews.report.run import Run
+    from emoviews.results import Results
+
+    with Results(tmp_path) as results:
+        results.describe(corpus="iemocap", experiments=["parameters"])
+        assert Run.of(results).title == "iemocap"
+        results.describe(test_corpus="emodb")
+        assert Run.of(results).title == "iemocap → emodb"

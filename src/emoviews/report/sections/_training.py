@@ -68,7 +68,9 @@ def _pretraining_blocks(run: Run) -> list[Block]:
     caption = "Pre-trainings, named by the fold whose test groups they leave out; losses are those of the kept epoch."
     limits = {d["config"]["epochs"] for d in run.jobs["description"].dropna() if d["kind"] == "pretraining"}
     if stopped := int((raw["epochs_run"] >= max(limits)).sum()):
-        caption += f" {stopped} of {len(raw)} were stopped by the most epochs allowed ({max(limits)}); longer ones might go lower."
+        caption += (
+            f" {stopped} of {len(raw)} were stopped by the most epochs allowed ({max(limits)}): longer might go lower."
+        )
     return [*blocks, Table.of("pretraining", caption, raw, columns)]
 
 
