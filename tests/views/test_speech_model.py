@@ -34,6 +34,10 @@ def make(model, **parameters):
     return make_view("speech_model", {"model": str(model), **parameters})
 
 
+LAST_BITS = 2e-6
+"""Of values around 1: matrices that lie in memory as the product reads them give other last bits on some processors."""
+
+
 def reference(folder, samples):
     """Hidden states as transformers gives them, `(layers, frames, features)`, and the projection computed step by step."""
     extractor = transformers.AutoFeatureExtractor.from_pretrained(folder)
@@ -72,7 +76,7 @@ def test_layers_are_the_projection_and_the_hidden_states_of_transformers(make_ch
     values = make(folder)(samples)
     expected, encoder_input = reference(folder, samples)
     assert values.dtype == np.float32
-    assert np.array_equal(values, expected)
+    np.testing.assert_allclose(values, expected, rtol=0, atol=LAST_BITS)
     assert not np.allclose(values[0], encoder_input, atol=0.1)  # hidden_states[0] is another tensor
 
 
@@ -82,7 +86,7 @@ def test_large_architecture(make_checkpoint, make_speech, model_type):
     folder = make_checkpoint(model_type, do_stable_layer_norm=True, feat_extract_norm="layer", conv_bias=True)
     samples = make_speech(20_000)
     values = make(folder)(samples)
-    assert np.array_equal(values, reference(folder, samples)[0])
+    np.testing.assert_allclose(values, reference(folder, samples)[0], rtol=0, atol=LAST_BITS)
     model = transformers.AutoModel.from_pretrained(folder)
     with torch.inference_mode():
         normed = model.encoder.layer_norm(torch.from_numpy(values[-1])).numpy()
@@ -164,7 +168,7 @@ def test_a_tenth_of_a_second_gives_four_frames(make_checkpoint, make_speech):
 def test_normalisation_follows_the_checkpoint_or_the_parameter(make_checkpoint, make_speech, normalise):
     folder, samples = make_checkpoint("wavlm", normalise=normalise, feat_extract_norm="layer"), make_speech(16_000)
     values = make(folder)(samples)
-    assert np.array_equal(values, reference(folder, samples)[0])
+    np.testing.assert_allclose(values, reference(folder, samples)[0], rtol=0, atol=LAST_BITS)
     assert np.array_equal(values, make(folder, normalise=normalise)(samples))
     other = make(folder, normalise=not normalise)(samples)
     assert not np.allclose(values, other, atol=1e-2)
@@ -258,7 +262,7 @@ def test_what_every_pass_would_do_anew_is_done_once(make_checkpoint, make_speech
     assert not any(torch.nn.utils.parametrize.is_parametrized(module) for module in modules)
     expected = reference(folder, samples)
     expected = expected[:, :25] if model_type == "whisper" else expected[0]
-    assert np.array_equal(view(samples), expected)
+    np.testing.assert_allclose(view(samples), expected, rtol=0, atol=LAST_BITS)
 
 
 def test_weights_do_not_depend_on_the_threads_that_prepare_them(make_checkpoint):

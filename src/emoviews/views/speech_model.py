@@ -424,7 +424,7 @@ def _load_network(
 
 
 def _prepare_for_inference(network: nn.Module) -> None:
-    """Do once what every forward pass would do anew. The results stay the same, bit for bit.
+    """Do once what every forward pass would do anew. The results stay the same, on some processors but for their last bits.
 
     - Weight norm (of the positional convolution) is multiplied out: 4 ms of 280 for a recording of 2.2 s. On one thread, since
       its sums on two differ in the last bits.
