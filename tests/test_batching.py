@@ -69,6 +69,42 @@ def case(request, tmp_path: Path) -> tuple[ViewSpec, list[np.ndarray], ViewData]
 # Batches
 
 
+@pytest.mark.parametrize("indices", [[0], [3, 1, 2], [5, 5, 0, 5], list(range(N))], ids=str)
+def test_a_view_that_is_kept_on_a_device_gives_the_same_batches(case, indices: list[int]) -> None:
+    """On the CPU here, where numbers can be compared; tests/test_gpu.py has it on a GPU."""
+    _, _, data = case
+    assert data.held("cpu") is None  # memory is memory there
+    held = data.hold(torch.device("cpu"))
+    assert held.values.dtype == {"float16": torch.float16, "float32": torch.float32}[data.spec.dtype]
+    assert held.values.nbytes == data.stored_bytes
+    for scaler in (None, data.fit_scaler(range(N))):
+        want, got = data.batch(indices, scaler), held.batch(indices, scaler)
+        assert torch.equal(got.offsets, want.offsets)
+        assert got.values.dtype == torch.float32
+        torch.testing.assert_close(got.values, want.values, rtol=0, atol=0 if scaler is None else 2e-6)
+
+
+def test_int8_is_kept_as_int8_on_a_device(stored: ViewData) -> None:
+    held = stored.hold(torch.device("cpu"))
+    assert held.values.nbytes == stored.stored_bytes
+    assert held.values.dtype == getattr(torch, stored.spec.dtype)
+    for scaler in (None, stored.fit_scaler(range(4))):
+        torch.testing.assert_close(
+            held.batch([2, 0], scaler).values, stored.batch([2, 0], scaler).values, rtol=0, atol=2e-6
+        )
+
+
+@pytest.mark.parametrize(("layers", "dtype"), [(False, "int8"), (True, "int8")])
+def test_int8_of_a_spectrogram_is_kept_too(tmp_path: Path, layers: bool, dtype: str) -> None:
+    axes, shape = (("layers", "frames", "features"), (2, 0, 5)) if layers else (("frames", "features"), (0, 5))
+    spec = ViewSpec("narrow", 1, {}, axes, shape, dtype, 50.0)
+    rng = np.random.default_rng(0)
+    arrays = [rng.standard_normal([n if size == 0 else size for size in shape]).astype(np.float32) for n in (7, 1, 4)]
+    data = make_data(tmp_path, spec, arrays, resident_bytes=0)
+    want, got = data.batch([2, 1, 2]), data.hold(torch.device("cpu")).batch([2, 1, 2])
+    assert torch.equal(got.values, want.values)
+
+
 @pytest.mark.parametrize("indices", [[0], [3, 1, 2], [5, 5, 0, 5], list(range(N)), [N - 1]], ids=str)
 def test_a_batch_is_the_arrays_end_to_end_in_the_order_asked_for(case, indices: list[int]) -> None:
     spec, arrays, data = case

@@ -322,6 +322,18 @@ def test_wrong_use_is_said_before_any_work(world: Path, tmp_path: Path, capsys: 
     fails(capsys, 2, "repeats must be 1", "reproduce", world / "t.csv", "--views", VIEWS, "--repeats", "0", *common)
     fails(capsys, 2, "no loss called", "pretrain", world / "t.csv", "--views", VIEWS, "--training.loss", "no", *common)
     fails(capsys, 2, "no device 'gpu'", "pretrain", world / "t.csv", "--views", VIEWS, "--device", "gpu", *common)
+    fails(
+        capsys,
+        2,
+        "--precision mixed is for GPUs",
+        "pretrain",
+        world / "t.csv",
+        "--views",
+        VIEWS,
+        "--precision",
+        "mixed",
+        *common,
+    )
     fails(capsys, 2, "no such file", "pretrain", world / "t.csv", "--config", tmp_path / "c.yaml", *common)
     (tmp_path / "empty.csv").write_text("path,emotion\n")
     fails(capsys, 2, "has no rows", "check", tmp_path / "empty.csv", "--store", tmp_path / "store")

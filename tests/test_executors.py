@@ -379,3 +379,15 @@ def test_processes_that_can_not_start_are_one_error(toy: Any, tmp_path: Path) ->
         with pytest.raises(EmoViewsError, match=r"Worker processes can't be started.*__main__.*--workers 1"):
             run_planned(jobs, workspace, results, workers=2)
         assert results.finished() == set()
+
+
+def test_a_gpu_gets_as_many_processes_as_it_has_room_for(
+    toy: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workspace = toy.workspace(tmp_path)
+    assert executors._room_for(workspace) is None
+    monkeypatch.setattr(workspace, "config", dataclasses.replace(workspace.config, device="cuda"))
+    monkeypatch.setattr(executors, "available_cores", lambda: 3)
+    for gigabytes, processes in ((80, 3), (6, 2), (1, 1)):
+        monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device, n=gigabytes: (n * 10**9, 80 * 10**9))
+        assert executors._room_for(workspace) == processes

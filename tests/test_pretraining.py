@@ -20,7 +20,7 @@ from emoviews.configs import PretrainingConfig
 from emoviews.encoders import make_encoder
 from emoviews.errors import CheckpointError, TrainingError, UsageError
 from emoviews.heads import ProjectionHead
-from emoviews.pretraining import PretrainingHistory, ViewModel, pretrain
+from emoviews.pretraining import PretrainingHistory, ViewModel, computed_in, pretrain
 from emoviews.seeds import derive_seed
 from emoviews.store import ViewStore
 from emoviews.types import ViewSpec
@@ -484,3 +484,10 @@ def test_one_view_learns_to_tell_utterances_apart_however_they_are_augmented(tmp
     config = PretrainingConfig(batch_size=50, epochs=60, learning_rate=0.003)
     pretrain(view, {"one": model}, np.arange(200), np.arange(200, 240), config, seed=0, augment=augment)
     assert retrieval() > before + 0.15
+
+
+def test_mixed_precision_is_refused_on_a_cpu() -> None:
+    with computed_in("float32", "cpu"):
+        pass
+    with pytest.raises(UsageError, match="Mixed precision is for GPUs"), computed_in("mixed", "cpu"):
+        pass

@@ -8,11 +8,15 @@ Widening float16 and scaling are one pass: a hundred kilobytes at a time are con
 scaled there while they are still in the processor's cache. torch does it rather than NumPy, which converts float16 a number
 at a time. An encoder that passes over a layered view in blocks anyway can do this itself (`stored_batch`): then the batch
 takes no memory at all, and is twice as narrow when it is read.
+
+On a GPU with room for it a view is kept whole, as narrow as it is stored (`HeldView`): then nothing but the numbers of the
+wanted utterances is moved for a batch, and it is gathered, widened and scaled where it is needed.
 """
 
 from __future__ import annotations
 
 import collections
+import math
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,7 +28,7 @@ import pyarrow
 import torch
 import torch.utils.dlpack
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from emoviews.errors import UsageError
 from emoviews.store import ViewStore
@@ -43,6 +47,9 @@ on one thread however many it has, so that reading ahead does not fight with the
 _BLOCK_VALUES: Final = 2**18
 """Numbers of a layered view that an encoder reads at a time from the store: a megabyte of float32, half of a core's
 second-level cache."""
+
+HELD_SHARE: Final = 0.7
+"""A view is kept on a GPU where it takes no more than this share of the memory that is free; the rest is for computing."""
 
 Item = TypeVar("Item")
 Indices = NDArray[np.int64] | Sequence[int]
@@ -156,6 +163,43 @@ class StoredValues:
         return values
 
 
+class HeldView:
+    """A view of n utterances on one device, all frames end to end and as narrow as they are stored.
+
+    Attributes:
+        values: `(layers, frames, features)`, `(frames, features)` or `(n, features)`, in the dtype of the store.
+        lengths: `(n,)` int64 on the CPU, frames an utterance (1 for functionals).
+    """
+
+    def __init__(self, values: Tensor, lengths: Tensor, factors: Tensor | None = None) -> None:
+        """`factors`: `(n, layers)` or `(n, 1)`, of each utterance what to multiply by where int8 is stored, on the device."""
+        self.values, self.lengths = values, lengths
+        self._factors = factors
+        self._axis = values.ndim - 2
+        self._starts = nn.functional.pad(lengths.cumsum(0), (1, 0))
+
+    def batch(self, indices: Indices, scaler: Scaler | None = None) -> ViewBatch:
+        """The utterances at `indices`, in that order, z-scored where a scaler is given; float32 on the device."""
+        chosen = torch.from_numpy(np.asarray(indices, dtype=np.int64))
+        device, lengths = self.values.device, self.lengths[chosen]
+        offsets = nn.functional.pad(lengths.cumsum(0), (1, 0))
+        total = int(offsets[-1])
+        utterance = torch.arange(len(chosen), device=device).repeat_interleave(lengths.to(device), output_size=total)
+        frames = torch.arange(total, device=device) + (self._starts[chosen] - offsets[:-1]).to(device)[utterance]
+        values = self.values.index_select(self._axis, frames)
+        if self._factors is not None:
+            factors = self._factors[chosen.to(device)][utterance].T.unsqueeze(-1)  # (layers, frames, 1)
+            values = values * (factors if values.ndim == 3 else factors[0])
+        if scaler is None:
+            return ViewBatch(values.float(), offsets)
+        slope = torch.from_numpy(1 / scaler.deviation)
+        shift = -torch.from_numpy(scaler.mean) * slope
+        if values.ndim == 3:
+            slope, shift = slope.unsqueeze(1), shift.unsqueeze(1)
+        # One pass, in float32 whatever the dtype of the values: x / deviation - mean / deviation.
+        return ViewBatch(torch.addcmul(shift.to(device), values, slope.to(device)), offsets)
+
+
 class ViewData:
     """One view of n utterances, in the order of `keys`.
 
@@ -173,6 +217,7 @@ class ViewData:
         self._axis = self.spec.axes.index(FRAMES) if self.spec.has_frames else 0
         per_frame = int(np.prod([size for size in self.spec.shape if size]))
         self._resident: Tensor | None = None
+        self._held: dict[torch.device, HeldView | None] = {}
         self._starts = np.concatenate([[0], np.cumsum(self.lengths)])
         if int(self._starts[-1]) * per_frame * 4 <= resident_bytes:
             self._resident = self._gather(np.arange(len(self.keys)))
@@ -184,6 +229,12 @@ class ViewData:
         """The utterances at `indices`, in that order, z-scored where a scaler is given; float32 on the CPU."""
         index = np.asarray(indices, dtype=np.int64)
         return ViewBatch(self._gather(index, scaler), self._offsets(index))
+
+    def batch_on(self, device: str, indices: Indices, scaler: Scaler | None = None) -> ViewBatch:
+        """As `batch`, on a GPU: from there where the view is kept there, else moved as narrow as it is stored."""
+        if (held := self.held(device)) is not None:
+            return held.batch(indices, scaler)
+        return self.stored_batch(indices, scaler).to(device)
 
     def stored_batch(self, indices: Indices, scaler: Scaler | None = None) -> ViewBatch:
         """As `batch`, but the values of a layered view that is not in memory stay in the store: they are `StoredValues`.
@@ -199,6 +250,40 @@ class ViewData:
         values = StoredValues([_shared(array) for array, _ in found], offsets, scaler, factors)
         values.touch()
         return ViewBatch(cast(Tensor, values), offsets)
+
+    @property
+    def stored_bytes(self) -> int:
+        """What the utterances take in the store."""
+        itemsize = {"float32": 4, "float16": 2, "int8": 1}[self.spec.dtype]
+        return int(self._starts[-1]) * math.prod(size for size in self.spec.shape if size) * itemsize
+
+    def held(self, device: str) -> HeldView | None:
+        """All of it on a GPU, put there once and kept; None on a CPU, and where the GPU has no room (`HELD_SHARE`)."""
+        where = torch.device(device)
+        if where.type == "cpu":
+            return None
+        if where not in self._held:
+            free, _ = torch.cuda.mem_get_info(where)
+            self._held[where] = self.hold(where) if self.stored_bytes <= HELD_SHARE * free else None
+        return self._held[where]
+
+    def hold(self, device: torch.device) -> HeldView:
+        """All of it on a device, whether there is room or not."""
+        shape = list(self.spec.shape)
+        if self.spec.has_frames:
+            shape[self._axis] = int(self._starts[-1])
+        else:
+            shape.insert(0, len(self))
+        dtype = {"float32": torch.float32, "float16": torch.float16, "int8": torch.int8}[self.spec.dtype]
+        values, factors = torch.empty(shape, dtype=dtype, device=device), []
+        for start, length, key in zip(self._starts.tolist(), self.lengths.tolist(), self.keys, strict=False):
+            stored, factor = self._store.stored(key)
+            place = values.narrow(self._axis, start, length)
+            place.copy_(_shared(stored).view(place.shape))
+            if factor is not None:
+                factors.append(torch.from_numpy(factor).flatten())
+        lengths = torch.from_numpy(np.asarray(self.lengths, dtype=np.int64))
+        return HeldView(values, lengths, torch.stack(factors).to(device) if factors else None)
 
     def _offsets(self, index: NDArray[np.int64]) -> Tensor:
         return torch.from_numpy(np.concatenate([[0], np.cumsum(self.lengths[index])]))

@@ -89,7 +89,8 @@ class Options:
         scaling: zscore by the fold's training part, or none.
         seed: from which all random choices derive.
         device: cpu, cuda, ….
-        workers: processes; all cores by default.
+        precision: of pre-training: float32, or mixed (bfloat16 and TF32) on a GPU, where that is the default.
+        workers: processes; by default all cores, on a GPU as many as it has room for.
         threads: of each training on the CPU; the results' last bits depend on it, but not on the number of processes.
         allow_speaker_overlap: go on although a speaker is on both sides of a split.
     """
@@ -105,6 +106,7 @@ class Options:
     scaling: Literal["zscore", "none"] = "zscore"
     seed: int = 0
     device: str = "cpu"
+    precision: Literal["float32", "mixed"] | None = None
     workers: int | None = None
     threads: int = 1
     allow_speaker_overlap: Annotated[bool, Parameter(negative=())] = False
@@ -594,7 +596,7 @@ def _workspace(
     from emoviews.table import read_table, relabel
     from emoviews.workspace import Workspace, WorkspaceConfig
 
-    _require_device(options.device)
+    precision = _precision(options)
     worker_count(options.workers)
     if out.exists() and not out.is_dir():
         raise UsageError(f"--out {out}: expected a folder, or a name for a new one; it is a file.")
@@ -609,6 +611,7 @@ def _workspace(
         folds=options.folds,
         scaling=options.scaling,
         device=options.device,
+        precision=precision,
         threads=options.threads,
         allow_speaker_overlap=options.allow_speaker_overlap,
         test_table=other[0] if other else None,
@@ -643,7 +646,22 @@ def _folds(workspace: Workspace, chosen: Sequence[str]) -> list[str]:
     return list(chosen) or list(workspace.folds)
 
 
-def _require_device(name: str) -> None:
+def _precision(options: Options) -> Literal["float32", "mixed"]:
+    """The one that is asked for, or the device's own.
+
+    Raises:
+        UsageError: the device is not there, or does not compute in it.
+    """
+    on_cpu = _require_device(options.device) == "cpu"
+    if on_cpu and options.precision == "mixed":
+        raise UsageError(
+            "--precision mixed is for GPUs; on a CPU it would be slower. Leave it out, or give --device cuda."
+        )
+    return options.precision or ("float32" if on_cpu else "mixed")
+
+
+def _require_device(name: str) -> str:
+    """The kind of a device that is there."""
     import torch
 
     try:
@@ -654,6 +672,7 @@ def _require_device(name: str) -> None:
         raise UsageError(
             f"--device {name}: torch {torch.__version__} sees no CUDA device here. Use cpu, or install another."
         )
+    return device.type
 
 
 def _require_pretrainable(views: Sequence[str], training: PretrainingConfig) -> None:

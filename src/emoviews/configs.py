@@ -13,6 +13,9 @@ Scaling = Literal["zscore", "none"]
 Validation = Literal["full", "budget", "none"]
 """Where the labels that stop a fine-tuning come from: the whole validation group (the paper), the label budget, nowhere."""
 
+Precision = Literal["float32", "mixed"]
+"""Of the matrix products of a pre-training: all in float32, or in what a GPU is quickest in (`pretraining.computed_in`)."""
+
 
 @dataclass(frozen=True)
 class PretrainingConfig:

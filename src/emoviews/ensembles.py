@@ -37,6 +37,9 @@ from emoviews.types import FRAMES
 EVALUATION_FRAMES: Final = 8192
 """Rows that a bank is applied to at a time where nothing is learnt: what lies between its layers then stays in the cache."""
 
+GPU_EVALUATION_FRAMES: Final = 65_536
+"""The same on a GPU, which a few rows keep waiting; of more than 8 models as many fewer, so that it has room for all."""
+
 RESIDENT_BYTES: Final = 500_000_000
 """The part of a view that a bank uses is scaled once and kept, if it fits into this."""
 
@@ -179,7 +182,11 @@ class _Model(nn.Module):
 
 
 class _Features:
-    """The part of a view that a bank uses: scaled once and kept on the device where it fits, else read batch by batch."""
+    """The part of a view that a bank uses.
+
+    On a GPU that keeps the whole view it is read there (`batching.HeldView`). Else the part is scaled once and kept on the
+    device where it fits, and read batch by batch where it does not.
+    """
 
     def __init__(
         self, data: ViewData, rows: NDArray[np.int64], scaler: Scaler | None, device: str, encoder: Encoder
@@ -190,7 +197,8 @@ class _Features:
         self.lengths = torch.from_numpy(np.asarray(data.lengths, dtype=np.int64))
         per_frame = math.prod(size for size in data.spec.shape if size)
         self.values: Tensor | None = None
-        if int(self.lengths[rows].sum()) * per_frame * 4 <= _room(device):
+        self.held = data.held(device)
+        if self.held is None and int(self.lengths[rows].sum()) * per_frame * 4 <= _room(device):
             held = data.batch(rows, scaler)
             self.values = held.values.to(device)
             self.starts = torch.zeros(len(data), dtype=torch.int64)
@@ -201,6 +209,9 @@ class _Features:
         runs = [list(run) for _, run in groupby(range(len(rows)), key=lambda m: rows[m].tobytes())]
         index = np.concatenate([rows[run[0]] for run in runs])
         sharing = tuple(map(len, runs))
+        if self.held is not None:
+            gathered = self.held.batch(index, self.scaler)
+            return BankBatch(gathered.values, gathered.offsets, sharing)
         if self.values is None:
             read = self.encoder.read(self.data, index, self.scaler, self.device).to(self.device)
             return BankBatch(read.values, read.offsets, sharing)
@@ -218,9 +229,13 @@ class _Features:
         return BankBatch(values, offsets, sharing)
 
     def blocks(self, rows: NDArray[np.int64], models: Sequence[int] = ()) -> Iterator[BankBatch]:
-        """`(models, n)` rows, some at a time: at most `EVALUATION_BATCH`, and about `EVALUATION_FRAMES` frames a model."""
+        """`(models, n)` rows, some at a time: on a CPU `EVALUATION_BATCH` at most and `EVALUATION_FRAMES` frames a model."""
         mean_frames = float(self.lengths[torch.from_numpy(rows[0])].double().mean())
-        step = max(1, min(EVALUATION_BATCH, int(EVALUATION_FRAMES / mean_frames)))
+        if torch.device(self.device).type == "cpu":
+            step = min(EVALUATION_BATCH, int(EVALUATION_FRAMES / mean_frames))
+        else:
+            step = int(GPU_EVALUATION_FRAMES / mean_frames / max(1, len(rows) // 8))
+        step = max(1, step)
         yield from (self.batch(rows[:, start : start + step]) for start in range(0, rows.shape[1], step))
 
 

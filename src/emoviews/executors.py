@@ -9,18 +9,26 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Final
 
 import threadpoolctl
 import torch
 
+from emoviews.batching import HELD_SHARE
 from emoviews.checkpoints import holds_checkpoint
 from emoviews.engine import banks, depths, run_jobs
 from emoviews.estimates import cost_of
 from emoviews.jobs import FineTuningJob, Job, JobResult, PretrainingJob, starts_from
-from emoviews.processes import spread, survives, worker_count, worker_processes
+from emoviews.processes import available_cores, spread, survives, worker_count, worker_processes
 from emoviews.progress import LINE_EVERY_SECONDS, Progress
 from emoviews.results import Results
 from emoviews.workspace import Workspace, WorkspaceConfig
+
+GPU_PROCESS_BYTES: Final = 2_000_000_000
+"""What a process takes of a GPU beside the views: what CUDA needs for itself, a bank, and its batches."""
+
+GPU_PROCESSES: Final = 4
+"""Processes that share a GPU at most: a few keep it busy, each takes seconds to start on it."""
 
 Bank = tuple[Job, ...]
 
@@ -43,8 +51,8 @@ def run_planned(
         jobs: what to run; equal jobs count once. Which are trained together depends on this list alone.
         workspace: what they are run against.
         results: where they are saved.
-        workers: processes; all cores when None. With 1 everything runs in this process. The number of processes changes no
-            number; that of threads a job (`WorkspaceConfig.threads`) changes last bits.
+        workers: processes; when None all cores, on a GPU as many as it has room for. With 1 everything runs in this process.
+            The number of processes changes no number; that of threads a job (`WorkspaceConfig.threads`) changes last bits.
         what: the word on the progress bar.
         on_epoch: is told every pre-training epoch's numbers, where jobs run in this process. None says them, a line every
             few seconds, as worker processes do.
@@ -132,7 +140,7 @@ def _run(
     workers: int | None,
     on_epoch: Callable[[Job, Mapping[str, float]], None],
 ) -> Iterator[list[JobResult]]:
-    count = min(worker_count(workers), len(todo))
+    count = min(worker_count(workers or _room_for(workspace)), len(todo))
     if count <= 1:
         before = torch.get_num_threads()
         with threadpoolctl.threadpool_limits(workspace.config.threads):
@@ -144,6 +152,16 @@ def _run(
                 torch.set_num_threads(before)
     else:
         yield from _run_in_processes(todo, workspace.config, count)
+
+
+def _room_for(workspace: Workspace) -> int | None:
+    """How many processes a GPU has room for, each with the views that it keeps there; None on a CPU."""
+    device = torch.device(workspace.config.device)
+    if device.type == "cpu":
+        return None
+    each = GPU_PROCESS_BYTES + 2 * sum(workspace.data(label).stored_bytes for label in workspace.specs)
+    free, _ = torch.cuda.mem_get_info(device)
+    return max(1, min(available_cores(), GPU_PROCESSES, int(HELD_SHARE * free / each)))
 
 
 class EpochLines:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from emoviews.augmentation import Augmentation
 from emoviews.batching import Indices, Scaler, ViewData, prefetched, shuffled_batches
 from emoviews.checkpoints import load_tensors, save_tensors
-from emoviews.configs import PretrainingConfig
+from emoviews.configs import Precision, PretrainingConfig
 from emoviews.encoders import Encoder
 from emoviews.errors import CheckpointError, TrainingError, UsageError
 from emoviews.losses import make_loss
@@ -72,6 +72,7 @@ def pretrain(
     *,
     seed: int,
     device: str = "cpu",
+    precision: Precision = "float32",
     state: Path | None = None,
     state_of: str = "",
     augment: Augmentation | None = None,
@@ -87,6 +88,7 @@ def pretrain(
         config: the optimisation.
         seed: decides batch orders and dropout; initial weights are the caller's.
         device: of the training.
+        precision: of the matrix products (`computed_in`); `mixed` needs a GPU.
         state: folder in which each epoch's state is kept, so that a killed training goes on where it stopped, bit for bit; it
             is removed at the end. None keeps no state.
         state_of: what the state belongs to (e.g. a job's id); a state of something else is refused, and so is one of other
@@ -98,7 +100,7 @@ def pretrain(
 
     Raises:
         UsageError: fewer than two views without `augment`, another number than one with it; fewer than two utterances to train
-            on, or exactly one to validate on.
+            on, or exactly one to validate on; mixed precision on a CPU.
         TrainingError: the loss stopped being a number.
         CheckpointError: `state` belongs to another training.
     """
@@ -157,24 +159,28 @@ def pretrain(
         batches = shuffled_batches(
             train, config.batch_size, np.random.default_rng(derive_seed(seed, "batches", epoch)), drop_last=True
         )
-        row: dict[str, float] = {}
         modules.train()
+        steps: list[dict[str, Tensor]] = []
         with torch_seed(derive_seed(seed, "dropout", epoch)):
             for batch in prefetched(read(batches, seed, epoch)):
-                value, parts = forward(batch)
+                with computed_in(precision, device):
+                    value, parts = forward(batch)
                 optimizer.zero_grad(set_to_none=True)
                 value.backward()  # type: ignore[no-untyped-call]
                 optimizer.step()
-                _add(row, "train_loss", value.item() / len(batches))
-                for name, part in parts.items():
-                    _add(row, f"train_loss {name}", float(part) / len(batches))
+                steps.append(
+                    {"train_loss": value.detach()} | {f"train_loss {name}": part for name, part in parts.items()}
+                )
+        row = _means(steps)
         modules.eval()
-        with torch.inference_mode():
+        steps = []
+        with torch.inference_mode(), computed_in(precision, device):
             for batch in prefetched(read(fixed, "validation")):
                 value, parts = forward(batch)
-                _add(row, "validation_loss", value.item() / len(fixed))
-                for name, part in parts.items():
-                    _add(row, f"validation_loss {name}", float(part) / len(fixed))
+                steps.append(
+                    {"validation_loss": value} | {f"validation_loss {name}": part for name, part in parts.items()}
+                )
+        row |= _means(steps)
         watched = row.get("validation_loss", row["train_loss"])
         if not math.isfinite(watched) or not math.isfinite(row["train_loss"]):
             if state is not None:
@@ -217,8 +223,39 @@ def _loss_parameters(config: PretrainingConfig) -> dict[str, Any]:
     return {}
 
 
-def _add(row: dict[str, float], name: str, value: float) -> None:
-    row[name] = row.get(name, 0.0) + value
+def _means(steps: Sequence[Mapping[str, Tensor]]) -> dict[str, float]:
+    """Each number's mean over the steps of an epoch. A GPU is asked for them once, at the end, so that no step waits."""
+    if not steps:
+        return {}
+    numbers = torch.stack([torch.stack([step[name] for name in steps[0]]) for step in steps]).double().cpu()
+    return {name: sum((column / len(steps)).tolist()) for name, column in zip(steps[0], numbers.T, strict=True)}
+
+
+@contextlib.contextmanager
+def computed_in(precision: Precision, device: str) -> Iterator[None]:
+    """Compute matrix products in this precision inside the block.
+
+    `mixed` is bfloat16 where torch's autocast allows it, and TF32 (10 bits of mantissa) in the other products; weights, sums
+    over frames, the layer mix' sums and the loss stay float32. Only a GPU gains by it; on a CPU it is refused.
+
+    Raises:
+        UsageError: `mixed` on a CPU.
+    """
+    if precision == "float32":
+        yield
+        return
+    kind = torch.device(device).type
+    if kind == "cpu":
+        raise UsageError(
+            "Mixed precision is for GPUs; on a CPU it would be slower. Leave --precision out, or name a GPU (--device cuda)."
+        )
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("high")
+    try:
+        with torch.autocast(kind, dtype=torch.bfloat16):
+            yield
+    finally:
+        torch.set_float32_matmul_precision(before)
 
 
 def snapshot(module: nn.Module) -> dict[str, Tensor]:

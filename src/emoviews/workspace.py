@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from emoviews import splits
 from emoviews.batching import Scaler, ViewData
 from emoviews.checkpoints import Checkpoint, load_checkpoint
-from emoviews.configs import Scaling
+from emoviews.configs import Precision, Scaling
 from emoviews.errors import CheckpointError, LeakageError, StoreError, UsageError
 from emoviews.extraction import locate
 from emoviews.jobs import Job, PretrainingData
@@ -52,6 +52,7 @@ class WorkspaceConfig:
             `groups` elsewhere.
         scaling: `zscore` (statistics of the fold's training part) or `none`.
         device: `cpu`, `cuda`, ….
+        precision: of pre-trainings' matrix products; `mixed` needs a GPU.
         threads: of each job on the CPU, in whichever process it runs: other numbers of threads give other last bits.
         checkpoints: pre-training job → folder, for checkpoints that do not lie below the run folder.
         allow_speaker_overlap: turn a speaker on both sides of a split from an error into a warning.
@@ -68,6 +69,7 @@ class WorkspaceConfig:
     folds: int | Literal["official", "groups"] | None = None
     scaling: Scaling = "zscore"
     device: str = "cpu"
+    precision: Precision = "float32"
     threads: int = 1
     checkpoints: Mapping[str, Path] | None = None
     allow_speaker_overlap: bool = False

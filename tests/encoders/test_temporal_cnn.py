@@ -6,6 +6,8 @@ import torch.nn.functional as F
 from torch.func import functional_call
 from torch.utils.flop_counter import FlopCounterMode
 
+from emoviews.encoders import temporal_cnn
+from emoviews.encoders._stacked import BankBatch, stack
 from emoviews.encoders.temporal_cnn import TemporalCNN, convolve, lay_out
 from emoviews.errors import UsageError
 from emoviews.types import ViewBatch
@@ -80,7 +82,7 @@ def test_slots_hold_their_utterances_and_zeros():
         for start, n in zip(slots.starts.tolist(), slots.lengths.tolist(), strict=False):
             rows[start : start + n] += 1
         assert rows.max() == 1
-        assert torch.equal(slots.gaps, (rows == 0).nonzero().flatten())
+        assert torch.equal(slots.gaps(torch.device("cpu")), (rows == 0).nonzero().flatten())
     waste = lay_out(torch.tensor([250]), [(3, 2)] * 3)[0].starts[-1] / 250
     assert waste < 1.03
 
@@ -166,3 +168,25 @@ def test_half_precision_values_are_widened():
 def test_refuses(wrong, message):
     with pytest.raises(UsageError, match=message):
         TemporalCNN((0, 64), **wrong)
+
+
+@pytest.mark.parametrize("shared", [False, True])
+@pytest.mark.parametrize(("kernels", "strides"), [((3, 3, 3), (2, 2, 2)), ((5, 3, 2), (1, 3, 2))])
+def test_products_together_as_on_a_gpu_are_those_one_after_the_other(
+    shared: bool, kernels: tuple[int, ...], strides: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Batches of unlike length, with gradients in input and parameters."""
+    torch.manual_seed(0)
+    shape = {"channels": (6, 5, 7), "kernels": kernels, "strides": strides, "dropout": 0.0}
+    bank = stack([TemporalCNN((0, 8), **shape).double() for _ in range(3)])
+    lengths = torch.randint(1, 30, (4 if shared else 12,))
+    offsets = torch.nn.functional.pad(lengths.cumsum(0), (1, 0))
+    values = torch.randn(int(offsets[-1]), 8, dtype=torch.float64, requires_grad=True)
+    found = []
+    for together in (False, True):
+        monkeypatch.setattr(temporal_cnn, "_together", lambda values, together=together: together)
+        out = bank(BankBatch(values, offsets, (3,) if shared else (1, 1, 1))).reshape(3, 4, 7)
+        weighted = (out * torch.arange(out.numel()).view_as(out)).sum()
+        found.append([out.detach(), *torch.autograd.grad(weighted, [values, *bank.parameters()])])
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)

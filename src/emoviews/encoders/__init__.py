@@ -61,13 +61,10 @@ class Encoder(nn.Module):
         raise NotImplementedError
 
     def read(self, data: ViewData, indices: Indices, scaler: Scaler | None, device: str = "cpu") -> ViewBatch:
-        """A batch for it, read from `data`, in the CPU's memory or in the store; it has yet to go to the device.
-
-        It stays in the store where the encoder reads it there, and where it goes to another device, which widens and scales
-        it: then half as many bytes are moved.
-        """
-        stored = self.reads_stored or torch.device(device).type != "cpu"
-        return data.stored_batch(indices, scaler) if stored else data.batch(indices, scaler)
+        """A batch for it, read from `data`: on the device, or on the CPU in memory, or in the store where it reads there."""
+        if torch.device(device).type != "cpu":
+            return data.batch_on(device, indices, scaler)
+        return data.stored_batch(indices, scaler) if self.reads_stored else data.batch(indices, scaler)
 
 
 def make_encoder(spec: ViewSpec, name: str | None = None, **parameters: Any) -> Encoder:

@@ -59,6 +59,8 @@ class Dropout(nn.Dropout):
         Returns:
             The same shape.
         """
+        if values.device.type != "cpu":  # one pass there, in whichever dtype
+            return nn.functional.dropout(values, self.p, self.training)
         draws = self.draw(tuple(values.shape), values, stretches)
         if draws is None:
             return values

@@ -43,12 +43,27 @@ def check_batch(batch: ViewBatch, shape: tuple[int, ...], axes: tuple[str, ...])
         )
 
 
+def spread(numbers: Tensor, counts: Tensor, total: int, device: torch.device) -> Tensor:
+    """Each number as often as its count says, `(total,)`, on a device that nobody waits for.
+
+    Args:
+        numbers: `(n,)` on the CPU.
+        counts: `(n,)` int64 on the CPU.
+        total: their sum.
+        device: where the result is wanted, and computed.
+    """
+    numbers, counts = (t.to(device, non_blocking=True) for t in (numbers, counts))
+    return numbers.repeat_interleave(counts, output_size=total)
+
+
 def segment_mean(values: Tensor, offsets: Tensor, counts: Tensor | None = None) -> Tensor:
     """Mean over the frames of each utterance.
 
     One `index_add` and its backward, one gather: on a CPU it trains 2 to 5 times faster than `segment_reduce` and
     `embedding_bag` and is as accurate; it also works under `torch.func` transforms, where a loop over slices would cost a
     copy of all frames for every utterance in the backward pass.
+
+    Hundreds of frames are summed in float32 at least, also where they are narrower (autocast).
 
     Args:
         values: `(frames, dim)`, the frames of all utterances end to end; or `(models, frames, dim)`.
@@ -62,8 +77,10 @@ def segment_mean(values: Tensor, offsets: Tensor, counts: Tensor | None = None) 
     tensor([[2.],
             [5.]])
     """
+    if values.dtype in (torch.float16, torch.bfloat16):
+        values = values.float()
     lengths = offsets.diff()
-    utterance = torch.repeat_interleave(lengths).to(values.device)  # (frames,): 0 0 0 1 1 2 …
+    utterance = spread(torch.arange(len(lengths)), lengths, values.shape[-2], values.device)  # (frames,): 0 0 0 1 1 2 …
     shape = (*values.shape[:-2], len(lengths), values.shape[-1])
     sums = values.new_zeros(shape).index_add(-2, utterance, values)  # (batch, dim)
     return sums / (lengths if counts is None else counts).to(values.device, values.dtype).unsqueeze(1)

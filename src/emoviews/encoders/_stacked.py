@@ -48,7 +48,7 @@ class GatheredRows:
         """As `Tensor.index_select` along the first axis; the only way to get at the numbers."""
         if axis != 0:
             raise ValueError(f"Rows are gathered along axis 0, got {axis}.")
-        return self.source.index_select(0, self.index.index_select(0, index.cpu()).to(self.device))
+        return self.source.index_select(0, self.index.index_select(0, index).to(self.device))
 
 
 @dataclass(frozen=True)

@@ -188,6 +188,10 @@ class _Contract(Function):
     @staticmethod
     def forward(gradient: Tensor, values: Tensor | StoredValues) -> Tensor:
         """`(models, frames, features)`, `(layers, frames, features)` → `(models, layers)`."""
+        if isinstance(values, Tensor) and values.device.type != "cpu":
+            # One product over all frames would keep a few of a GPU's cores busy; one a frame keeps all of them.
+            with torch.autocast(values.device.type, enabled=False):
+                return torch.bmm(gradient.transpose(0, 1), values.to(gradient.dtype).permute(1, 2, 0)).sum(0)
         out = gradient.new_zeros(gradient.shape[0], values.shape[0])
         for block, matrix in _blocks(values, gradient.dtype):
             out.addmm_(gradient[:, block].flatten(1), matrix.T)

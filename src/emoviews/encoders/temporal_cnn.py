@@ -31,7 +31,7 @@ from torch.autograd.function import Function, once_differentiable
 
 from emoviews.encoders import Encoder
 from emoviews.encoders._dropout import Draws, Dropout
-from emoviews.encoders._ragged import check_batch, segment_mean
+from emoviews.encoders._ragged import check_batch, segment_mean, spread
 from emoviews.encoders._stacked import BankBatch, GatheredRows
 from emoviews.errors import UsageError
 from emoviews.types import FEATURES, FRAMES, ViewBatch
@@ -94,7 +94,8 @@ class TemporalCNN(Encoder):
             batch = batch.a_batch_each()
             batches = batch.models
         layers = cast("list[nn.Conv1d]", list(self.layers))
-        slots = lay_out(batch.lengths, [(layer.kernel_size[0], layer.stride[0]) for layer in layers])
+        equal = batches if _together(batch.values) else 0
+        slots = lay_out(batch.lengths, [(layer.kernel_size[0], layer.stride[0]) for layer in layers], equal)
         hidden = slots[0].place(batch.values, batch.offsets).to(layers[0].weight.dtype)  # stores keep float16
         for layer, inside in zip(layers, slots[1:], strict=True):
             hidden = convolve(
@@ -115,31 +116,35 @@ class Slots:
     starts: Tensor
     lengths: Tensor
 
-    @property
-    def gaps(self) -> Tensor:
-        """The rows that belong to no utterance, ascending."""
+    def gaps(self, device: torch.device) -> Tensor:
+        """The rows that belong to no utterance, ascending, on a device."""
         empty = self.starts.diff() - self.lengths  # (batch,)
         before = F.pad(empty.cumsum(0), (1, 0))
         first = self.starts[:-1] + self.lengths - before[:-1]
-        return torch.arange(int(before[-1])) + first.repeat_interleave(empty)
+        rows = int(before[-1])
+        return torch.arange(rows, device=device) + spread(first, empty, rows, device)
 
     def place(self, values: Tensor | GatheredRows, offsets: Tensor) -> Tensor:
         """Frames end to end, `(frames, features)`, → `(rows, features)`."""
-        frames = torch.arange(int(self.starts[-1])) - (self.starts - offsets)[:-1].repeat_interleave(self.starts.diff())
-        placed = values.index_select(0, frames.clamp_(max=len(values) - 1).to(values.device))  # anything in the gaps
-        return placed.index_fill_(0, self.gaps.to(values.device), 0.0)
+        where = torch.device("cpu") if isinstance(values, GatheredRows) else values.device
+        rows = int(self.starts[-1])
+        before = spread((self.starts - offsets)[:-1], self.starts.diff(), rows, where)
+        frames = (torch.arange(rows, device=where) - before).clamp_(max=len(values) - 1)  # anything in the gaps
+        return values.index_select(0, frames).index_fill_(0, self.gaps(values.device), 0.0)
 
     def stretches(self, batches: int) -> Tensor | None:
         """`(batches + 1,)`: where each of so many batches of equally many utterances begins; None for 0."""
         return self.starts[:: len(self.lengths) // batches] if batches else None
 
 
-def lay_out(lengths: Tensor, layers: Sequence[tuple[int, int]]) -> list[Slots]:
+def lay_out(lengths: Tensor, layers: Sequence[tuple[int, int]], equal: int = 0) -> list[Slots]:
     """Slots of the input and of each layer's output.
 
     Args:
         lengths: `(batch,)` frames of each utterance.
         layers: (kernel, stride) of each.
+        equal: so many batches, of equally many utterances, take equally many rows each; the last slot of each is larger
+            where it must. 0: as they come.
 
     >>> [(s.starts.tolist(), s.lengths.tolist()) for s in lay_out(torch.tensor([5, 2]), [(3, 2), (3, 2)])]
     [([0, 8, 12], [5, 2]), ([0, 4, 6], [3, 1]), ([0, 2, 3], [2, 1])]
@@ -155,6 +160,10 @@ def lay_out(lengths: Tensor, layers: Sequence[tuple[int, int]]) -> list[Slots]:
         of_layer.append((here + stride - 1).div(stride, rounding_mode="floor"))
         scale *= stride
     slots = (room + step - 1).div(step, rounding_mode="floor")  # in rows of the last layer
+    if equal:
+        of_batch = slots.view(equal, -1)
+        rows = of_batch.sum(1)
+        of_batch[:, -1] += rows.max() - rows
     starts, scales = F.pad(slots.cumsum(0), (1, 0)), [step]
     for _, stride in layers:
         scales.append(scales[-1] // stride)
@@ -192,7 +201,7 @@ def convolve(
     models = weight.shape[:-3] if stretches is None else ()  # where they share the batch, each has its own output
     shape = (*models, int(out.starts[-1]), weight.shape[-3])
     draws = dropout.draw(shape, values, stretches) if dropout is not None else None
-    gaps = out.gaps.to(values.device)
+    gaps = out.gaps(values.device)
     convolved: Tensor = _Convolve.apply(values, weight, bias, stride, shape, gaps, bounds, draws)  # type: ignore[no-untyped-call]
     return convolved
 
@@ -257,55 +266,92 @@ class _Convolve(Function):
         bias = bias.view(-1, channels) * ctx.scale
         ctx.parts = _parts(kernel, stride, features)
         out = values.new_empty(shape)
-        inputs = _of_each(_long_rows(values, shape[-2]), bounds, len(taps))
-        for x, y, w, b in zip(inputs, _of_each(out, bounds, len(taps)), taps, bias, strict=True):
+        ctx.each = _Each(bounds, len(taps), together=_together(values))
+        add_product = torch.baddbmm if ctx.each.together else torch.addmm
+        rows = ctx.each.rows(_long_rows(values, shape[-2])), ctx.each.rows(out)
+        for x, y, w, b in zip(*rows, ctx.each.weights(taps), ctx.each.weights(bias.unsqueeze(1)), strict=True):
             for number, part in enumerate(ctx.parts):
                 written, read = part.rows()
-                begun = y[written] if number else b
-                torch.addmm(begun, x[read, part.columns], w[:, part.taps].T, out=y[written])
+                begun = y[..., written, :] if number else b
+                add_product(begun, x[..., read, part.columns], w[..., part.taps].mT, out=y[..., written, :])
         out.relu_().index_fill_(-2, gaps, 0.0)
         if draws is not None:
             draws.apply_(out)
         ctx.save_for_backward(values, taps, out)
-        ctx.bounds, ctx.shape = bounds, weight.shape
+        ctx.shape = weight.shape
         return out
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         values, taps, out = ctx.saved_tensors
-        rows, count = out.shape[-2], len(taps)
         gradient = torch.ops.aten.threshold_backward(gradient, out, 0.0)  # where(out > 0, gradient, 0), in one pass
-        for_values = torch.zeros_like(values) if ctx.needs_input_grad[0] else None
+        rows, each = out.shape[-2], ctx.each
         for_taps, for_bias = torch.empty_like(taps), taps.new_empty(taps.shape[:2])
-        inputs = _of_each(_long_rows(values, rows), ctx.bounds, count)
-        for_inputs: list[Any] = [None] * count
-        if for_values is not None:
-            for_inputs = _of_each(_long_rows(for_values, rows), ctx.bounds, count)
-        gradients = _of_each(gradient, ctx.bounds, count)
-        for x, for_x, g, w, for_w, for_b in zip(inputs, for_inputs, gradients, taps, for_taps, for_bias, strict=True):
-            torch.sum(g, 0, out=for_b)
+        for_values, for_inputs = None, each.nothing()
+        if ctx.needs_input_grad[0]:
+            # Together, models that read the same rows need a place each to write to.
+            apart = (each.models,) if each.together and values.ndim == 2 and not each.bounds else ()
+            for_values = values.new_zeros(*apart, *values.shape)
+            for_inputs = each.rows(_long_rows(for_values, rows))
+        product, add_product = (torch.bmm, torch.baddbmm) if each.together else (torch.mm, torch.addmm)
+        of_rows = each.rows(_long_rows(values, rows)), for_inputs, each.rows(gradient)
+        of_weights = [each.weights(tensor) for tensor in (taps, for_taps, for_bias)]
+        for x, for_x, g, w, for_w, for_b in zip(*of_rows, *of_weights, strict=True):
+            torch.sum(g, -2, out=for_b)
             for part in ctx.parts:
                 written, read = part.rows()
-                torch.mm(g[written].T, x[read, part.columns], out=for_w[:, part.taps])
+                product(g[..., written, :].mT, x[..., read, part.columns], out=for_w[..., part.taps])
                 if for_x is not None:
-                    there = for_x[read, part.columns]
-                    torch.addmm(there, g[written], w[:, part.taps], out=there)
+                    there = for_x[..., read, part.columns]
+                    add_product(there, g[..., written, :], w[..., part.taps], out=there)
+        if for_values is not None:
+            for_values = for_values.sum_to_size(values.shape)
         *models, channels, features, kernel = ctx.shape
         for_weight = for_taps.mul_(ctx.scale).view(*models, channels, kernel, features).transpose(-1, -2).contiguous()
         return for_values, for_weight, for_bias.mul_(ctx.scale).view(*models, channels), None, None, None, None, None
 
 
+def _together(values: Tensor | GatheredRows) -> bool:
+    """Whether the products of all models are one: on a GPU, where a small one costs its launch."""
+    return values.device.type != "cpu"
+
+
+@dataclass(frozen=True)
+class _Each:
+    """How a convolution goes through its models: one after the other (a CPU), or all together (a GPU).
+
+    Attributes:
+        bounds: where each model's rows begin and end; empty where each has its own entry along the first axis, or all
+            read the same rows.
+        models: how many there are.
+        together: whether they are one batched product.
+    """
+
+    bounds: list[int]
+    models: int
+    together: bool
+
+    def rows(self, rows: Tensor) -> list[Tensor]:
+        """The rows of each model: its stretch, its own entry along the first axis, or all. Together: `(models, ...)`."""
+        if self.together:
+            return [rows.view(self.models, -1, rows.shape[-1]) if self.bounds else rows.expand(self.models, -1, -1)]
+        if self.bounds:
+            return [rows[a:b] for a, b in pairwise(self.bounds)]
+        return list(rows) if rows.ndim == 3 else [rows] * self.models
+
+    def weights(self, weights: Tensor) -> list[Tensor]:
+        """`(models, ...)`, of each model or together."""
+        return [weights] if self.together else list(weights)
+
+    def nothing(self) -> list[Any]:
+        """In place of rows that are not wanted."""
+        return [None] * (1 if self.together else self.models)
+
+
 def _long_rows(values: Tensor, rows: int) -> Tensor:
     """`(..., rows · stride, features)` → `(..., rows, stride · features)`."""
     return values.view(*values.shape[:-2], rows, -1)
-
-
-def _of_each(rows: Tensor, bounds: list[int], models: int) -> list[Tensor]:
-    """The rows of each model: its stretch, its own entry along the first axis, or all."""
-    if bounds:
-        return [rows[a:b] for a, b in pairwise(bounds)]
-    return list(rows) if rows.ndim == 3 else [rows] * models
 
 
 ENCODER = TemporalCNN

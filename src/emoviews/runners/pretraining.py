@@ -68,6 +68,7 @@ def run(job: PretrainingJob, workspace: Workspace, on_epoch: OnEpoch) -> JobResu
         job.config,
         seed=job.seed,
         device=workspace.config.device,
+        precision=workspace.config.precision,
         state=folder.with_name(f"{folder.name}.unfinished"),
         state_of=job.id,
         augment=augment,
@@ -97,7 +98,8 @@ def run(job: PretrainingJob, workspace: Workspace, on_epoch: OnEpoch) -> JobResu
     rows += [("test", f"retrieval_random {pair}", value) for pair, value in before.items()]
     rows += [("test", f"retrieval {pair}", value) for pair, value in after.items()]
     rows.append(("test", "retrieval_chance", 1.0 / len(fold.test)))
-    return JobResult(job, 0.0, workspace.config.device, metrics=tuple(rows), curves=curve_rows(history.curves))
+    ran_on = workspace.config.device + (", mixed precision" if workspace.config.precision == "mixed" else "")
+    return JobResult(job, 0.0, ran_on, metrics=tuple(rows), curves=curve_rows(history.curves))
 
 
 def chosen_rows(
