@@ -267,23 +267,24 @@ class _Adam:
         self._slice()
 
     def _slice(self) -> None:
-        # tensors[kind][model]: the model's part of each stacked tensor, sliced once and not at every step
-        self.tensors = [list(zip(*(t.unbind() for t in stacked), strict=True)) for stacked in self.state]
+        self.tensors = [self._sliced(stacked) for stacked in self.state]  # once, and not at every step
+
+    @staticmethod
+    def _sliced(stacked: Sequence[Tensor]) -> list[tuple[Tensor, ...]]:
+        """`[model]`: the model's part of each stacked tensor."""
+        return list(zip(*(t.unbind() for t in stacked), strict=True))
 
     def step(self, gradients: Sequence[Tensor], rates: Sequence[float]) -> None:
         """Move each model's parameters along its gradient, `(models, ...)` each, at its rate."""
         gradients = [gradient.contiguous() for gradient in gradients]
-        sliced = list(zip(*(gradient.unbind() for gradient in gradients), strict=True))
         models: dict[float, list[int]] = {}
         for model, rate in enumerate(rates):
             models.setdefault(rate, []).append(model)
+        of_each = (*self.tensors, self._sliced(gradients)) if len(models) > 1 else ()
         for rate, some in models.items():
-            if len(models) == 1:
-                parameters, first, second, along = *self.state, gradients
-            else:
-                parameters, first, second, along = (
-                    [t for m in some for t in tensors[m]] for tensors in (*self.tensors, sliced)
-                )
+            parameters, first, second, along = (
+                ([t for m in some for t in tensors[m]] for tensors in of_each) if of_each else (*self.state, gradients)
+            )
             steps = torch.full((len(along),), float(self.steps), device=along[0].device).unbind()
             adam(
                 *(parameters, list(along), first, second, [], list(steps)),
