@@ -65,8 +65,9 @@ def test_order_of_the_batch_does_not_matter(name):
 
 @EVERY
 def test_views_that_agree_cost_less(name):
+    # Without labels: these have nothing to do with what the views share, and a loss that draws labels together says so.
     loss = make_loss(name)
-    assert loss(projections(0.1), labels=LABELS)[0] < loss(projections(100.0), labels=LABELS)[0]
+    assert loss(projections(0.1))[0] < loss(projections(100.0))[0]
 
 
 @EVERY

@@ -31,11 +31,16 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
 from emoviews.errors import UsageError
+from emoviews.losses._common import (
+    check_present,
+    check_projections,
+    common_utterances,
+    full_precision,
+    normalised,
+    through_normalised,
+)
 
 Negatives = Literal["both", "cross_view"]
-
-_EPS = 1e-12
-"""Vectors of this norm or less count as zero, as in `torch.nn.functional.normalize`."""
 
 
 class PairwiseNTXent(nn.Module):
@@ -87,8 +92,8 @@ class PairwiseNTXent(nn.Module):
                 with two utterances that have both.
         """
         views = list(projections)
-        _check_projections(projections)
-        masks = _check_present(projections, present or {})
+        check_projections(projections)
+        masks = check_present(projections, present)
         if all(bool(mask.all()) for mask in masks.values()):
             loss, directed = pairwise_nt_xent(list(projections.values()), self.temperature, self.negatives)
             mutual = (directed + directed.T) / 2
@@ -97,16 +102,9 @@ class PairwiseNTXent(nn.Module):
 
         # Every pair has other utterances, so other negatives: nothing is shared, and each is a batch of two views.
         losses: dict[str, Tensor] = {}
-        for a, b in combinations(views, 2):
-            both = masks[a] & masks[b]
-            if int(both.sum()) >= 2:
-                vectors = [projections[a][both], projections[b][both]]
-                losses[f"{a}|{b}"], _ = pairwise_nt_xent(vectors, self.temperature, self.negatives)
-        if not losses:
-            raise ValueError(
-                "No two views have 2 utterances in common in this batch, so there is nothing to contrast. Use a larger batch, "
-                "or leave out the utterances that have one view only."
-            )
+        for (a, b), both in common_utterances(masks).items():
+            vectors = [projections[a][both], projections[b][both]]
+            losses[f"{a}|{b}"], _ = pairwise_nt_xent(vectors, self.temperature, self.negatives)
         return torch.stack(list(losses.values())).mean(), {pair: loss.detach() for pair, loss in losses.items()}
 
     def extra_repr(self) -> str:
@@ -135,9 +133,7 @@ def pairwise_nt_xent(
     tensor(True)
     """
     with torch.autocast(vectors[0].device.type, enabled=False):
-        stacked = torch.stack(list(vectors))  # (views, batch, dim)
-        if stacked.dtype in (torch.float16, torch.bfloat16):
-            stacked = stacked.float()
+        stacked = full_precision(vectors)  # (views, batch, dim)
         loss, directed = _PairwiseNTXent.apply(stacked, temperature, negatives == "both")  # type: ignore[no-untyped-call]
     return loss, directed
 
@@ -148,9 +144,7 @@ class _PairwiseNTXent(Function):
     @staticmethod
     def forward(ctx: Any, vectors: Tensor, temperature: float, both: bool) -> tuple[Tensor, Tensor]:
         views, batch, dim = vectors.shape
-        norms = vectors.norm(dim=-1, keepdim=True)  # (views, batch, 1)
-        inverse = norms.reciprocal().masked_fill_(norms <= _EPS, 0)
-        u = (vectors * inverse).view(views * batch, dim)
+        u, inverse = normalised(vectors.view(views * batch, dim))
         gram = torch.mm(u, u.T).div_(temperature).fill_diagonal_(-torch.inf).view(views, batch, views, batch)
         positives = gram.diagonal(dim1=1, dim2=3).clone()  # (views, views, batch)
 
@@ -178,11 +172,7 @@ class _PairwiseNTXent(Function):
             for_gram.diagonal(dim1=1, dim2=3).sub_(weights)
             for_gram = for_gram.view(views * batch, views * batch)
             for_u = torch.mm(for_gram, u).addmm_(for_gram.T, u).div_(temperature)  # G holds u twice
-            # Through the normalisation: what points along u does not change it.
-            for_vectors = (
-                for_u.addcmul_(u, (for_u * u).sum(dim=-1, keepdim=True), value=-1).view_as(vectors).mul_(inverse)
-            )
-            ctx.save_for_backward(for_vectors)
+            ctx.save_for_backward(through_normalised(for_u, u, inverse).view_as(vectors))
         return loss, directed
 
     @staticmethod
@@ -190,37 +180,6 @@ class _PairwiseNTXent(Function):
     def backward(ctx: Any, gradient: Tensor, _: Any) -> tuple[Tensor, None, None]:
         (for_vectors,) = ctx.saved_tensors
         return gradient * for_vectors, None, None
-
-
-def _check_projections(projections: Mapping[str, Tensor]) -> None:
-    if len(projections) < 2:
-        raise ValueError(f"A pairwise loss needs at least two views, got {', '.join(projections) or 'none'}.")
-    shapes = {view: tuple(vectors.shape) for view, vectors in projections.items()}
-    if len(set(shapes.values())) > 1 or any(len(shape) != 2 for shape in shapes.values()):
-        got = ", ".join(f"{view} {shape}" for view, shape in shapes.items())
-        raise ValueError(f"All views must have projections of one shape (batch, dim); got {got}.")
-    batch = next(iter(shapes.values()))[0]
-    if batch < 2:
-        raise ValueError(
-            f"A contrastive loss needs at least 2 utterances, got a batch of {batch}. Drop the last batch."
-        )
-
-
-def _check_present(projections: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The mask of every view, `(batch,)`."""
-    if unknown := set(present) - set(projections):
-        raise ValueError(f"`present` names {', '.join(sorted(unknown))}; the views are {', '.join(projections)}.")
-    masks = {}
-    for view, vectors in projections.items():
-        mask = present.get(view)
-        if mask is None:
-            mask = torch.ones(len(vectors), dtype=torch.bool, device=vectors.device)
-        if mask.dtype != torch.bool or mask.shape != vectors.shape[:1]:
-            raise ValueError(
-                f"`present` must be ({len(vectors)},) bool a view; {view} has {tuple(mask.shape)} {mask.dtype}."
-            )
-        masks[view] = mask
-    return masks
 
 
 LOSS = PairwiseNTXent
