@@ -38,6 +38,7 @@ lint: $(DEV) ## ruff and mypy
 	$(BIN)/mypy
 
 bench: $(DEV) ## speed and memory, each against a plain reference, into benchmarks/RESULTS.md
+	$(PIP) install --quiet $(CONSTRAINT) --group bench
 	$(BIN)/python benchmarks/run.py $(BENCH_ARGS)
 
 clean: ## remove the environments and what the tools leave behind (not the demo)

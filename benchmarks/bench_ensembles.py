@@ -4,7 +4,11 @@
 
 The plain reference is `finetuning.finetune`: no data loader, features in memory, Adam fused, the same schedule, the same
 batches, one thread. Each round trains all models once in every way, in turns; medians over the rounds. No model stops early, so
-that both ways do the same work. Before they are timed, the two are compared: they must arrive at the same validation curves.
+that both ways do the same work. Before they are timed, the two are compared: they must arrive at the same losses.
+
+Where Lightning is installed (the dependency group `bench`), models of 100 examples are also trained as its users write it: a
+LightningModule, a DataLoader over a TensorDataset, a Trainer without logger and progress bar; Adam fused, one thread. Where
+there is something to validate on, the UAR is logged each epoch, and ModelCheckpoint keeps the best.
 
 The floor is what the bank's arithmetic costs at the rate of a matrix product, plus Adam's traffic (28 bytes a parameter and
 step: four arrays read, three written) at the bandwidth of memory, both measured at the start. Nothing that keeps the models
@@ -14,11 +18,14 @@ apart can be faster than the floor of its matrix products.
 from __future__ import annotations
 
 import argparse
+import logging
 import statistics
 import tempfile
 import time
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +37,7 @@ from emoviews.batching import ViewData
 from emoviews.configs import FineTuningConfig
 from emoviews.encoders import make_encoder
 from emoviews.ensembles import Member, finetune_many
-from emoviews.finetuning import FineTuningHistory, finetune
+from emoviews.finetuning import FineTuningHistory, finetune, validation_uar
 from emoviews.heads import Classifier
 from emoviews.store import ViewStore, to_storage
 from emoviews.types import FEATURES, FRAMES, ViewSpec
@@ -112,6 +119,57 @@ def machine_rates() -> tuple[float, float]:
     return large.nbytes / read, 2 * 4096 * 512 * 512 / multiply
 
 
+def lightning_seconds(case: Case, data: ViewData, labels: np.ndarray, epochs: int) -> float | None:
+    """Seconds an epoch of one model takes in a Lightning Trainer, the second of two counted; None where there is none."""
+    try:
+        import lightning
+    except ImportError:
+        return None
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module="lightning")
+
+    class Model(lightning.LightningModule):
+        def __init__(self, member: Member) -> None:
+            super().__init__()
+            self.model = torch.nn.Sequential(*member.encoder.layers, member.classifier)
+
+        def training_step(self, batch: list[torch.Tensor], number: int) -> torch.Tensor:
+            return torch.nn.functional.cross_entropy(self.model(batch[0]), batch[1])
+
+        def on_validation_epoch_start(self) -> None:
+            self.said: list[torch.Tensor] = []
+
+        def validation_step(self, batch: list[torch.Tensor], number: int) -> None:
+            self.said.append(torch.stack([batch[1], self.model(batch[0]).argmax(1)]))
+
+        def on_validation_epoch_end(self) -> None:
+            truth, said = torch.cat(self.said, 1).numpy()
+            self.log("uar", float(validation_uar(truth[None], said[None], CLASSES)[0]))
+
+        def configure_optimizers(self) -> torch.optim.Optimizer:
+            return torch.optim.Adam(self.parameters(), lr=1e-3, fused=True)
+
+    def loader(rows: np.ndarray, size: int, shuffle: bool) -> torch.utils.data.DataLoader:
+        dataset = torch.utils.data.TensorDataset(data.batch(rows).values, torch.from_numpy(labels[rows]))
+        return torch.utils.data.DataLoader(dataset, batch_size=size, shuffle=shuffle)
+
+    taken = []
+    for member in members(case, 2):
+        parts = [loader(np.asarray(member.train), BATCH, True)]
+        with tempfile.TemporaryDirectory() as folder:
+            callbacks = []
+            if case.validation:
+                parts.append(loader(np.asarray(member.validation), 256, False))
+                best = lightning.pytorch.callbacks.ModelCheckpoint(folder, monitor="uar", mode="max")
+                callbacks = [best]
+            quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
+            given = {"enable_checkpointing": bool(callbacks), "callbacks": callbacks, "num_sanity_val_steps": 0}
+            trainer = lightning.Trainer(accelerator="cpu", devices=1, max_epochs=epochs, **quiet, **given)
+            taken.append(seconds(partial(trainer.fit, Model(member), *parts)))
+    return taken[-1] / epochs
+
+
 def seconds(step: Callable[[], object]) -> float:
     start = time.perf_counter()
     step()
@@ -147,9 +205,14 @@ def run(case: Case, models: int, rounds: int, rates: tuple[float, float]) -> str
         parameters = sum(p.numel() for m in (member.encoder, member.classifier) for p in m.parameters())
         steps = -(-case.train // BATCH)
         products = operations(case, data, member) / rates[1]
+        trainer = lightning_seconds(case, data, labels, 5 * case.epochs) if case.train == 100 else None
         floor = products + ADAM_BYTES * parameters * steps / rates[0]
     alone, together = (models * case.epochs / statistics.median(t[way] for t in times) for way in (0, 1))
-    return f"| {case.name} | {alone:.1f} | {together:.1f} | {together / alone:.1f} | {1 / floor:.1f} | {together * floor:.2f} |"
+    against = f"{together * trainer:.0f}" if trainer else "–"
+    return (
+        f"| {case.name} | {alone:.1f} | {together:.1f} | {together / alone:.1f} | {against} | {1 / floor:.1f} | "
+        f"{together * floor:.2f} |"
+    )
 
 
 def main() -> None:
@@ -165,7 +228,8 @@ def main() -> None:
             f"One thread; {rates[0] / 1e9:.0f} GB/s read, {rates[1] / 1e9:.0f} GFLOP/s. Banks of {arguments.models} models.\n"
         )
         print("Models · epochs a second.\n")
-        print("| training | one by one | bank | faster by | floor | share of the floor |\n|---|--:|--:|--:|--:|--:|")
+        head = "| training | one by one | bank | faster by | than Lightning by | floor | share of the floor |"
+        print(f"{head}\n|---|--:|--:|--:|--:|--:|--:|")
         for kind, cases in CASES.items():
             if arguments.only in (None, kind):
                 for case in cases:

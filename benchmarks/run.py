@@ -16,6 +16,7 @@ import sys
 import time
 from pathlib import Path
 
+import torch
 from _common import RECORDINGS, load, machine, measure_limits
 
 from emoviews.processes import available_cores
@@ -25,6 +26,8 @@ HERE = Path(__file__).parent
 
 def main() -> None:
     scripts = {path.stem.removeprefix("bench_"): path for path in sorted(HERE.glob("bench_*.py"))}
+    if not torch.cuda.is_available():
+        del scripts["gpu"]
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--recordings", type=Path, help="folder of real recordings, where a benchmark takes some")
     parser.add_argument("--only", nargs="+", choices=list(scripts), default=list(scripts))
@@ -36,7 +39,7 @@ def main() -> None:
     limits = " and ".join(f"{measure_limits(n)} on {n} thread{'s' * (n > 1)}" for n in sorted({1, available_cores()}))
     text = (
         "# Benchmarks\n\nWritten by `make bench`. What counts is ratios within one table, whose ways are timed in turns in one "
-        "run; between runs the same code varies by a fifth and more.\n\n"
+        "run; between runs the same code varies by a fifth and more. What a GPU does: [RESULTS-GPU.md](RESULTS-GPU.md).\n\n"
         f"{machine()}; {limits}; {time.strftime('%Y-%m-%d')}.\n"
     )
     failed = []

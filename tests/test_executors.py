@@ -385,9 +385,11 @@ def test_a_gpu_gets_as_many_processes_as_it_has_room_for(
     toy: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     workspace = toy.workspace(tmp_path)
-    assert executors._room_for(workspace) is None
+    assert executors.processes_for(workspace, 7) == 7
+    assert executors.processes_for(workspace, None) == 2  # cores
     monkeypatch.setattr(workspace, "config", dataclasses.replace(workspace.config, device="cuda"))
     monkeypatch.setattr(executors, "available_cores", lambda: 3)
     for gigabytes, processes in ((80, 3), (6, 2), (1, 1)):
         monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device, n=gigabytes: (n * 10**9, 80 * 10**9))
-        assert executors._room_for(workspace) == processes
+        assert executors.processes_for(workspace, None) == processes
+    assert executors.processes_for(workspace, 7) == 7

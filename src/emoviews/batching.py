@@ -175,7 +175,6 @@ class HeldView:
         """`factors`: `(n, layers)` or `(n, 1)`, of each utterance what to multiply by where int8 is stored, on the device."""
         self.values, self.lengths = values, lengths
         self._factors = factors
-        self._axis = values.ndim - 2
         self._starts = nn.functional.pad(lengths.cumsum(0), (1, 0))
 
     def batch(self, indices: Indices, scaler: Scaler | None = None) -> ViewBatch:
@@ -186,7 +185,7 @@ class HeldView:
         total = int(offsets[-1])
         utterance = torch.arange(len(chosen), device=device).repeat_interleave(lengths.to(device), output_size=total)
         frames = torch.arange(total, device=device) + (self._starts[chosen] - offsets[:-1]).to(device)[utterance]
-        values = self.values.index_select(self._axis, frames)
+        values = self._gathered(frames)
         if self._factors is not None:
             factors = self._factors[chosen.to(device)][utterance].T.unsqueeze(-1)  # (layers, frames, 1)
             values = values * (factors if values.ndim == 3 else factors[0])
@@ -198,6 +197,16 @@ class HeldView:
             slope, shift = slope.unsqueeze(1), shift.unsqueeze(1)
         # One pass, in float32 whatever the dtype of the values: x / deviation - mean / deviation.
         return ViewBatch(torch.addcmul(shift.to(device), values, slope.to(device)), offsets)
+
+    def _gathered(self, frames: Tensor) -> Tensor:
+        """These frames, as stored; of a layered view a layer at a time, which is twice as fast as along the second axis."""
+        if self.values.ndim == 2:
+            return self.values.index_select(0, frames)
+        layers, _, features = self.values.shape
+        found = self.values.new_empty(layers, len(frames), features)
+        for layer, out in zip(self.values, found, strict=True):
+            torch.index_select(layer, 0, frames, out=out)
+        return found
 
 
 class ViewData:

@@ -89,7 +89,7 @@ class Options:
         scaling: zscore by the fold's training part, or none.
         seed: from which all random choices derive.
         device: cpu, cuda, ….
-        precision: of pre-training: float32, or mixed (bfloat16 and TF32) on a GPU, where that is the default.
+        precision: of pre-training: float32, or on a GPU mixed (bfloat16 and TF32).
         workers: processes; by default all cores, on a GPU as many as it has room for.
         threads: of each training on the CPU; the results' last bits depend on it, but not on the number of processes.
         allow_speaker_overlap: go on although a speaker is on both sides of a split.
@@ -106,7 +106,7 @@ class Options:
     scaling: Literal["zscore", "none"] = "zscore"
     seed: int = 0
     device: str = "cpu"
-    precision: Literal["float32", "mixed"] | None = None
+    precision: Literal["float32", "mixed"] = "float32"
     workers: int | None = None
     threads: int = 1
     allow_speaker_overlap: Annotated[bool, Parameter(negative=())] = False
@@ -596,7 +596,10 @@ def _workspace(
     from emoviews.table import read_table, relabel
     from emoviews.workspace import Workspace, WorkspaceConfig
 
-    precision = _precision(options)
+    if _require_device(options.device) == "cpu" and options.precision == "mixed":
+        raise UsageError(
+            "--precision mixed is for GPUs; on a CPU it would be slower. Leave it out, or give --device cuda."
+        )
     worker_count(options.workers)
     if out.exists() and not out.is_dir():
         raise UsageError(f"--out {out}: expected a folder, or a name for a new one; it is a file.")
@@ -611,7 +614,7 @@ def _workspace(
         folds=options.folds,
         scaling=options.scaling,
         device=options.device,
-        precision=precision,
+        precision=options.precision,
         threads=options.threads,
         allow_speaker_overlap=options.allow_speaker_overlap,
         test_table=other[0] if other else None,
@@ -644,20 +647,6 @@ def _folds(workspace: Workspace, chosen: Sequence[str]) -> list[str]:
     if unknown := [name for name in chosen if name not in workspace.folds]:
         raise UsageError(f"There is no fold {unknown[0]!r}. Folds: {', '.join(workspace.folds)}.")
     return list(chosen) or list(workspace.folds)
-
-
-def _precision(options: Options) -> Literal["float32", "mixed"]:
-    """The one that is asked for, or the device's own.
-
-    Raises:
-        UsageError: the device is not there, or does not compute in it.
-    """
-    on_cpu = _require_device(options.device) == "cpu"
-    if on_cpu and options.precision == "mixed":
-        raise UsageError(
-            "--precision mixed is for GPUs; on a CPU it would be slower. Leave it out, or give --device cuda."
-        )
-    return options.precision or ("float32" if on_cpu else "mixed")
 
 
 def _require_device(name: str) -> str:
@@ -744,8 +733,8 @@ def _run(
     All in one list: which jobs are trained together follows from the whole of it.
     """
     from emoviews.checkpoints import versions
-    from emoviews.executors import run_planned
-    from emoviews.processes import hardware, worker_count
+    from emoviews.executors import processes_for, run_planned
+    from emoviews.processes import hardware
     from emoviews.results import Results
 
     with Results(workspace.config.folder) as results:
@@ -777,7 +766,7 @@ def _run(
             hardware=hardware(),
         )
         every = [job for jobs in planned.values() for job in jobs]
-        with results.session(worker_count(options.workers)):
+        with results.session(processes_for(workspace, options.workers)):
             failed = run_planned(every, workspace, results, workers=options.workers, what=what)
         results.export()
         return results.tidy(), failed
@@ -786,7 +775,7 @@ def _run(
 def _print_estimate(jobs: Sequence[Job], workspace: Workspace, options: Options, claim: Mapping[str, Any]) -> None:
     """How many jobs are left to run, and how long that will take; a run folder of another configuration is refused first."""
     from emoviews.estimates import estimate
-    from emoviews.processes import worker_count
+    from emoviews.executors import processes_for
     from emoviews.results import FILE, Results
 
     finished: set[str] = set()
@@ -798,7 +787,7 @@ def _print_estimate(jobs: Sequence[Job], workspace: Workspace, options: Options,
     pending = [job for name, job in unique.items() if name not in finished]
     _out.print(f"{len(unique)} different jobs in all, {len(unique) - len(pending)} of them finished")
     if pending:
-        time = estimate(pending, workspace, worker_count(options.workers))
+        time = estimate(pending, workspace, processes_for(workspace, options.workers))
         _out.print(f"Estimated time: {time}")
 
 

@@ -140,7 +140,7 @@ def _run(
     workers: int | None,
     on_epoch: Callable[[Job, Mapping[str, float]], None],
 ) -> Iterator[list[JobResult]]:
-    count = min(worker_count(workers or _room_for(workspace)), len(todo))
+    count = min(processes_for(workspace, workers), len(todo))
     if count <= 1:
         before = torch.get_num_threads()
         with threadpoolctl.threadpool_limits(workspace.config.threads):
@@ -154,11 +154,17 @@ def _run(
         yield from _run_in_processes(todo, workspace.config, count)
 
 
-def _room_for(workspace: Workspace) -> int | None:
-    """How many processes a GPU has room for, each with the views that it keeps there; None on a CPU."""
+def processes_for(workspace: Workspace, workers: int | None) -> int:
+    """How many processes run jobs: so many as are asked for; else all cores, or as many as a GPU has room for.
+
+    Each process keeps the views on the GPU.
+
+    Raises:
+        UsageError: fewer than one is asked for.
+    """
     device = torch.device(workspace.config.device)
-    if device.type == "cpu":
-        return None
+    if workers is not None or device.type == "cpu":
+        return worker_count(workers)
     each = GPU_PROCESS_BYTES + 2 * sum(workspace.data(label).stored_bytes for label in workspace.specs)
     free, _ = torch.cuda.mem_get_info(device)
     return max(1, min(available_cores(), GPU_PROCESSES, int(HELD_SHARE * free / each)))

@@ -185,6 +185,7 @@ def test_products_together_as_on_a_gpu_are_those_one_after_the_other(
     found = []
     for together in (False, True):
         monkeypatch.setattr(temporal_cnn, "_together", lambda values, together=together: together)
+        monkeypatch.setattr(temporal_cnn, "_PIECE_ROWS", 8)
         out = bank(BankBatch(values, offsets, (3,) if shared else (1, 1, 1))).reshape(3, 4, 7)
         weighted = (out * torch.arange(out.numel()).view_as(out)).sum()
         found.append([out.detach(), *torch.autograd.grad(weighted, [values, *bank.parameters()])])

@@ -36,6 +36,9 @@ from emoviews.encoders._stacked import BankBatch, GatheredRows
 from emoviews.errors import UsageError
 from emoviews.types import FEATURES, FRAMES, ViewBatch
 
+_PIECE_ROWS = 512
+"""Rows of a piece of a long product on a GPU."""
+
 
 class TemporalCNN(Encoder):
     """Strided convolutions over time, each with ReLU and dropout → mean over frames."""
@@ -294,14 +297,14 @@ class _Convolve(Function):
             apart = (each.models,) if each.together and values.ndim == 2 and not each.bounds else ()
             for_values = values.new_zeros(*apart, *values.shape)
             for_inputs = each.rows(_long_rows(for_values, rows))
-        product, add_product = (torch.bmm, torch.baddbmm) if each.together else (torch.mm, torch.addmm)
+        product, add_product = (_long_products, torch.baddbmm) if each.together else (_product, torch.addmm)
         of_rows = each.rows(_long_rows(values, rows)), for_inputs, each.rows(gradient)
         of_weights = [each.weights(tensor) for tensor in (taps, for_taps, for_bias)]
         for x, for_x, g, w, for_w, for_b in zip(*of_rows, *of_weights, strict=True):
             torch.sum(g, -2, out=for_b)
             for part in ctx.parts:
                 written, read = part.rows()
-                product(g[..., written, :].mT, x[..., read, part.columns], out=for_w[..., part.taps])
+                product(g[..., written, :], x[..., read, part.columns], for_w[..., part.taps])
                 if for_x is not None:
                     there = for_x[..., read, part.columns]
                     add_product(there, g[..., written, :], w[..., part.taps], out=there)
@@ -310,6 +313,24 @@ class _Convolve(Function):
         *models, channels, features, kernel = ctx.shape
         for_weight = for_taps.mul_(ctx.scale).view(*models, channels, kernel, features).transpose(-1, -2).contiguous()
         return for_values, for_weight, for_bias.mul_(ctx.scale).view(*models, channels), None, None, None, None, None
+
+
+def _product(g: Tensor, x: Tensor, out: Tensor) -> None:
+    """`(rows, channels)`, `(rows, columns)` → `(channels, columns)`: their product over the rows."""
+    torch.mm(g.T, x, out=out)
+
+
+def _long_products(g: Tensor, x: Tensor, out: Tensor) -> None:
+    """The same for every model, `(models, ...)`, on a GPU.
+
+    One product a model over ten thousands of rows would be the work of one of its cores; so it is cut into pieces.
+    """
+    models, rows, channels = g.shape
+    pieces = rows // _PIECE_ROWS
+    torch.bmm(g[:, pieces * _PIECE_ROWS :].mT, x[:, pieces * _PIECE_ROWS :], out=out)  # the rest, or zeros
+    if pieces:
+        cut = [t[:, : pieces * _PIECE_ROWS].reshape(models * pieces, _PIECE_ROWS, -1) for t in (g, x)]
+        out.add_(torch.bmm(cut[0].mT, cut[1]).view(models, pieces, channels, -1).sum(1))
 
 
 def _together(values: Tensor | GatheredRows) -> bool:
