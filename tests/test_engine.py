@@ -572,6 +572,7 @@ def test_a_large_bank_is_cut_into_equal_parts(toy: Any, tmp_path: Path) -> None:
     assert [job for bank in found for job in bank] == jobs
     assert len(found) == 3
     assert max(map(len, found)) - min(map(len, found)) <= 1
+    assert banks(jobs, "cuda") == [tuple(jobs)]  # a GPU takes them all; where it has no room, it halves them
 
 
 def test_no_job_is_in_a_bank_with_one_it_starts_from(toy: Any, tmp_path: Path) -> None:

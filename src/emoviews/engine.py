@@ -1,6 +1,6 @@
 """The boundary between which jobs there are and how they are run.
 
-    banks(jobs)                → which jobs are run together
+    banks(jobs, device)        → which jobs are run together
     run_jobs(jobs, workspace)  → one JobResult a job
 
 Which jobs there are is decided by `emoviews.experiments`; where they run by `emoviews.executors`.
@@ -21,14 +21,18 @@ from emoviews.workspace import Workspace
 BANK: Final = 24
 """Models trained together at most: in larger banks, weights and what Adam keeps of them fall out of a processor's cache."""
 
+GPU_BANK: Final = 512
+"""The same on a GPU, which is the quicker the more it has to do at a time; where it has no room, a bank is halved there."""
 
-def banks(jobs: Sequence[Job]) -> list[tuple[Job, ...]]:
+
+def banks(jobs: Sequence[Job], device: str = "cpu") -> list[tuple[Job, ...]]:
     """Put together what is trained together; every job is in one bank, and those that can't be put together in one alone.
 
-    It depends on the jobs and their order, and on nothing else: not on what is finished, not on the number of processes. A bank
-    is of fine-tunings of one view and fold, one kind of architecture and label budget, so that its models take the same number
-    of steps. No job is in a bank with one that it starts from.
+    It depends on the jobs, their order and the kind of device, and on nothing else: not on what is finished, not on the number
+    of processes. A bank is of fine-tunings of one view and fold, one kind of architecture and label budget, so that its models
+    take the same number of steps. No job is in a bank with one that it starts from.
     """
+    most = BANK if device == "cpu" else GPU_BANK
     depth = depths(jobs)
     found: dict[Hashable, list[Job]] = {}
     for job in dict.fromkeys(jobs):
@@ -37,12 +41,12 @@ def banks(jobs: Sequence[Job]) -> list[tuple[Job, ...]]:
             same = replace(job, seed=0, init="", repeat=0, keep=False)
             key = (same, depth[job.id])
         found.setdefault(key, []).append(job)
-    return [tuple(part) for alike in found.values() for part in _parts(alike)]
+    return [tuple(part) for alike in found.values() for part in _parts(alike, most)]
 
 
-def _parts(jobs: Sequence[Job]) -> list[Sequence[Job]]:
-    """Cut into as few parts as `BANK` allows, of sizes as equal as can be."""
-    count = -(-len(jobs) // BANK)
+def _parts(jobs: Sequence[Job], most: int) -> list[Sequence[Job]]:
+    """Cut into as few parts as a bank of `most` jobs allows, of sizes as equal as can be."""
+    count = -(-len(jobs) // most)
     bounds = [len(jobs) * i // count for i in range(count + 1)]
     return [jobs[a:b] for a, b in pairwise(bounds)]
 
@@ -75,7 +79,7 @@ def run_jobs(
 
     The seconds of a job that was trained with others are its share of the bank's.
     """
-    for bank in banks(jobs):
+    for bank in banks(jobs, workspace.config.device):
         started = time.perf_counter()
         results = run_bank(bank, workspace, on_epoch)
         seconds = (time.perf_counter() - started) / len(bank)

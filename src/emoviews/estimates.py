@@ -56,7 +56,7 @@ def estimate(jobs: Sequence[Job], workspace: Workspace, workers: int) -> Estimat
         workers: processes.
     """
     groups: dict[Hashable, list[tuple[Job, ...]]] = defaultdict(list)
-    for bank in banks(jobs):
+    for bank in banks(jobs, workspace.config.device):
         groups[_alike(bank[0])].append(bank)
     low = high = 0.0
     with _scratch(workspace):

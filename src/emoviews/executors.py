@@ -72,7 +72,7 @@ def run_planned(
         results.add(bank)
         failed.update({result.job.id: result for result in bank if result.error and not result.refused})
 
-    rest = [tuple(job for job in bank if job.id in pending) for bank in banks(jobs)]
+    rest = [tuple(job for job in bank if job.id in pending) for bank in banks(jobs, workspace.config.device)]
     for level in sorted({depth[name] for name in pending}):
         ready: list[Bank] = []
         for bank in rest:
