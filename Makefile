@@ -23,7 +23,7 @@ CAN_INSTALL = import sys; sys.exit(0 if sys.version_info >= (3, 11) else "EmoVie
 	+ sys.version.split()[0] + ". Name another one: make $(MAKECMDGOALS) PYTHON=python3.12")
 CAN_REACH = import sys, urllib.request; urllib.request.urlopen(sys.argv[1] + "/torch/", timeout=10)
 
-.PHONY: demo test lint bench clean help
+.PHONY: demo test lint bench docs clean help
 
 demo: $(RUN) ## the whole main job on a built-in synthetic corpus; opens with DEMO/run/report.html
 	$(BIN)/emoviews demo --out $(DEMO)
@@ -41,8 +41,12 @@ bench: $(DEV) ## speed and memory, each against a plain reference, into benchmar
 	$(PIP) install --quiet $(CONSTRAINT) --group bench
 	$(BIN)/python benchmarks/run.py $(BENCH_ARGS)
 
+docs: $(DEV) ## the documentation site, into site/
+	$(PIP) install --quiet $(CONSTRAINT) --group docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
 clean: ## remove the environments and what the tools leave behind (not the demo)
-	rm -rf .venv .venv-cuda .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
+	rm -rf .venv .venv-cuda .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist site
 	find src tests benchmarks -type d -name __pycache__ -prune -exec rm -rf {} +
 
 help: ## this list

@@ -18,6 +18,10 @@ ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
 ARCHITECTURE = ROOT / "docs" / "architecture.md"
 
+DOCS = ROOT / "docs"
+PAGES = [DOCS / name for name in ("index.md", "reproduce.md", "few-labels.md")]
+"""Pages of the documentation that are read from the beginning, each in a folder of its own."""
+
 NEEDS_NETWORK = re.compile(r"^(git clone|make|pip install)\b", re.MULTILINE)
 EXAMPLES = {"views": "zero_crossings", "corpora": "my_corpus", "encoders": "mean_pool", "losses": "pairwise_cosine"}
 ATTRIBUTES = {"views": "VIEW", "corpora": "CORPUS", "encoders": "ENCODER", "losses": "LOSS"}
@@ -48,9 +52,9 @@ def commands() -> list[str]:
     return [name for name in cli.app if not name.startswith("-")]
 
 
-def shown() -> list[tuple[str, str]]:
-    """The blocks of the README that a reader runs after the installation, in order."""
-    return [b for b in blocks(README) if b[0] in ("bash", "python") and not NEEDS_NETWORK.search(b[1])]
+def shown(page: Path = README) -> list[tuple[str, str]]:
+    """The blocks of a page that a reader runs after the installation, in order."""
+    return [b for b in blocks(page) if b[0] in ("bash", "python") and not NEEDS_NETWORK.search(b[1])]
 
 
 def test_every_block_of_the_readme_runs_in_sequence(tmp_path: Path) -> None:
@@ -60,6 +64,22 @@ def test_every_block_of_the_readme_runs_in_sequence(tmp_path: Path) -> None:
     assert len(list(tmp_path.glob("checkpoints/*/emoviews.json"))) == 3
     assert (tmp_path / "run" / "results.csv").is_file()
     assert "<html" in (tmp_path / "paper" / "report.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_block_of_a_page_runs_in_sequence(page: Path, tmp_path: Path) -> None:
+    assert len(shown(page)) >= 2
+    for language, text in shown(page):
+        run_block(language, text, tmp_path)
+
+
+def test_the_site_has_every_page_and_every_module() -> None:
+    """mkdocs itself is not asked here: `make docs` builds the site."""
+    site = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+    pages = {path.relative_to(DOCS).as_posix() for path in DOCS.rglob("*.md")}
+    assert pages == set(re.findall(r": (\S+\.md)$", site, re.MULTILINE))
+    for name in re.findall(r"^::: (\S+)$", "".join(p.read_text() for p in (DOCS / "api").glob("*.md")), re.MULTILINE):
+        assert importlib.util.find_spec(name) is not None, name
 
 
 @pytest.mark.slow
@@ -96,7 +116,7 @@ def test_exit_codes_are_those_of_the_readme(tmp_path: Path) -> None:
         assert "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("page", [README, ARCHITECTURE, ROOT / "CONTRIBUTING.md"], ids=lambda page: page.name)
+@pytest.mark.parametrize("page", [README, ARCHITECTURE, ROOT / "CONTRIBUTING.md", *PAGES], ids=lambda page: page.name)
 def test_links_within_the_project_lead_somewhere(page: Path) -> None:
     links = re.findall(r"\]\((?!https?:)([^)#]*)(?:#([^)]*))?\)", page.read_text(encoding="utf-8"))
     assert links

@@ -176,7 +176,8 @@ def unpaired_bootstrap(
     freedom of Welch and Satterthwaite; for the means of one value a cluster this is Welch's t interval.
 
     Args:
-        first, second: see `Weighted`, each of its own clusters.
+        first: see `Weighted`.
+        second: likewise, of clusters of its own.
         sizes: how many clusters each has.
         n_resamples: how often each is drawn.
         level: between 0 and 1.
