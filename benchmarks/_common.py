@@ -78,12 +78,12 @@ class Limits:
 
 
 def measure_limits(threads: int, device: str = "cpu") -> Limits:
-    """Sum 256 MB, multiply 4096 × 512 by 512 × 512 (in the cache of a core) or, on CUDA, 8192 × 8192 matrices.
+    """Sum 256 MB (on CUDA 4 GB), multiply 4096 × 512 by 512 × 512 (in the cache of a core) or, on CUDA, 8192 × 8192 matrices.
 
     torch's number of threads is left at `threads`.
     """
     torch.set_num_threads(threads)
-    large = torch.ones(2**26, device=device)
+    large = torch.ones(2**26 if device == "cpu" else 2**30, device=device)
     rows, columns = (4096, 512) if device == "cpu" else (8192, 8192)
     a, b = torch.randn(rows, columns, device=device), torch.randn(columns, columns, device=device)
     product, count = repeated(lambda: a @ b)

@@ -51,7 +51,7 @@ class MadeUp(ViewData):
         """`seconds`: of each utterance, `(n,)`; `labels`: class numbers, `(n,)`."""
         self.spec, self.keys = spec, [str(i) for i in range(len(seconds))]
         frames = seconds * spec.frame_rate if spec.frame_rate else np.ones(len(seconds))
-        self.lengths = frames.astype(np.int64)
+        self.lengths, self.in_memory = frames.astype(np.int64), False
         self._starts = np.concatenate([[0], np.cumsum(self.lengths)])
         lengths = torch.from_numpy(self.lengths)
         shape = [size or int(lengths.sum()) for size in spec.shape]

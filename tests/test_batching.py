@@ -7,6 +7,7 @@ import time
 import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -62,7 +63,7 @@ def case(request, tmp_path: Path) -> tuple[ViewSpec, list[np.ndarray], ViewData]
     spec = SPECS[name]
     arrays = make_arrays(spec)
     data = make_data(tmp_path, spec, arrays, resident_bytes)
-    assert (data._resident is None) == (resident_bytes == 0)
+    assert data.in_memory == (resident_bytes > 0)
     return spec, arrays, data
 
 
@@ -197,6 +198,31 @@ def test_a_stored_batch_is_read_as_the_same_numbers(stored: ViewData, scaled: bo
     assert batch.to("cpu").values is batch.values
     elsewhere = batch.to("meta").values
     assert (elsewhere.device.type, elsewhere.dtype, elsewhere.shape) == ("meta", torch.float32, plain.values.shape)
+
+
+def test_a_stored_batch_is_read_ahead(stored: ViewData, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever draws it, on another thread, waits for the disk, and not the training."""
+    touched: list[int] = []
+    monkeypatch.setattr(StoredValues, "touch", lambda self: touched.append(len(self._utterances)))
+    stored.stored_batch([0, 2, 1])
+    assert touched == [3]
+
+
+def test_stored_values_go_to_a_device_as_a_tensor(stored: ViewData) -> None:
+    """As they would go to a GPU, onto the CPU here."""
+    for scaler in (None, stored.fit_scaler(range(4))):
+        values: Any = stored.stored_batch([2, 0], scaler).values
+        want = stored.batch([2, 0], scaler).values
+        torch.testing.assert_close(values.tensor_on(torch.device("cpu")), want, rtol=0, atol=2e-6)
+
+
+def test_lengths_are_known_before_anything_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = SPECS["framed"]
+    arrays = make_arrays(spec)
+    data = make_data(tmp_path, spec, arrays, 10**9)
+    monkeypatch.setattr(ViewStore, "__getitem__", lambda self, key: pytest.fail(f"{key} was read"))
+    assert data.lengths.tolist() == [len(array) for array in arrays]
+    assert data.stored_bytes == 2 * sum(array.size for array in arrays)
 
 
 def test_a_stored_batch_takes_no_memory(stored: ViewData) -> None:

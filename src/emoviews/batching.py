@@ -20,6 +20,7 @@ import math
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 from typing import Any, Final, TypeVar, cast
 
@@ -150,8 +151,10 @@ class StoredValues:
     def to(self, device: Any, dtype: torch.dtype | None = None, non_blocking: bool = False) -> StoredValues | Tensor:
         """Itself on the CPU; elsewhere a tensor there, moved as narrow as it is stored, an utterance at a time."""
         device = torch.device(device)
-        if device.type == "cpu":
-            return self
+        return self if device.type == "cpu" else self.tensor_on(device, dtype, non_blocking)
+
+    def tensor_on(self, device: torch.device, dtype: torch.dtype | None = None, non_blocking: bool = False) -> Tensor:
+        """The values in a tensor on any device."""
         values = torch.empty(self.shape, dtype=dtype or torch.float32, device=device)
         for first, utterance, factor in zip(self._starts, self._utterances, self._factors, strict=False):
             place = values[:, first : first + utterance.shape[1]]
@@ -216,6 +219,7 @@ class ViewData:
         spec: of the view.
         keys: the utterances' keys in the store.
         lengths: `(n,)` frames an utterance (1 for functionals).
+        in_memory: whether its float32 values are kept in memory, from the first use on.
     """
 
     def __init__(self, store: ViewStore, keys: Sequence[str], resident_bytes: int = RESIDENT_BYTES) -> None:
@@ -224,15 +228,18 @@ class ViewData:
         self.lengths = store.lengths(self.keys)
         self._store = store
         self._axis = self.spec.axes.index(FRAMES) if self.spec.has_frames else 0
-        per_frame = int(np.prod([size for size in self.spec.shape if size]))
-        self._resident: Tensor | None = None
         self._held: dict[torch.device, HeldView | None] = {}
         self._starts = np.concatenate([[0], np.cumsum(self.lengths)])
-        if int(self._starts[-1]) * per_frame * 4 <= resident_bytes:
-            self._resident = self._gather(np.arange(len(self.keys)))
+        per_frame = math.prod(size for size in self.spec.shape if size)
+        self.in_memory = int(self._starts[-1]) * per_frame * 4 <= resident_bytes
 
     def __len__(self) -> int:
         return len(self.keys)
+
+    @cached_property
+    def _resident(self) -> Tensor | None:
+        """All of it, end to end and not scaled, once somebody wants more than lengths; None where it stays in the store."""
+        return self._read(np.arange(len(self))) if self.in_memory else None
 
     def batch(self, indices: Indices, scaler: Scaler | None = None) -> ViewBatch:
         """The utterances at `indices`, in that order, z-scored where a scaler is given; float32 on the CPU."""
@@ -250,7 +257,7 @@ class ViewData:
 
         128 utterances of 4.5 s × 13 × 768 would take 1.2 GB.
         """
-        if self._resident is not None or len(self.spec.shape) < 3:
+        if self.in_memory or len(self.spec.shape) < 3:
             return self.batch(indices, scaler)
         index = np.asarray(indices, dtype=np.int64)
         offsets = self._offsets(index)
@@ -344,11 +351,18 @@ class ViewData:
 
     def _gather(self, index: NDArray[np.int64], scaler: Scaler | None = None) -> Tensor:
         """Batch: what is in memory is copied and scaled, what is in the store is converted and scaled in one pass."""
-        if self._resident is not None or not self.spec.has_frames:
-            values = self._select(index)
-            if scaler is not None:
-                self._fill(values, values, scaler)
-            return values
+        if self._resident is None and self.spec.has_frames:
+            return self._read(index, scaler)
+        values = self._select(index)
+        if scaler is not None:
+            self._fill(values, values, scaler)
+        return values
+
+    def _read(self, index: NDArray[np.int64], scaler: Scaler | None = None) -> Tensor:
+        """Batch, from the store; functionals are not scaled."""
+        if not self.spec.has_frames:
+            rows = [self._store[self.keys[i]] for i in index]
+            return torch.from_numpy(np.stack(rows) if rows else np.empty((0, *self.spec.shape), np.float32))
         shape = list(self.spec.shape)
         shape[self._axis] = int(self.lengths[index].sum())
         values = torch.empty(shape, dtype=torch.float32)
@@ -363,8 +377,7 @@ class ViewData:
     def _select(self, index: NDArray[np.int64]) -> Tensor:
         """Batch, not scaled, from memory; functionals also from the store."""
         if self._resident is None:
-            rows = [self._store[self.keys[i]] for i in index]
-            return torch.from_numpy(np.stack(rows) if rows else np.empty((0, *self.spec.shape), np.float32))
+            return self._read(index)
         lengths = self.lengths[index]
         ends = np.cumsum(lengths)
         frames = np.arange(ends[-1] if len(ends) else 0) + np.repeat(self._starts[index] - (ends - lengths), lengths)

@@ -13,10 +13,10 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any, Final, cast
+from typing import Any, Final, TypeVar, cast
 
 import numpy as np
 import torch
@@ -33,6 +33,8 @@ from emoviews.errors import TrainingError, UsageError
 from emoviews.finetuning import EVALUATION_BATCH, FineTuningHistory, Plateau, check_labelled, no_number, validation_uar
 from emoviews.seeds import derive_seed, torch_seed
 from emoviews.types import FRAMES
+
+Result = TypeVar("Result")
 
 EVALUATION_FRAMES: Final = 8192
 """Rows that a bank is applied to at a time where nothing is learnt: what lies between its layers then stays in the cache."""
@@ -76,8 +78,9 @@ def finetune_many(
     """Train all classifiers (and, unless frozen, encoders) in place; on return they hold their best epochs' weights.
 
     Each model goes through what `finetuning.finetune` would do to it, on the same batches and, on a CPU, with the same
-    dropout (a GPU draws it for all models of a bank together). Which models are in the bank with it changes nothing on a CPU.
-    Where a GPU has no room for them all, they are trained in halves.
+    dropout (a GPU draws it for all models of a bank together). On a CPU it does not matter which models are in the bank with
+    it, not even for the last bit, where features and layers are multiples of 16 wide and nobody shares its batches. Where a
+    GPU has no room for them all, they are trained in halves.
 
     Args:
         data: the view of all utterances.
@@ -113,23 +116,13 @@ def finetune_many(
     # Members that see the same batches stand together, so that a batch is read once for all of them.
     order = sorted(range(len(members)), key=lambda m: (members[m].seed, tuple(members[m].train)))
     features = _Features(data, _rows_of(members), scaler, device, members[0].encoder)
-    outcomes: dict[int, FineTuningHistory | TrainingError] = {}
     # Heads on frozen encoders are small; encoders take what fits the cache.
-    waiting = _parts(order, members[0].encoder, device) if not frozen else [order]
-    while waiting:
-        part = waiting.pop(0)
-        try:
-            bank = _Bank(features, labels, [members[m] for m in part], config, frozen=frozen)
-            outcomes |= dict(zip(part, bank.run(), strict=True))
-        except torch.cuda.OutOfMemoryError:
-            if len(part) == 1:
-                raise
-            _say_halved(len(part))
-        else:
-            continue
-        torch.cuda.empty_cache()
-        half = len(part) // 2
-        waiting = [part[:half], part[half:], *waiting]
+    parts = _parts(order, members[0].encoder, device) if not frozen else [order]
+
+    def train(part: list[int]) -> list[FineTuningHistory | TrainingError]:
+        return _Bank(features, labels, [members[m] for m in part], config, frozen=frozen).run()
+
+    outcomes = _halved_where_needed(parts, train)
     return [outcomes[m] for m in range(len(members))]
 
 
@@ -154,17 +147,21 @@ def predict_many(
         UsageError: different numbers of rows.
     """
     wanted = _same_length(rows)  # (models, n)
-    shared = bool((wanted == wanted[0]).all())
-    encoders, of_model = _distinct([member.encoder for member in members]) if shared else (
-        [member.encoder for member in members], np.arange(len(members))
-    )  # fmt: skip
-    features = _Features(data, np.unique(wanted), scaler, device, encoders[0])
-    embedded = _apply(encoders, features, wanted[: len(encoders)])
-    classifier = stack([member.classifier for member in members]).to(device).eval()
-    with torch.inference_mode():
-        logits: Tensor = classifier(embedded[torch.from_numpy(of_model)])  # (models, n, classes)
-        probabilities: NDArray[np.float32] = logits.softmax(dim=2).cpu().numpy()
-    return list(probabilities)
+    features = _Features(data, np.unique(wanted), scaler, device, members[0].encoder)
+
+    def predict(part: list[int]) -> list[NDArray[np.float32]]:
+        own = wanted[part]
+        encoders, of_model = [members[m].encoder for m in part], np.arange(len(part))
+        if bool((own == own[0]).all()):
+            encoders, of_model = _distinct(encoders)
+        embedded = _apply(encoders, features, own[: len(encoders)])
+        classifier = stack([members[m].classifier for m in part]).to(device).eval()
+        with torch.inference_mode():
+            logits: Tensor = classifier(embedded[torch.from_numpy(of_model)])  # (models, n, classes)
+            return list(logits.softmax(dim=2).cpu().numpy())
+
+    found = _halved_where_needed([list(range(len(members)))], predict)
+    return [found[m] for m in range(len(members))]
 
 
 class _Model(nn.Module):
@@ -198,7 +195,9 @@ class _Features:
         per_frame = math.prod(size for size in data.spec.shape if size)
         self.values: Tensor | None = None
         self.held = data.held(device)
-        if self.held is None and int(self.lengths[rows].sum()) * per_frame * 4 <= _room(device):
+        # What an encoder reads in the store, on a CPU, it reads there also for a single model, and as fast.
+        from_store = encoder.reads_stored and not data.in_memory and torch.device(device).type == "cpu"
+        if self.held is None and not from_store and int(self.lengths[rows].sum()) * per_frame * 4 <= _room(device):
             held = data.batch(rows, scaler)
             self.values = held.values.to(device)
             self.starts = torch.zeros(len(data), dtype=torch.int64)
@@ -327,7 +326,8 @@ class _Bank:
         self.targets = torch.from_numpy(labels).to(device)
         self.live = list(range(len(members)))
         # On a CPU every model draws its own dropout, the same in whichever company it is trained.
-        seeds = [derive_seed(member.seed, "dropout") for member in members] if device == "cpu" else []
+        on_cpu = torch.device(device).type == "cpu"
+        seeds = [derive_seed(member.seed, "dropout") for member in members] if on_cpu else []
         self.generators = [torch.Generator().manual_seed(seed) for seed in seeds]
         draw_apart(self.model, self.generators)
 
@@ -456,6 +456,30 @@ def _room(device: str) -> int:
     if torch.device(device).type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0]) // 2
     return RESIDENT_BYTES
+
+
+def _halved_where_needed(parts: list[list[int]], run: Callable[[list[int]], Sequence[Result]]) -> dict[int, Result]:
+    """What `run` gives for each model of each part; a part that a GPU has no room for is run in halves.
+
+    Raises:
+        torch.cuda.OutOfMemoryError: there is no room for a single model.
+    """
+    found: dict[int, Result] = {}
+    waiting = list(parts)
+    while waiting:
+        part = waiting.pop(0)
+        try:
+            found |= dict(zip(part, run(part), strict=True))
+        except torch.cuda.OutOfMemoryError:
+            if len(part) == 1:
+                raise
+            _say_halved(len(part))
+        else:
+            continue
+        torch.cuda.empty_cache()
+        half = len(part) // 2
+        waiting = [part[:half], part[half:], *waiting]
+    return found
 
 
 _said_halved = False

@@ -237,7 +237,7 @@ def computed_in(precision: Precision, device: str) -> Iterator[None]:
 
     `mixed` is bfloat16 where torch's autocast allows it, and TF32 (10 bits of mantissa) in the other products; weights, sums
     over frames, the layer mix' sums and the loss stay float32. For encoders as small as the paper's it gains nothing even on a
-    large GPU (`benchmarks/RESULTS.md`): reading the layers is what takes time. On a CPU it is refused.
+    large GPU (`benchmarks/RESULTS-GPU.md`): reading the layers is what takes time. On a CPU it is refused.
 
     Raises:
         UsageError: `mixed` on a CPU.

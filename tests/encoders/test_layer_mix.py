@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from torch.func import functional_call, grad, stack_module_state, vmap
 
 from emoviews.batching import StoredValues, ViewData
 from emoviews.encoders.layer_mix import LayerMix, mix_layers
@@ -67,49 +66,6 @@ def test_gradient_in_float32_is_accurate_over_many_frames():
     weights, values = torch.zeros(2, requires_grad=True), torch.rand(2, 20_000, 32)
     mix_layers(weights, values).sum().backward()
     torch.testing.assert_close(weights.grad.double(), values.double().sum((1, 2)), rtol=1e-6, atol=0)
-
-
-@pytest.mark.parametrize("shared", [True, False])
-def test_mapped_over_models_equals_a_loop(shared):
-    weights = random(4, 3)
-    values = random(3, 70, 2, seed=1) if shared else random(4, 3, 70, 2, seed=1)
-
-    def score(w, x):
-        return mix_layers(w, x).tanh().sum()
-
-    in_dims = (0, None if shared else 0)
-    each = [values] * 4 if shared else values
-    torch.testing.assert_close(
-        vmap(mix_layers, in_dims)(weights, values),
-        torch.stack([plain_mix(w, x) for w, x in zip(weights, each, strict=True)]),
-    )
-    gradients = vmap(grad(score, argnums=(0, 1)), in_dims)(weights, values)
-    for i, (w, x) in enumerate(zip(weights, each, strict=True)):
-        plain = grad(lambda w, x: plain_mix(w, x).tanh().sum(), argnums=(0, 1))(w, x)
-        for got, want in zip(gradients, plain, strict=True):
-            torch.testing.assert_close(got[i], want, rtol=0, atol=1e-12)
-
-
-def test_mapped_over_values_of_one_model_equals_a_loop():
-    weights, values = random(3), random(4, 3, 5, 2, seed=1)
-    want = torch.stack([plain_mix(weights, x) for x in values])
-    torch.testing.assert_close(vmap(mix_layers, (None, 0))(weights, values), want)
-    torch.testing.assert_close(vmap(mix_layers, (None, 1))(weights, values.movedim(0, 1)), want)
-
-
-def test_several_encoders_at_once_equal_one_by_one():
-    encoders = [LayerMix((3, 0, 5), hidden=4, dim=2, dropout=0).double() for _ in range(3)]
-    parameters, buffers = stack_module_state(encoders)
-    values, offsets = random(3, 9, 5), torch.tensor([0, 1, 4, 9])
-
-    def score(p, b):
-        return functional_call(encoders[0], (p, b), (ViewBatch(values, offsets),)).square().sum()
-
-    gradients = vmap(grad(score))(parameters, buffers)
-    for i, encoder in enumerate(encoders):
-        encoder(ViewBatch(values, offsets)).square().sum().backward()
-        for name, parameter in encoder.named_parameters():
-            torch.testing.assert_close(gradients[name][i], parameter.grad, rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("scaled", [True, False])

@@ -60,8 +60,8 @@ def segment_mean(values: Tensor, offsets: Tensor, counts: Tensor | None = None) 
     """Mean over the frames of each utterance.
 
     One `index_add` and its backward, one gather: on a CPU it trains 2 to 5 times faster than `segment_reduce` and
-    `embedding_bag` and is as accurate; it also works under `torch.func` transforms, where a loop over slices would cost a
-    copy of all frames for every utterance in the backward pass.
+    `embedding_bag` and is as accurate; a loop over slices would cost a copy of all frames for every utterance in the backward
+    pass.
 
     Hundreds of frames are summed in float32 at least, also where they are narrower (autocast).
 

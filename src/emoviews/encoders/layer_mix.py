@@ -46,6 +46,7 @@ class LayerMix(Encoder):
     name = "layer_mix"
     axes = (LAYERS, FRAMES, FEATURES)
     banks = True
+    together = 2  # mixed frames of more would fill gigabytes, and the caches with them
     reads_stored = True
 
     def __init__(self, shape: tuple[int, ...], hidden: int = 128, dim: int = 128, dropout: float = 0.2) -> None:
@@ -122,8 +123,7 @@ def _mix_batches(weights: Tensor, batch: BankBatch) -> tuple[Tensor, Tensor]:
 def mix_layers(weights: Tensor, values: Tensor | StoredValues) -> Tensor:
     """`Σ_layer weights[layer] · values[layer]`, in the dtype of the weights.
 
-    Differentiable in both arguments, any number of times, and works under `torch.func`: mapped over several models'
-    weights, all of them are mixed in one pass over the values.
+    Differentiable in both arguments, any number of times.
 
     Args:
         weights: `(layers,)`.
@@ -177,10 +177,6 @@ class _Mix(Function):
         for_values = _outer(weights, gradient, values.dtype) if ctx.needs_input_grad[1] else None
         return for_weights, for_values
 
-    @staticmethod
-    def vmap(info: Any, in_dims: tuple[int | None, int | None], weights: Tensor, values: Tensor) -> tuple[Tensor, int]:
-        return _map(_Mix, info.batch_size, in_dims, weights, values)
-
 
 class _Contract(Function):
     """`out[m, l] = Σ_f,d gradient[m, f, d] · values[l, f, d]`: the derivative of `_Mix` in its weights."""
@@ -208,10 +204,6 @@ class _Contract(Function):
         for_values = _outer(weights, gradient, values.dtype) if ctx.needs_input_grad[1] else None
         return for_gradient, for_values
 
-    @staticmethod
-    def vmap(info: Any, in_dims: tuple[int | None, int | None], gradient: Tensor, values: Tensor) -> tuple[Tensor, int]:
-        return _map(_Contract, info.batch_size, in_dims, gradient, values)
-
 
 def _save(ctx: Any, first: Tensor, values: Tensor | StoredValues) -> None:
     """Keep both for the backward pass; what stays in the store is no tensor, and is read there once more."""
@@ -227,20 +219,6 @@ def _saved(ctx: Any) -> tuple[Tensor, Any]:
 def _outer(weights: Tensor, gradient: Tensor, dtype: torch.dtype) -> Tensor:
     """The derivative of `Σ gradient · _Mix(weights, values)` in the values."""
     return torch.einsum("ml,mfd->lfd", weights, gradient).to(dtype)
-
-
-def _map(
-    function: type[Function], size: int, in_dims: tuple[int | None, int | None], first: Tensor, values: Tensor
-) -> tuple[Tensor, int]:
-    """Map `function` over a further axis of its arguments; values shared by all are read once for all."""
-    first_dim, values_dim = in_dims
-    if values_dim is None:
-        assert first_dim is not None  # vmap maps at least one argument
-        moved = first.movedim(first_dim, 0)  # (mapped, models, ...)
-        out: Tensor = function.apply(moved.flatten(0, 1), values)  # type: ignore[no-untyped-call]
-        return out.view(*moved.shape[:2], *out.shape[1:]), 0
-    firsts = [first] * size if first_dim is None else first.unbind(first_dim)
-    return torch.stack([function.apply(*pair) for pair in zip(firsts, values.unbind(values_dim), strict=True)]), 0  # type: ignore[no-untyped-call]
 
 
 ENCODER = LayerMix

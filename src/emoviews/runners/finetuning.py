@@ -75,6 +75,11 @@ def run_bank(jobs: Sequence[FineTuningJob], workspace: Workspace) -> list[JobRes
                         raise outcome
             for (prepared, history), answer in zip(trained, answers, strict=True):
                 with recorded([prepared.job], workspace, results):
+                    if not all(np.isfinite(probabilities).all() for probabilities in answer.values()):
+                        raise TrainingError(
+                            "The trained model's probabilities are no numbers: its last step went astray. Try a lower learning "
+                            f"rate (now {prepared.job.config.learning_rate:g})."
+                        )
                     results[prepared.job.id] = _result(prepared, history, answer, workspace)
     return [results[job.id] for job in jobs]
 
