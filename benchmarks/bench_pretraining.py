@@ -220,7 +220,8 @@ def main() -> None:
     options = parser.parse_args()
     torch.manual_seed(0)
     keep_freed_memory()
-    print(step_table(options.batch, options.threads, options.device), end="\n\n", flush=True)
+    for threads in sorted({1, options.threads}):  # `reproduce` trains on one thread in each of its processes
+        print(step_table(options.batch, threads, options.device), end="\n\n", flush=True)
     if options.gigabytes and os.path.exists("/proc/self/status"):
         print(memory_table(options.gigabytes, options.batch, options.threads))
 
