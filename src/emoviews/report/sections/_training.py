@@ -58,7 +58,11 @@ def _pretraining_blocks(run: Run) -> list[Block]:
         "view": Column("Views"),
         "pretraining_data": Column("Recordings", lambda data: str(data).replace("_", " ")),
         **({"pretraining_size": Column("At most", count, True)} if raw["pretraining_size"].notna().any() else {}),
-        "temperature": Column("Temperature", "{:g}".format, True),
+        **({"objective": Column("Loss")} if raw["objective"].nunique() > 1 else {}),
+        **({"negatives": Column("Negatives", lambda of: of or "–")} if raw["negatives"].nunique() > 1 else {}),
+        "temperature": Column("Temperature", lambda t: "–" if pd.isna(t) else f"{t:g}", True),
+        **({"label_fraction": Column("Labels", percent, True)} if raw["label_fraction"].notna().any() else {}),
+        **({"repeat": Column("Repeat", count, True)} if raw["label_fraction"].notna().any() else {}),
         "epochs_run": Column("Epochs run", count, True),
         "best_epoch": Column("Kept", count, True),
         "train_loss": Column("Training loss", plain_number, True),
@@ -74,7 +78,10 @@ def _pretraining_blocks(run: Run) -> list[Block]:
     return [*blocks, Table.of("pretraining", caption, raw, columns)]
 
 
-_KIND: Final = ["view", "pretraining_data", "pretraining_size", "temperature"]
+_KIND: Final = [
+    *("view", "pretraining_data", "pretraining_size", "objective", "negatives", "temperature"),
+    *("label_fraction", "labels_per_class", "repeat"),
+]
 """What pre-trainings of a fold differ in."""
 
 
