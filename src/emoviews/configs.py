@@ -68,7 +68,7 @@ class PretrainingConfig:
             raise UsageError(f"A contrastive batch needs at least 2 utterances; got batch_size={self.batch_size}.")
         # A loss of another package is not known here; its constructor says what it takes (`losses.make_loss`).
         if (known := LOSS_SETTINGS.get(self.loss)) is not None:
-            if others := sorted(set(self.loss_settings) - set(known)):
+            if others := [name for name in self.loss_settings if name not in known]:
                 raise UsageError(
                     f"The loss {self.loss} has no {others[0]} (got {getattr(self, others[0])}); it has "
                     f"{', '.join(known)}. Leave {others[0]} out, or name another loss."

@@ -129,9 +129,9 @@ def pretraining(plan: Plan, shared: PretrainingJob, objective: str, budget: Labe
         repeat: likewise.
     """
     loss, settings = LOSSES[objective]
-    # The plan's own temperature holds for the plan's own loss alone.
-    own = {"temperature": plan.pretraining.temperature} if plan.pretraining.loss == loss else {}
-    config = plan.pretraining.with_loss(loss, **own, **settings)
+    # What is set of the plan's own loss, such as a temperature, holds for that loss alone.
+    own = plan.pretraining.loss_settings if plan.pretraining.loss == loss else {}
+    config = plan.pretraining.with_loss(loss, **{**own, **settings})
     job = PretrainingJob(*plan.common(shared.fold, shared.seed), shared.views, config)
     return with_labels(plan, job, budget, plan.validation, repeat) if loss == "supcon" else job
 

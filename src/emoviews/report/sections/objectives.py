@@ -121,8 +121,8 @@ def _table(scores: pd.DataFrame, gaps: pd.DataFrame) -> Table:
         n, family = int(mine["n_speakers"].max()), int(mine.groupby(_FAMILY).size().max())
         caption += (
             f" Differences in percentage points, paired by fold, repeat and speaker, tuned minus “{PAPER}, tuned” and frozen "
-            f"minus “{PAPER}, frozen”; p of the sign-flip test on the speakers' differences after Holm's correction for the {family} "
-            f"methods of a budget and kind of encoder.{smallest_p_note(n, family)}"
+            f"minus “{PAPER}, frozen”; p of the sign-flip test on the speakers' differences, after Holm's correction for the "
+            f"{family} methods of a budget and kind of encoder.{smallest_p_note(n, family)}"
         )
     one_a_row = raw.drop_duplicates("method")
     table = table_of_rows(f"objectives-{slug(view)}-{rule}", caption, one_a_row, shown)
