@@ -15,7 +15,7 @@ To add one, put one file here that defines the module and `LOSS = ThatClass`; th
 from __future__ import annotations
 
 import inspect
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 from torch import nn
 
@@ -23,6 +23,8 @@ from emoviews.errors import UsageError
 from emoviews.registry import Registry
 
 LOSSES = Registry("emoviews.losses", "LOSS", "loss")
+
+_ANY: Final = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 
 class Loss(nn.Module):
@@ -46,7 +48,7 @@ def make_loss(name: str, **settings: Any) -> Loss:
         UsageError: there is none, it takes no such setting, or not this value of it.
     """
     loss: type[Loss] = LOSSES.load(name)
-    takes = inspect.signature(loss).parameters
+    takes = [name for name, p in inspect.signature(loss).parameters.items() if p.kind not in _ANY]
     if unknown := sorted(set(settings) - set(takes)):
         raise UsageError(f"The loss {name} has no {unknown[0]}; it has {', '.join(takes) or 'no settings'}.")
     return loss(**settings)
