@@ -118,7 +118,9 @@ def test_a_loss_with_labels_from_pretraining_to_test(
         tmp_path / "c",
     ]
     assert run(*finetune, "--out", tmp_path / "r", "--labels-per-class", 3) == 0
-    fails(capsys, 1, "trained with labels, with budget", *finetune, "--out", tmp_path / "s", "--labels-per-class", 4)
+    fails(
+        capsys, 1, "pre-trained with labels, with budget", *finetune, "--out", tmp_path / "s", "--labels-per-class", 4
+    )
     fails(capsys, 1, "validation full; this training", *finetune, "--out", tmp_path / "t", "--labels-per-class", 3,
           "--validation", "none")  # fmt: skip
 

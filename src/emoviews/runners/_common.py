@@ -143,25 +143,25 @@ def subset_seed(job: FineTuningJob | BaselineJob | PretrainingJob) -> int:
 
 
 def require_same_labels(job: FineTuningJob | BaselineJob, made: Mapping[str, Any], workspace: Workspace) -> None:
-    """Refuse an encoder that was trained with other labels than the job's: what it has seen would be more than the job says.
+    """Refuse an encoder that was pre-trained with other labels than the job's: it would know more than the job says.
 
     Args:
         job: starts from the encoder.
-        made: description of the job that trained the encoder; one without labels suits any.
+        made: description of the job that trained the encoder. A pre-training without labels suits any, and so does a
+            fine-tuning that was kept, whose labels are its own.
         workspace: of the job.
 
     Raises:
         CheckpointError: the budgets, the rules of validation or the drawn subsets differ, or the tables that they are of.
     """
-    if made.get("budget") is None:
+    if made["kind"] != PretrainingJob.kind or made.get("budget") is None:
         return
-    seed = made["label_seed"] if made["kind"] == PretrainingJob.kind else made["seed"]
     theirs = {
         "table": made["table"],
         "budget": LabelBudget(**made["budget"]),
         "validation": made["validation"],
         "repeat": made["repeat"],
-        "seed of the labels": seed,
+        "seed of the labels": made["label_seed"],
     }
     mine = {
         "table": workspace.table_hash,
@@ -176,9 +176,9 @@ def require_same_labels(job: FineTuningJob | BaselineJob, made: Mapping[str, Any
     for name, value in theirs.items():
         if mine[name] != value:
             raise CheckpointError(
-                f"The encoder was trained with labels, with {name} {value}; this training has {name} {mine[name]}, so it would "
-                "know labels that are not its own. Train the encoder again with the labels of this one, or give this one those "
-                "of the encoder."
+                f"The encoder was pre-trained with labels, with {name} {value}; this training has {name} {mine[name]}, so it "
+                "would know labels that are not its own. Pre-train with the labels of this one, or give this one those of the "
+                "encoder."
             )
 
 
