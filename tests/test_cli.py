@@ -92,6 +92,57 @@ def test_the_whole_job(world: Path, capsys: pytest.CaptureFixture[str], tmp_path
     assert set(rows["init"]) == {"random", "pretrained"}
 
 
+def test_a_loss_with_labels_from_pretraining_to_test(
+    world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    common = ["--store", world / "store", "--folds", 3, "--workers", 1]
+    pretrain = ["pretrain", world / "t.csv", "--views", VIEWS, *common, "--training.epochs", 1]
+    supcon = [*pretrain, "--training.loss", "supcon", "--training.temperature", 0.2, "--labels-per-class", 3]
+    assert run(*supcon, "--out", tmp_path / "c") == 0
+    config = capsys.readouterr().err
+    assert "labels_per_class: 3" in config
+    assert "negatives" not in config, "what belongs to another loss is not in force"
+    folder = next(p.parent for p in (tmp_path / "c").glob("*/emoviews.json"))
+    job = json.loads((folder / "emoviews.json").read_text())["made"]["job"]
+    assert job["config"]["temperature"] == 0.2
+    assert (job["budget"], job["validation"], job["repeat"]) == ({"fraction": None, "per_class": 3}, "full", 0)
+    finetune = [
+        "finetune",
+        world / "t.csv",
+        "--view",
+        "mfcc",
+        *common,
+        "--training.epochs",
+        1,
+        "--init",
+        tmp_path / "c",
+    ]
+    assert run(*finetune, "--out", tmp_path / "r", "--labels-per-class", 3) == 0
+    fails(
+        capsys, 1, "pre-trained with labels, with budget", *finetune, "--out", tmp_path / "s", "--labels-per-class", 4
+    )
+    fails(capsys, 1, "validation full; this training", *finetune, "--out", tmp_path / "t", "--labels-per-class", 3,
+          "--validation", "none")  # fmt: skip
+
+
+def test_settings_and_labels_of_another_loss_are_refused(
+    world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pretrain = ["pretrain", world / "t.csv", "--views", VIEWS, "--store", world / "store", "--out", tmp_path / "c"]
+    fails(capsys, 2, "vicreg has no temperature", *pretrain, "--training.loss", "vicreg", "--training.temperature", 0.5)
+    fails(capsys, 2, "pairwise_nt_xent has no variance_weight", *pretrain, "--training.variance-weight", 3)
+    fails(
+        capsys, 2, "must be 0 or a positive", *pretrain, "--training.loss", "vicreg", "--training.variance-weight", -3
+    )
+    fails(capsys, 2, "Did you mean 'supcon'", *pretrain, "--training.loss", "subcon")
+    fails(capsys, 2, "uses no labels. Leave --labels-per-class out", *pretrain, "--labels-per-class", 3)
+    fails(capsys, 2, "uses no labels. Leave --repeat out", *pretrain, "--training.loss", "barlow_twins", "--repeat", 0)
+    fails(capsys, 2, "repeat must be 0 or more; got -1", *pretrain, "--training.loss", "supcon", "--repeat", -1)
+    reproduce = ["reproduce", world / "t.csv", "--views", VIEWS, "--store", world / "store", "--out", tmp_path / "r"]
+    fails(capsys, 2, "supcon uses labels, and the paper's experiments", *reproduce, "--pretraining.loss", "supcon")
+    assert list(tmp_path.iterdir()) == []
+
+
 def made_labels(world: Path) -> set[str]:
     return set(pd.read_csv(world / "t.csv", dtype=str, keep_default_na=False)["emotion"])
 
@@ -141,7 +192,9 @@ def test_check_finds_what_is_wrong(world: Path, table: pd.DataFrame, capsys: pyt
 def test_dry_run_trains_nothing(world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["reproduce", world / "t.csv", "--views", VIEWS, "--store", world / "store", "--folds", 3]
     assert run(*arguments, "--out", tmp_path / "r", "--dry-run") == 0
-    assert "jobs" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "sparse: " in printed
+    assert "objectives: " not in printed, "it is not of the paper, so it has to be named"
     assert not (tmp_path / "r").exists()
 
 

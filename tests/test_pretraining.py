@@ -20,6 +20,8 @@ from emoviews.configs import PretrainingConfig
 from emoviews.encoders import make_encoder
 from emoviews.errors import CheckpointError, TrainingError, UsageError
 from emoviews.heads import ProjectionHead
+from emoviews.losses import make_loss
+from emoviews.losses.supcon import SupCon
 from emoviews.pretraining import PretrainingHistory, ViewModel, computed_in, pretrain
 from emoviews.seeds import derive_seed
 from emoviews.store import ViewStore
@@ -348,6 +350,89 @@ def test_a_loss_that_is_no_number_ends_it_and_is_not_in_the_way(data: dict[str, 
         run(data, wild, state=tmp_path / "s")
     assert not (tmp_path / "s").exists()
     assert math.isfinite(run(data, state=tmp_path / "s")[1].curves[-1]["train_loss"])
+
+
+def test_only_a_loss_with_a_temperature_is_told_to_raise_it(data: dict[str, ViewData]) -> None:
+    wild = dataclasses.replace(QUICK, learning_rate=1e30)
+    with pytest.raises(TrainingError, match=r"higher temperature \(now 0.1\)"):
+        run(data, wild.with_loss("supcon"), labels=np.arange(120) % 3)
+    with pytest.raises(TrainingError) as caught:
+        run(data, wild.with_loss("vicreg"))
+    assert "lower learning rate (now 1e+30)." in str(caught.value)
+    assert "temperature" not in str(caught.value)
+
+
+# Other losses, and labels
+
+
+def test_the_settings_of_a_loss_reach_it(data: dict[str, ViewData]) -> None:
+    """Each of them changes what is trained; none is set and then ignored."""
+    for loss, changes in {
+        "supcon": {"temperature": 0.5},
+        "vicreg": {"invariance_weight": 1.0, "variance_weight": 1.0, "covariance_weight": 5.0},
+        "barlow_twins": {"redundancy_weight": 1.0},
+    }.items():
+        labels = {"labels": np.arange(120) % 3} if loss == "supcon" else {}
+        plain, history = run(data, QUICK.with_loss(loss), **labels)
+        assert history.epochs_run == 4
+        for name, value in changes.items():
+            assert not equal(plain, run(data, QUICK.with_loss(loss, **{name: value}), **labels)[0]), (loss, name)
+
+
+def test_every_batch_gets_its_own_labels(data: dict[str, ViewData], monkeypatch: pytest.MonkeyPatch) -> None:
+    """With labels that name the utterance, the loss is told exactly the batches that are drawn."""
+    seen: list[list[int]] = []
+    forward = SupCon.forward
+
+    def spy(self: Any, projections: Any, labels: Any = None, present: Any = None) -> Any:
+        seen.append(labels.tolist())
+        return forward(self, projections, labels, present)
+
+    monkeypatch.setattr(SupCon, "forward", spy)
+    labels = np.arange(120)
+    labels[1] = 0  # two that share one
+    run(data, dataclasses.replace(QUICK, epochs=1).with_loss("supcon"), labels=labels)
+    generator = np.random.default_rng(derive_seed(0, "batches", 0))
+    expected = [labels[batch].tolist() for batch in shuffled_batches(TRAIN, 16, generator, drop_last=True)]
+    generator = np.random.default_rng(derive_seed("validation"))
+    expected += [labels[batch].tolist() for batch in shuffled_batches(VALIDATION, 16, generator, drop_last=True)]
+    assert seen == expected
+
+
+def test_labels_change_what_is_trained_and_others_are_another_training(
+    data: dict[str, ViewData], tmp_path: Path
+) -> None:
+    supcon, labels = QUICK.with_loss("supcon"), np.arange(120) % 3
+
+    def stop(row: dict[str, float]) -> None:
+        raise Stop
+
+    with pytest.raises(Stop):
+        run(data, supcon, labels=labels, state=tmp_path / "s", on_epoch=stop)
+    with pytest.raises(CheckpointError, match="another training"):
+        run(data, supcon, labels=(labels + 1) % 3, state=tmp_path / "s")
+    resumed, _ = run(data, supcon, labels=labels, state=tmp_path / "s")
+    assert equal(resumed, run(data, supcon, labels=labels)[0])
+    few = np.where(np.isin(np.arange(120), [3, 6]), 0, -1)
+    assert not equal(resumed, run(data, supcon, labels=few)[0])
+
+
+def test_labels_that_do_not_suit_the_loss_are_refused(data: dict[str, ViewData]) -> None:
+    supcon, labels = QUICK.with_loss("supcon"), np.arange(120) % 3
+    with pytest.raises(UsageError, match="pairwise_nt_xent uses no labels, but labels are given"):
+        run(data, labels=labels)
+    with pytest.raises(UsageError, match="supcon uses labels; none are given"):
+        run(data, supcon)
+    with pytest.raises(UsageError, match=r"for each of 120 utterances; got \(119,\)"):
+        run(data, supcon, labels=labels[1:])
+    held_out = np.where(np.arange(120) < 72, -1, labels)
+    with pytest.raises(UsageError, match="of 72 utterances to train on 0 have a label"):
+        run(data, supcon, labels=held_out)
+    held_out[:3] = [0, 1, 2]
+    with pytest.raises(UsageError, match="3 have a label, and no two of them the same"):
+        run(data, supcon, labels=held_out)
+    with pytest.raises(UsageError, match="vicreg has no bogus"):
+        make_loss("vicreg", bogus=1.0)
 
 
 # One view: two augmented versions of each utterance

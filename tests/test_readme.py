@@ -96,7 +96,10 @@ def test_every_command_is_shown_and_none_that_there_is_not() -> None:
 
 
 @pytest.mark.parametrize("name", commands())
-def test_help_describes_every_parameter(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_describes_every_parameter(
+    name: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "120")  # wide enough that no name is broken into lines
     cli.main([name, "--help"])  # leaves with SystemExit where it fails
     printed = capsys.readouterr().out
     assert f"emoviews {name}" in printed

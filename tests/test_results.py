@@ -181,7 +181,9 @@ def test_the_tidy_table_says_what_the_jobs_said(full: Results) -> None:
         "view": "mfcc",
         "init": "pretrained",
         "frozen": True,
-        "temperature": 0.1,  # of the pre-training it starts from
+        "objective": "pairwise_nt_xent",  # of the pre-training it starts from, and so are the next two
+        "negatives": "both",
+        "temperature": 0.1,
         "pretraining_data": "target",
         "validation": "budget",
         "label_fraction": 0.05,
@@ -203,6 +205,7 @@ def test_the_tidy_table_says_what_the_jobs_said(full: Results) -> None:
     scratch = test.loc[("sparse", SCRATCH.id)]
     assert (scratch["init"], scratch["frozen"], scratch["label_fraction"]) == ("random", False, 1.0)
     assert np.isnan(scratch["temperature"])
+    assert pd.isna(scratch["objective"])
     assert pd.isna(scratch["pretraining_data"])
     baseline = test.loc[("sparse", BASELINE.id)]
     assert (baseline["method"], baseline["labels_per_class"], baseline["regularisation"]) == ("linear_svm", 2.0, 0.1)

@@ -261,24 +261,47 @@ def pretrain(
     out: Path,
     views: Views = ("mel_spectrogram", "egemaps"),
     training: PretrainingConfig = PretrainingConfig(),  # noqa: B008 (frozen)
+    label_fraction: float | None = None,
+    labels_per_class: int | None = None,
+    validation: Validation | None = None,
+    repeat: int | None = None,
     options: Options = Options(),
 ) -> list[Path]:
     """Align the views' encoders on unlabelled recordings: one checkpoint a fold, in OUT/FOLD, its test group left out.
 
     Args:
-        table: the utterance table; labels are not used.
+        table: the utterance table; its labels are used by losses that use labels (supcon) and by no other.
         out: folder of the checkpoints.
         views: at least two, as given to `emoviews extract`.
-        training: the optimisation.
+        training: the optimisation; a loss takes its own settings alone (`--training.loss vicreg`).
+        label_fraction: for a loss that uses labels, as for `emoviews finetune`, which must then be given the same: share of
+            each class's training labels; all of them by default.
+        labels_per_class: likewise.
+        validation: likewise; full by default.
+        repeat: likewise, the number of the label subset, 0 being the first.
         options: what the commands that train have in common.
     """
-    from emoviews.experiments import plan_for
+    from emoviews.experiments import plan_for, with_labels
 
-    _require_pretrainable(views, training)
-    settings = {"views": views, "training": training}
+    uses_labels = _require_pretrainable(views, training)
+    given = {
+        "label_fraction": label_fraction,
+        "labels_per_class": labels_per_class,
+        "validation": validation,
+        "repeat": repeat,
+    }
+    if not uses_labels and (named := [name for name, value in given.items() if value is not None]):
+        raise UsageError(f"The loss {training.loss} uses no labels. Leave --{named[0].replace('_', '-')} out.")
+    budget = LabelBudget(label_fraction, labels_per_class)
+    if repeat is not None and repeat < 0:
+        raise UsageError(f"repeat must be 0 or more; got {repeat}.")
+    settings = {"views": views, "training": training, **given}
     workspace = _workspace(table, out, views, options, "pretrain", settings)
     plan = plan_for(workspace, workspace.config.corpus, preset=options.preset, pretraining=training, seed=options.seed)
     jobs = plan.pretrainings()
+    if uses_labels:
+        _require_labels(workspace)
+        jobs = {fold: with_labels(plan, job, budget, validation or "full", repeat or 0) for fold, job in jobs.items()}
     chosen = {fold: jobs[fold] for fold in _folds(workspace, options.fold)}
     folders = {job.id: out / _folder_name(fold) for fold, job in chosen.items()}
     workspace.config = dataclasses.replace(workspace.config, checkpoints=folders)
@@ -389,13 +412,13 @@ def reproduce(
     finetuning: FineTuningConfig = FineTuningConfig(),  # noqa: B008 (frozen)
     options: Options = Options(),
 ) -> Path:
-    """Run the paper's experiments and write OUT/report.html. Finished jobs are never run again.
+    """Run the paper's experiments, or others, and write OUT/report.html. Finished jobs are never run again.
 
     Args:
         table: the utterance table.
         out: the run folder.
         views: at least two, as given to `emoviews extract`.
-        experiments: names separated by commas (see `emoviews list experiments`); all by default.
+        experiments: names separated by commas (see `emoviews list experiments`); all of the paper's by default.
         fractions: shares of each class's training labels, separated by commas.
         per_class: numbers of labels a class, separated by commas.
         repeats: label subsets for each share or number, and fold.
@@ -420,8 +443,13 @@ def reproduce(
         raise UsageError("Name at least one validation: full, budget or none.")
     if repeats < 1:
         raise UsageError(f"repeats must be 1 or more; got {repeats}.")
-    _require_pretrainable(views, pretraining)
-    chosen = {name: EXPERIMENTS.load(name) for name in experiments or EXPERIMENTS.names()}
+    if _require_pretrainable(views, pretraining):
+        raise UsageError(
+            f"The loss {pretraining.loss} uses labels, and the paper's experiments pre-train without any. Compare it with "
+            "others by --experiments objectives, or use it in: emoviews pretrain"
+        )
+    every = {name: EXPERIMENTS.load(name) for name in experiments or EXPERIMENTS.names()}
+    chosen = {name: experiment for name, experiment in every.items() if experiments or experiment.source}
     settings = {
         "views": views,
         "experiments": tuple(chosen),
@@ -459,7 +487,7 @@ def reproduce(
         "folds": dict(plan.folds),
         "views": dict(plan.views),
         **{name: getattr(options, name) for name in ("preset", "scaling", "seed", "threads")},
-        "pretraining": dataclasses.asdict(pretraining),
+        "pretraining": pretraining.description,
         "finetuning": dataclasses.asdict(finetuning),
         "encoders": {label: encoder_description(spec, options.preset) for label, spec in workspace.specs.items()},
     }
@@ -664,14 +692,15 @@ def _require_device(name: str) -> str:
     return device.type
 
 
-def _require_pretrainable(views: Sequence[str], training: PretrainingConfig) -> None:
-    from emoviews.losses import LOSSES
+def _require_pretrainable(views: Sequence[str], training: PretrainingConfig) -> bool:
+    """Whether the loss uses labels."""
+    from emoviews.losses import make_loss
 
     if len(views) < 2:
         raise UsageError(
             f"Pre-training aligns views with each other and needs at least 2; got {', '.join(views) or 'none'}."
         )
-    LOSSES.load(training.loss)
+    return make_loss(training.loss, **training.loss_settings).uses_labels
 
 
 def _folder_name(fold: str) -> str:
@@ -819,7 +848,7 @@ def _effective(options: Options, settings: Mapping[str, Any]) -> dict[str, Any]:
 def _plain(value: Any) -> Any:
     """As YAML and JSON have it."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return dataclasses.asdict(value)
+        return {name: found for name, found in dataclasses.asdict(value).items() if found is not None}
     return str(value) if isinstance(value, Path) else list(value) if isinstance(value, tuple) else value
 
 

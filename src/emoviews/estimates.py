@@ -19,6 +19,7 @@ from typing import Any, Final
 import torch
 from threadpoolctl import threadpool_limits
 
+from emoviews.configs import LabelBudget
 from emoviews.engine import banks, run_jobs
 from emoviews.errors import EmoViewsError
 from emoviews.jobs import RANDOM, FineTuningJob, Job, PretrainingJob
@@ -147,6 +148,8 @@ def _shortened(job: Job, epochs: int) -> Job:
     elif isinstance(job, PretrainingJob):
         size = min(job.size or TRIED_UTTERANCES, TRIED_UTTERANCES)
         changes = {"config": replace(job.config, epochs=epochs), "size": size}
+        if job.budget is not None:
+            changes["budget"] = LabelBudget()  # of a few labels, so few utterances might have none
     if getattr(job, "init", ""):
         changes["init"] = RANDOM
     if hasattr(job, "inits"):

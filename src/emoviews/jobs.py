@@ -73,6 +73,8 @@ class PretrainingJob(Job):
         data: which utterances of the training and validation parts.
         size: how many of the training utterances at most, drawn by the seed; all when None. The same share of the
             validation utterances is drawn, so that a small set is not stopped by a better measured loss than it would have.
+        budget, validation, repeat, label_seed: for a loss that uses labels, `budget`, `validation`, `repeat` and `seed` of the
+            fine-tunings that start from this job: it sees the labels that they see. None for other losses.
     """
 
     kind: ClassVar[str] = "pretraining"
@@ -81,6 +83,17 @@ class PretrainingJob(Job):
     config: PretrainingConfig
     data: PretrainingData = "all"
     size: int | None = None
+    budget: LabelBudget | None = None
+    validation: Validation | None = None
+    repeat: int | None = None
+    label_seed: int | None = None
+
+    @property
+    def description(self) -> dict[str, Any]:
+        """Everything that determines the job, as JSON values; nothing of other losses, nor of labels where it uses none."""
+        labels = ("budget", "validation", "repeat", "label_seed")
+        found = {n: v for n, v in super().description.items() if not (n in labels and v is None)}
+        return found | {"config": self.config.description}
 
 
 @dataclass(frozen=True)

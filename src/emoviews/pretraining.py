@@ -14,9 +14,9 @@ import contextlib
 import hashlib
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import torch
@@ -71,6 +71,7 @@ def pretrain(
     config: PretrainingConfig,
     *,
     seed: int,
+    labels: NDArray[np.int64] | None = None,
     device: str = "cpu",
     precision: Precision = "float32",
     state: Path | None = None,
@@ -87,12 +88,14 @@ def pretrain(
         validation: indices that decide when to stop; empty to train `epochs` epochs and keep the last.
         config: the optimisation.
         seed: decides batch orders and dropout; initial weights are the caller's.
+        labels: `(n,)` for a loss that uses them: the label of each utterance of `data`, −1 where it has none or must not be
+            seen; None for other losses.
         device: of the training.
         precision: of the matrix products (`computed_in`); `mixed` needs a GPU.
         state: folder in which each epoch's state is kept, so that a killed training goes on where it stopped, bit for bit; it
             is removed at the end. None keeps no state.
         state_of: what the state belongs to (e.g. a job's id); a state of something else is refused, and so is one of other
-            views, utterances, seed, configuration or augmentation.
+            views, utterances, labels, seed, configuration or augmentation.
         augment: makes two versions of each utterance of a single view, called its `COPIES` in what is told of each epoch. They
             are drawn anew in every epoch; those of the validation batches are the same in all epochs and for all seeds. None
             aligns the views with each other.
@@ -100,7 +103,8 @@ def pretrain(
 
     Raises:
         UsageError: fewer than two views without `augment`, another number than one with it; fewer than two utterances to train
-            on, or exactly one to validate on; mixed precision on a CPU.
+            on, or exactly one to validate on; labels for a loss that uses none; for one that does, not one label for each
+            utterance, or no two utterances to train on that share one; mixed precision on a CPU.
         TrainingError: the loss stopped being a number.
         CheckpointError: `state` belongs to another training.
     """
@@ -120,7 +124,9 @@ def pretrain(
             "Pre-training validates by telling utterances apart and needs at least 2 of them (or none); got 1. Merge groups "
             "(--folds), or add recordings to that group."
         )
-    loss = make_loss(config.loss, **_loss_parameters(config)).to(device)
+    loss = make_loss(config.loss, **config.loss_settings).to(device)
+    targets = None if labels is None else torch.from_numpy(np.array(labels, dtype=np.int64))
+    _check_labels(config.loss, loss.uses_labels, targets, len(data[views[0]]), train)
     modules = nn.ModuleList([nn.ModuleList([models[v].encoder, models[v].head]) for v in views]).to(device)
     optimizer = torch.optim.Adam(modules.parameters(), lr=config.learning_rate, fused=True)
     history, bad_epochs = PretrainingHistory(), 0
@@ -130,7 +136,9 @@ def pretrain(
         validation, config.batch_size, np.random.default_rng(derive_seed("validation")), drop_last=True
     )
     rows = hashlib.sha256(repr((np.asarray(train).tolist(), np.asarray(validation).tolist())).encode()).hexdigest()
-    made_by = f"{state_of or 'no name'}, seed {seed}, {' + '.join(views)}, utterances {rows[:12]}, {asdict(config)}"
+    made_by = f"{state_of or 'no name'}, seed {seed}, {' + '.join(views)}, utterances {rows[:12]}, {config.description}"
+    if targets is not None:
+        made_by += f", labels {hashlib.sha256(repr(targets.tolist()).encode()).hexdigest()[:12]}"
     if augment is not None:
         made_by += f", {augment}"
     if state is not None and state.exists():
@@ -146,11 +154,12 @@ def pretrain(
                 found = augmented_copies(found[views[0]], views[0], augment, "augmentation", *seeded_by, number)
             yield found
 
-    def forward(batch: dict[str, ViewBatch]) -> tuple[Tensor, dict[str, Tensor]]:
+    def forward(batch: dict[str, ViewBatch], indices: NDArray[np.int64]) -> tuple[Tensor, dict[str, Tensor]]:
         # The copies of a single view share its model.
         of = {v: models[v if augment is None else views[0]] for v in batch}
         projected = {v: of[v].head(of[v].encoder(batch[v].to(device))) for v in batch}
-        result: tuple[Tensor, dict[str, Tensor]] = loss(projected)
+        known = None if targets is None else targets[torch.from_numpy(indices)].to(device)
+        result: tuple[Tensor, dict[str, Tensor]] = loss(projected, labels=known)
         return result
 
     for epoch in range(history.epochs_run, config.epochs):
@@ -162,9 +171,9 @@ def pretrain(
         modules.train()
         steps: list[dict[str, Tensor]] = []
         with torch_seed(derive_seed(seed, "dropout", epoch)):
-            for batch in prefetched(read(batches, seed, epoch)):
+            for indices, batch in zip(batches, prefetched(read(batches, seed, epoch)), strict=True):
                 with computed_in(precision, device):
-                    value, parts = forward(batch)
+                    value, parts = forward(batch, indices)
                 optimizer.zero_grad(set_to_none=True)
                 value.backward()  # type: ignore[no-untyped-call]
                 optimizer.step()
@@ -175,8 +184,8 @@ def pretrain(
         modules.eval()
         steps = []
         with torch.inference_mode(), computed_in(precision, device):
-            for batch in prefetched(read(fixed, "validation")):
-                value, parts = forward(batch)
+            for indices, batch in zip(fixed, prefetched(read(fixed, "validation")), strict=True):
+                value, parts = forward(batch, indices)
                 steps.append(
                     {"validation_loss": value} | {f"validation_loss {name}": part for name, part in parts.items()}
                 )
@@ -185,9 +194,10 @@ def pretrain(
         if not math.isfinite(watched) or not math.isfinite(row["train_loss"]):
             if state is not None:
                 _discard(state)  # it leads here again, and would be in the way of another learning rate
+            warmer = "" if config.temperature is None else f" or a higher temperature (now {config.temperature:g})"
             raise TrainingError(
                 f"The pre-training loss is {row['train_loss']} in epoch {epoch + 1} (on the validation part {watched}). Try a "
-                f"lower learning rate (now {config.learning_rate:g}) or a higher temperature (now {config.temperature:g})."
+                f"lower learning rate (now {config.learning_rate:g}){warmer}."
             )
         history.curves.append(row)
         if not fixed or watched < best_loss:  # without validation, the last epoch is kept
@@ -217,10 +227,25 @@ def augmented_copies(batch: ViewBatch, view: str, augment: Augmentation, *seeded
     return {f"{view} {copy}": augment(batch, np.random.default_rng(derive_seed(*seeded_by, copy))) for copy in COPIES}
 
 
-def _loss_parameters(config: PretrainingConfig) -> dict[str, Any]:
-    if config.loss == "pairwise_nt_xent":
-        return {"temperature": config.temperature, "negatives": config.negatives}
-    return {}
+def _check_labels(loss: str, uses_labels: bool, labels: Tensor | None, n: int, train: Indices) -> None:
+    """Refuse labels that nothing reads, and a loss that uses labels with none that it could learn from."""
+    if not uses_labels:
+        if labels is not None:
+            raise UsageError(
+                f"The loss {loss} uses no labels, but labels are given. Leave them out, or name another loss."
+            )
+        return
+    if labels is None:
+        raise UsageError(f"The loss {loss} uses labels; none are given. Give them, or name another loss.")
+    if labels.shape != (n,):
+        raise UsageError(f"There must be a label, or -1, for each of {n} utterances; got {tuple(labels.shape)}.")
+    known = labels[torch.from_numpy(np.asarray(train, dtype=np.int64))]
+    known = known[known >= 0]
+    if len(set(known.tolist())) == len(known):
+        raise UsageError(
+            f"The loss {loss} draws utterances of one label together; of {len(train)} utterances to train on {len(known)} have "
+            "a label, and no two of them the same. Use more labels, or a loss without."
+        )
 
 
 def _means(steps: Sequence[Mapping[str, Tensor]]) -> dict[str, float]:

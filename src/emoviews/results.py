@@ -60,6 +60,8 @@ TIDY_COLUMNS: Final = (
     "view",
     "init",
     "frozen",
+    "objective",
+    "negatives",
     "temperature",
     "pretraining_data",
     "pretraining_size",
@@ -275,8 +277,8 @@ class Results:
     def tidy(self, experiment: str | None = None) -> pd.DataFrame:
         """One row a job and split with `TIDY_COLUMNS`; all experiments, or one.
 
-        A pre-training's `temperature` and `pretraining_data` stand in the rows of the classifiers that start from it. What a
-        job used up or chose for itself (`PER_JOB`) stands in each of its rows, and a split that has nothing else in none.
+        A pre-training's `objective` (its loss), `temperature` and `pretraining_data` stand in the rows of what starts from it.
+        What a job used up or chose for itself (`PER_JOB`) stands in each of its rows; a split with nothing else has no row.
         """
         jobs = self.frame("SELECT job_id, description, status FROM jobs")
         known = {i: json.loads(d) for i, d in zip(jobs["job_id"], jobs["description"], strict=True)}
@@ -369,7 +371,8 @@ def _tidy_row(job_id: str, job: dict[str, Any], all_jobs: dict[str, dict[str, An
         "view": view,
         "init": _start_name(start) if inits and inits[0] != RANDOM else (RANDOM if inits else None),
         "frozen": job.get("frozen"),
-        "temperature": pretraining.get("config", {}).get("temperature"),
+        "objective": pretraining.get("config", {}).get("loss"),
+        **{name: pretraining.get("config", {}).get(name) for name in ("negatives", "temperature")},
         "pretraining_data": pretraining.get("data"),
         "pretraining_size": pretraining.get("size"),
         "validation": job.get("validation"),

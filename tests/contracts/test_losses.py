@@ -2,10 +2,9 @@
 
 import pytest
 import torch
-from torch import nn
 
 from emoviews.errors import UsageError
-from emoviews.losses import LOSSES, make_loss
+from emoviews.losses import LOSSES, Loss, make_loss
 
 BATCH, DIM = 16, 8
 VIEWS = ("mel_spectrogram", "egemaps", "wav2vec2")
@@ -26,7 +25,7 @@ LABELS = torch.arange(BATCH) % 4
 @EVERY
 def test_gives_a_finite_scalar_with_named_parts(name):
     loss = make_loss(name)
-    assert isinstance(loss, nn.Module)
+    assert isinstance(loss, Loss)
     value, parts = loss(projections(1), labels=LABELS)
     assert value.shape == ()
     assert value.isfinite()
@@ -79,6 +78,29 @@ def test_missing_views_are_never_read(name):
     value, _ = loss(spoilt, labels=LABELS, present=present)
     assert value.isfinite()
     torch.testing.assert_close(value, clean)
+
+
+@EVERY
+def test_says_whether_it_uses_labels(name):
+    loss, batch = make_loss(name), projections(1)
+    differs = bool(loss(batch, labels=LABELS)[0] != loss(batch)[0])
+    assert loss.uses_labels == differs
+    none, _ = loss(batch, labels=torch.full((BATCH,), -1))
+    assert torch.equal(none, loss(batch)[0])
+
+
+@EVERY
+def test_says_whether_a_shift_of_all_projections_matters(name):
+    loss, batch = make_loss(name), projections(1)
+    shift = 3 * torch.randn(DIM, generator=torch.Generator().manual_seed(1))
+    value, _ = loss({view: vectors + shift for view, vectors in batch.items()}, labels=LABELS)
+    assert loss.ignores_shift == torch.isclose(value, loss(batch, labels=LABELS)[0], rtol=1e-3)
+
+
+@EVERY
+def test_refuses_a_setting_that_it_does_not_have(name):
+    with pytest.raises(UsageError, match=f"The loss {name} has no bogus; it has "):
+        make_loss(name, bogus=1.0)
 
 
 def test_refuses_an_unknown_loss():

@@ -83,6 +83,12 @@ def test_every_view_is_fine_tuned_from_every_temperature_and_from_scratch() -> N
     assert all(folds[job.init] == job.fold for job in trained if job.init != "random")
 
 
+def test_a_loss_without_a_temperature_has_no_jobs() -> None:
+    plan = dataclasses.replace(PLAN, pretraining=PretrainingConfig("vicreg"))
+    assert TEMPERATURE.jobs(plan) == []
+    assert TEMPERATURE.why_no_jobs(plan) == "none: the loss vicreg has no temperature"
+
+
 def test_other_seeds_are_trained_too() -> None:
     jobs = TEMPERATURE.jobs(dataclasses.replace(PLAN, repeats=10))
     trained = [job for job in jobs if isinstance(job, FineTuningJob)]

@@ -1,4 +1,4 @@
-"""Experiments of the paper, one file each: which jobs it consists of, and how saved rows become its table.
+"""Experiments, the paper's and others, one file each: which jobs it consists of, and how saved rows become its table.
 
 An experiment never trains: it yields jobs from a `Plan`, and reads the results database. To add one, put one file here that
 defines a subclass of `Experiment` and `EXPERIMENT = ThatClass()`; the file name is its name, with hyphens for underscores.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Final
 
 import numpy as np
@@ -137,7 +137,8 @@ class Experiment(ABC):
     Attributes:
         name: the registered name (= the file name).
         title: its heading in the report.
-        source: the table or figure of the paper it reproduces.
+        source: the table or figure of the paper it reproduces; empty for one that the paper does not have, which is run when it
+            is named, and not by default.
     """
 
     name: ClassVar[str]
@@ -155,6 +156,18 @@ class Experiment(ABC):
     @abstractmethod
     def tables(self, results: Results) -> dict[str, pd.DataFrame]:
         """Title → table, from saved rows only."""
+
+
+def with_labels(
+    plan: Plan, job: PretrainingJob, budget: LabelBudget, validation: Validation, repeat: int
+) -> PretrainingJob:
+    """A pre-training with a loss that uses labels: with those of the plan's classifiers of this budget, rule and repeat.
+
+    Where these have the same labels in all repeats, one pre-training is for all of them.
+    """
+    drawn = repeat if budget.is_drawn(validation) else 0
+    seed = derive_seed(plan.seed, "classifier", job.fold, drawn)
+    return replace(job, budget=budget, validation=validation, repeat=drawn, label_seed=seed)
 
 
 def kept_supervised(plan: Plan, fold: str, view: str) -> FineTuningJob:

@@ -132,7 +132,7 @@ class Sparse(Experiment):
 
 def differs(budget: LabelBudget, rule: Validation, init: str) -> bool:
     """Whether a baseline's repeats differ: in the labels drawn, in those that validate, or in the encoder's random start."""
-    return budget != LabelBudget() or rule == "budget" or init == RANDOM
+    return budget.is_drawn(rule) or init == RANDOM
 
 
 def _order(table: pd.DataFrame) -> NDArray[np.int64]:

@@ -122,6 +122,8 @@ class Temperature(Experiment):
 
     def jobs(self, plan: Plan) -> list[Job]:
         found: list[Job] = []
+        if plan.pretraining.temperature is None:
+            return found
         for fold, shared in plan.pretrainings().items():
             # The plan's own temperature gives the plan's own pre-training, which other experiments start from as well.
             pretrainings = [replace(shared, config=replace(shared.config, temperature=t)) for t in TEMPERATURES]
@@ -137,6 +139,10 @@ class Temperature(Experiment):
                         for init, frozen in starts
                     ]
         return found
+
+    def why_no_jobs(self, plan: Plan) -> str:
+        """The loss has no temperature."""
+        return f"none: the loss {plan.pretraining.loss} has no temperature"
 
     def tables(self, results: Results) -> dict[str, pd.DataFrame]:
         tidy = results.tidy(self.name)

@@ -18,14 +18,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from emoviews.errors import UsageError
+from emoviews.losses import Loss
 from emoviews.losses._common import terms_of_pairs
 
 
-class BarlowTwins(nn.Module):
+class BarlowTwins(Loss):
     """Distance of the correlation matrix of every pair of views from the identity, averaged over pairs."""
+
+    ignores_shift = True
 
     def __init__(self, redundancy_weight: float = 5e-3, eps: float = 1e-5) -> None:
         """Construct the loss.

@@ -26,11 +26,12 @@ from itertools import combinations
 from typing import Any, Literal, get_args
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
 from emoviews.errors import UsageError
+from emoviews.losses import Loss
 from emoviews.losses._common import (
     check_present,
     check_projections,
@@ -43,7 +44,7 @@ from emoviews.losses._common import (
 Negatives = Literal["both", "cross_view"]
 
 
-class PairwiseNTXent(nn.Module):
+class PairwiseNTXent(Loss):
     """NT-Xent between every pair of views, averaged over pairs."""
 
     def __init__(self, temperature: float = 0.5, negatives: Negatives = "both") -> None:

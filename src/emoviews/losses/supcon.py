@@ -26,11 +26,12 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
 from emoviews.errors import UsageError
+from emoviews.losses import Loss
 from emoviews.losses._common import (
     check_present,
     check_projections,
@@ -40,8 +41,10 @@ from emoviews.losses._common import (
 )
 
 
-class SupCon(nn.Module):
+class SupCon(Loss):
     """Supervised contrastive loss over all views at once."""
+
+    uses_labels = True
 
     def __init__(self, temperature: float = 0.1) -> None:
         """Construct the loss.

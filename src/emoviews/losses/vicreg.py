@@ -22,14 +22,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from emoviews.errors import UsageError
+from emoviews.losses import Loss
 from emoviews.losses._common import terms_of_pairs
 
 
-class VICReg(nn.Module):
+class VICReg(Loss):
     """Invariance, variance and covariance of every pair of views, averaged over pairs."""
+
+    ignores_shift = True
 
     def __init__(
         self,

@@ -29,8 +29,11 @@ from emoviews.results import FILE, Results
 from emoviews.store import write_atomically, write_failed
 
 PAGE: Final = "report.html"
-ORDER: Final = ("sparse", "temperature", "frozen", "pretraining-data", "representations", "alignment", "parameters")
-"""Few labels first, for which it is all done; then as in the paper."""
+ORDER: Final = (
+    *("sparse", "temperature", "frozen", "pretraining-data", "representations", "alignment", "parameters"),
+    "objectives",
+)
+"""Few labels first, for which it is all done; then as in the paper; then what the paper does not have."""
 
 
 def write_report(folder: Path) -> Path:
@@ -97,7 +100,10 @@ def _render(run: Run, sections: Sequence[Section], headline: Sequence[Block]) ->
     page = environment.from_string(source).render(
         corpus=run.title,
         version=run.description.get("versions", {}).get("emoviews", ""),
-        experiments=[f"{e.title} ({e.source} of the paper)" for e in map(EXPERIMENTS.load, _registered(run))],
+        experiments=[
+            f"{e.title} ({e.source} of the paper)" if e.source else e.title
+            for e in map(EXPERIMENTS.load, _registered(run))
+        ],
         labels=run.labels,
         chance=share(run.chance),
         shared_speakers=run.shared_speakers,

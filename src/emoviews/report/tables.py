@@ -656,7 +656,7 @@ def settings(jobs: pd.DataFrame) -> pd.DataFrame:
     """
     by_design = {
         *("kind", "fold", "split", "seed", "view", "views", "init", "inits", "frozen", "budget", "repeat", "method"),
-        *("data", "size", "keep"),
+        *("data", "size", "keep", "label_seed"),
     }
     found: dict[str, dict[str, dict[str, None]]] = {}
     for description in jobs["description"].dropna():

@@ -15,7 +15,7 @@ from emoviews.configs import LabelBudget
 from emoviews.encoders import DEFAULT_ENCODER, Encoder, make_encoder
 from emoviews.errors import CheckpointError, StoreError, TableError, UsageError
 from emoviews.finetuning import embed
-from emoviews.jobs import RANDOM, BaselineJob, FineTuningJob, JobResult, Predictions
+from emoviews.jobs import RANDOM, BaselineJob, FineTuningJob, JobResult, Predictions, PretrainingJob
 from emoviews.presets import get_preset
 from emoviews.seeds import derive_seed, torch_seed
 from emoviews.types import ViewSpec
@@ -133,9 +133,53 @@ def budget_indices(
     return train, other
 
 
-def subset_seed(job: FineTuningJob | BaselineJob) -> int:
-    """Which labels are drawn depends on seed, fold and repeat alone, so that methods are compared on the same ones."""
-    return derive_seed(job.seed, "labels", job.fold, job.repeat)
+def subset_seed(job: FineTuningJob | BaselineJob | PretrainingJob) -> int:
+    """Which labels are drawn depends on seed, fold and repeat alone, so that methods are compared on the same ones.
+
+    Of a pre-training that uses labels it is that of the fine-tunings it is for.
+    """
+    seed = job.label_seed if isinstance(job, PretrainingJob) else job.seed
+    return derive_seed(seed, "labels", job.fold, job.repeat)
+
+
+def require_same_labels(job: FineTuningJob | BaselineJob, made: Mapping[str, Any], workspace: Workspace) -> None:
+    """Refuse an encoder that was pre-trained with other labels than the job's: it would know more than the job says.
+
+    Args:
+        job: starts from the encoder.
+        made: description of the job that trained the encoder. A pre-training without labels suits any, and so does a
+            fine-tuning that was kept, whose labels are its own.
+        workspace: of the job.
+
+    Raises:
+        CheckpointError: the budgets, the rules of validation or the drawn subsets differ, or the tables that they are of.
+    """
+    if made["kind"] != PretrainingJob.kind or made.get("budget") is None:
+        return
+    theirs = {
+        "table": made["table"],
+        "budget": LabelBudget(**made["budget"]),
+        "validation": made["validation"],
+        "repeat": made["repeat"],
+        "seed of the labels": made["label_seed"],
+    }
+    mine = {
+        "table": workspace.table_hash,
+        "budget": job.budget,
+        "validation": job.validation,
+        "repeat": job.repeat,
+        "seed of the labels": job.seed,
+    }
+    if not job.budget.is_drawn(job.validation):
+        for drawn in ("repeat", "seed of the labels"):
+            theirs.pop(drawn)
+    for name, value in theirs.items():
+        if mine[name] != value:
+            raise CheckpointError(
+                f"The encoder was pre-trained with labels, with {name} {value}; this training has {name} {mine[name]}, so it "
+                "would know labels that are not its own. Pre-train with the labels of this one, or give this one those of the "
+                "encoder."
+            )
 
 
 def check_fingerprints(workspace: Workspace, views: Sequence[tuple[str, str]]) -> None:

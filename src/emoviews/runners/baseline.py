@@ -9,13 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emoviews import metrics
-from emoviews.jobs import BaselineJob, JobResult
+from emoviews.jobs import RANDOM, BaselineJob, JobResult
 from emoviews.runners import OnEpoch
 from emoviews.runners._common import (
     budget_indices,
     check_fingerprints,
     classified,
     embedded_table,
+    require_same_labels,
     standardised,
     subset_seed,
 )
@@ -30,6 +31,8 @@ def run(job: BaselineJob, workspace: Workspace, on_epoch: OnEpoch) -> JobResult:
     fold = workspace.fold_of(job)
     check_fingerprints(workspace, (job.view,))
     train, validation = budget_indices(workspace, fold, job.budget, job.validation, subset_seed(job))
+    if job.init not in ("", RANDOM):
+        require_same_labels(job, workspace.checkpoint(job.init).made["job"], workspace)
     if job.init:
         features = standardised(embedded_table(job.init, job.view, job.preset, job.seed, workspace, fold), fold)
     else:

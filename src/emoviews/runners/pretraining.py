@@ -21,10 +21,11 @@ from emoviews.encoders import DEFAULT_ENCODER
 from emoviews.errors import UsageError
 from emoviews.heads import ProjectionHead
 from emoviews.jobs import JobResult, PretrainingData, PretrainingJob
+from emoviews.losses import LOSSES
 from emoviews.presets import get_preset
 from emoviews.pretraining import ViewModel, augmented_copies, pretrain
 from emoviews.runners import OnEpoch
-from emoviews.runners._common import check_fingerprints, curve_rows, fresh_encoder
+from emoviews.runners._common import budget_indices, check_fingerprints, curve_rows, fresh_encoder, subset_seed
 from emoviews.seeds import derive_seed, torch_seed
 from emoviews.types import ViewBatch
 from emoviews.workspace import Workspace
@@ -48,6 +49,7 @@ def run(job: PretrainingJob, workspace: Workspace, on_epoch: OnEpoch) -> JobResu
     check_fingerprints(workspace, job.views)
     augment = Augmentation(workspace.specs[labels[0]].axes) if len(labels) == 1 else None
     train, validation = chosen_rows(job, workspace, fold)
+    targets = seen_labels(job, workspace, fold)
     workspace.audit({"pretraining": np.concatenate([train, validation]), "test": fold.test})
     models, encoders = {}, {}
     for label in labels:
@@ -59,7 +61,8 @@ def run(job: PretrainingJob, workspace: Workspace, on_epoch: OnEpoch) -> JobResu
         encoders[label] = (DEFAULT_ENCODER[spec.axes], dict(preset.encoders.get(DEFAULT_ENCODER[spec.axes], {})))
     data = {label: workspace.data(label) for label in labels}
     folder = workspace.checkpoint_folder(job.id)
-    before = _retrieval(models, data, fold.test, workspace.config.device, augment)
+    centred = LOSSES.load(job.config.loss).ignores_shift
+    before = _retrieval(models, data, fold.test, workspace.config.device, augment, centred)
     history = pretrain(
         data,
         models,
@@ -67,6 +70,7 @@ def run(job: PretrainingJob, workspace: Workspace, on_epoch: OnEpoch) -> JobResu
         validation,
         job.config,
         seed=job.seed,
+        labels=targets,
         device=workspace.config.device,
         precision=workspace.config.precision,
         state=folder.with_name(f"{folder.name}.unfinished"),
@@ -89,7 +93,7 @@ def run(job: PretrainingJob, workspace: Workspace, on_epoch: OnEpoch) -> JobResu
     if augment is not None:
         made["augmentation"] = augment.description
     save_checkpoint(folder, Checkpoint(views, made))
-    after = _retrieval(models, data, fold.test, workspace.config.device, augment)
+    after = _retrieval(models, data, fold.test, workspace.config.device, augment, centred)
     best = history.curves[history.best_epoch - 1]
     rows = [("train", "epochs_run", float(history.epochs_run)), ("train", "best_epoch", float(history.best_epoch))]
     rows += [("train", "n", float(len(train))), ("train", "loss", best["train_loss"])]
@@ -128,16 +132,51 @@ def chosen_rows(
     return train, validation
 
 
+def seen_labels(job: PretrainingJob, workspace: Workspace, fold: splits.Fold) -> NDArray[np.int64] | None:
+    """The labels that a pre-training may see: `(n,)` by position in the table, −1 elsewhere; None if it uses none.
+
+    They are those that train the fine-tunings it is for, and where a whole validation group stops these ("full") that group's,
+    for the validation loss. Labels that were taken out of the budget to validate are not trained on here either.
+
+    Raises:
+        UsageError: a loss that uses labels without a budget, or a budget for one that uses none.
+    """
+    uses_labels = LOSSES.load(job.config.loss).uses_labels
+    given = (job.budget, job.validation, job.repeat, job.label_seed)
+    if not uses_labels:
+        if given != (None,) * len(given):
+            raise UsageError(f"The loss {job.config.loss} uses no labels; this pre-training was given a label budget.")
+        return None
+    if job.budget is None or None in given:
+        raise UsageError(
+            f"The loss {job.config.loss} uses labels: a pre-training with it needs the label budget, rule of validation, "
+            "repeat and seed of the fine-tunings that it is for."
+        )
+    train, validation = budget_indices(workspace, fold, job.budget, str(job.validation), subset_seed(job))
+    seen = np.full(len(workspace.table), -1, dtype=np.int64)
+    rows = np.concatenate([train, validation]) if job.validation == "full" else train
+    seen[rows] = workspace.targets[rows]
+    return seen
+
+
 def _retrieval(
     models: Mapping[str, ViewModel],
     data: Mapping[str, ViewData],
     test: NDArray[np.int64],
     device: str,
     augment: Augmentation | None,
+    centred: bool,
 ) -> dict[str, float]:
-    """How often an unseen utterance's nearest projection elsewhere is its own: top-1 accuracy a pair of views or copies."""
+    """How often an unseen utterance's nearest projection elsewhere is its own: top-1 accuracy a pair of views or copies.
+
+    Nearest is the largest cosine, which a loss of cosines has trained. Where a loss leaves the projections' place free, a large
+    mean would make all cosines alike: there each view's mean over these utterances is taken off first (`centred`).
+    """
     blocks = [_projected(models, data, test[i : i + _BLOCK], device, augment) for i in range(0, len(test), _BLOCK)]
     projected = {name: torch.cat([block[name] for block in blocks]) for name in blocks[0]}
+    if centred:
+        projected = {name: rows - rows.mean(dim=0) for name, rows in projected.items()}
+    projected = {name: nn.functional.normalize(rows, dim=1) for name, rows in projected.items()}
     found = {}
     for a in projected:
         for b in projected:
@@ -154,7 +193,7 @@ def _projected(
     device: str,
     augment: Augmentation | None,
 ) -> dict[str, Tensor]:
-    """Normalised projections `(batch, dim)` of each view, or of the two augmented copies of the only one."""
+    """Projections `(batch, dim)` of each view, or of the two augmented copies of the only one."""
     found = {}
     for label, model in models.items():
         model.encoder.to(device).eval()
@@ -167,5 +206,5 @@ def _projected(
             copies = augmented_copies(batch, label, augment, "retrieval")
         with torch.inference_mode():
             for name, copy in copies.items():
-                found[name] = nn.functional.normalize(model.head(model.encoder(copy.to(device))), dim=1)
+                found[name] = model.head(model.encoder(copy.to(device)))
     return found

@@ -43,7 +43,7 @@ def _pretraining_blocks(run: Run) -> list[Block]:
         ran = low if low == high else f"{low} to {high}"
         alt = f"Line chart of training and validation loss by epoch in {len(drawn)} pre-trainings of {ran} epochs."
         caption = (
-            f"Contrastive loss by epoch, one line for each of {len(drawn)} pre-trainings. The weights of the marked "
+            f"Loss by epoch, one line for each of {len(drawn)} pre-trainings. The weights of the marked "
             "epoch are kept: that of the lowest validation loss. The loss grows with the size of a batch, so the two "
             f"are comparable only where batches have the same size.{others}"
         )
@@ -58,7 +58,15 @@ def _pretraining_blocks(run: Run) -> list[Block]:
         "view": Column("Views"),
         "pretraining_data": Column("Recordings", lambda data: str(data).replace("_", " ")),
         **({"pretraining_size": Column("At most", count, True)} if raw["pretraining_size"].notna().any() else {}),
-        "temperature": Column("Temperature", "{:g}".format, True),
+        **({"objective": Column("Loss")} if raw["objective"].nunique() > 1 else {}),
+        **(
+            {"negatives": Column("Negatives", lambda of: "–" if pd.isna(of) else str(of))}
+            if raw["negatives"].nunique() > 1
+            else {}
+        ),
+        "temperature": Column("Temperature", lambda t: "–" if pd.isna(t) else f"{t:g}", True),
+        **({"label_fraction": Column("Labels", percent, True)} if raw["label_fraction"].notna().any() else {}),
+        **({"repeat": Column("Repeat", count, True)} if raw["label_fraction"].notna().any() else {}),
         "epochs_run": Column("Epochs run", count, True),
         "best_epoch": Column("Kept", count, True),
         "train_loss": Column("Training loss", plain_number, True),
@@ -74,7 +82,10 @@ def _pretraining_blocks(run: Run) -> list[Block]:
     return [*blocks, Table.of("pretraining", caption, raw, columns)]
 
 
-_KIND: Final = ["view", "pretraining_data", "pretraining_size", "temperature"]
+_KIND: Final = [
+    *("view", "pretraining_data", "pretraining_size", "objective", "negatives", "temperature"),
+    *("label_fraction", "labels_per_class", "repeat"),
+]
 """What pre-trainings of a fold differ in."""
 
 
