@@ -27,7 +27,7 @@ from sklearn.exceptions import NotFittedError
 from emoviews import audio, calibration, metrics, splits, statistics
 from emoviews.errors import AudioError, EmoViewsError, TableError, UsageError
 from emoviews.extraction import MAXIMUM_SECONDS, extract, locate
-from emoviews.fusion import rows_by, time_statistics
+from emoviews.fusion import CLIP, rows_by, time_statistics
 from emoviews.progress import Progress
 from emoviews.semisupervised import CONFOUNDED, MODES, Mode, SemiSupervised, SemiSupervisedConfig, fit_semisupervised
 from emoviews.store import ViewStore, to_storage
@@ -46,8 +46,9 @@ FEWEST_LABELS: Final = 10
 MOST_FOLDS: Final = 10
 """More groups are merged into so many folds (`splits.merge_groups`)."""
 
-OUTLIER_FACTOR: Final = 3.0
-"""How many times farther out than 99 % of the training recordings a recording must lie to be called unlike them."""
+OUTLIER_FACTOR: Final = 1.3
+"""How many times farther out than 99 % of the recordings of any speaker who did not count a recording must lie to be
+called unlike them. On nEMO noise, tones, chords and a melody lie 1.5 times as far as that, or farther."""
 
 
 def default_views() -> tuple[str, ...]:
@@ -227,9 +228,8 @@ class EmotionRecognizer(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             table, vectors, labels, targets, config, run=self.evaluate, allow_overlap=self.allow_speaker_overlap
         )
         report = FitReport(**{**vars(report), "left_out": dict(left_out), "notes": (*_notes(model), *report.notes)})
-        distances = _distances(model, vectors)
         specs = {request.label: request.make().spec for request in requests}
-        limit = OUTLIER_FACTOR * float(np.quantile(distances, 0.99))
+        limit = outlier_limit(vectors, list(table["group"]))
         self.fitted_ = Fitted(requests, specs, labels, model, temperatures, limit, report)
         self.classes_ = np.array(labels, dtype=object)
 
@@ -237,10 +237,11 @@ class EmotionRecognizer(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """`(rows, classes)` calibrated probabilities, columns in the order of `classes_`.
 
         Raises:
-            AudioError: a recording can't be used (`recognise` says so row by row instead).
+            AudioError: a recording can't be used. (`recognise` says so row by row, and of what is no speech, which is judged
+                here like everything else.)
             UsageError: the speaker-adaptive mode without speakers.
         """
-        found = self.recognise(X, speakers)
+        found = self._recognised(X, speakers, judge_all=True)
         for why in found.problems:
             if why:
                 raise AudioError(why)
@@ -265,7 +266,19 @@ class EmotionRecognizer(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return metrics.uar(list(labelled["emotion"]), list(self.predict(labelled.reset_index(drop=True))))
 
     def recognise(self, X: Any, speakers: Any = None, **options: Any) -> Recognised:
-        """Probabilities of every recording, or why there are none. `options`: `extracted`'s."""
+        """Probabilities of every recording, or why there are none.
+
+        Args:
+            X: table or paths.
+            speakers: `(rows,)`.
+            options: those of `extracted`.
+
+        Raises:
+            UsageError: the speaker-adaptive mode without speakers.
+        """
+        return self._recognised(X, speakers, judge_all=False, **options)
+
+    def _recognised(self, X: Any, speakers: Any, *, judge_all: bool, **options: Any) -> Recognised:
         if not hasattr(self, "fitted_"):
             raise NotFittedError("This EmotionRecognizer is not fitted yet. Call fit first, or load a bundle.")
         _require_mode(self.mode)
@@ -276,7 +289,7 @@ class EmotionRecognizer(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
                 "Fill in the column 'speaker', say that all are of one speaker (--same-speaker), or use the inductive mode."
             )
         vectors, problems = self._extracted(table, self.fitted_.requests, self.fitted_.specs, **options)
-        return recognised(self.fitted_, table, vectors, problems, self.mode)
+        return recognised(self.fitted_, table, vectors, problems, self.mode, judge_all=judge_all)
 
     def _extracted(
         self,
@@ -402,14 +415,23 @@ def computed(table: pd.DataFrame, views: Mapping[str, View], **options: Any) -> 
 
 
 def recognised(
-    fitted: Fitted, table: pd.DataFrame, vectors: Mapping[str, Floats], problems: Sequence[str], mode: Mode
+    fitted: Fitted,
+    table: pd.DataFrame,
+    vectors: Mapping[str, Floats],
+    problems: Sequence[str],
+    mode: Mode,
+    *,
+    judge_all: bool = False,
 ) -> Recognised:
-    """Judge what could be extracted; say of what is no voice, or unlike anything heard in training, that it is so."""
+    """Judge what could be extracted; say of what is no voice, or unlike anything heard in training, that it is so.
+
+    With `judge_all` such recordings get probabilities as well.
+    """
     problems = list(problems)
     usable = np.flatnonzero([not problem for problem in problems])
     probabilities = np.full((len(table), len(fitted.labels)), np.nan)
     if len(usable):
-        for row, why in zip(usable, strange(fitted, vectors), strict=True):
+        for row, why in zip(usable, [] if judge_all else strange(fitted, vectors), strict=not judge_all):
             problems[row] = f"{table['path'].iloc[row]}: {why}" if why else ""
         voice = np.array([not problems[row] for row in usable], dtype=bool)
         if voice.any():
@@ -427,7 +449,7 @@ def strange(fitted: Fitted, vectors: Mapping[str, Floats]) -> list[str]:
     is nothing the recogniser knows.
     """
     reasons = ["" for _ in range(len(next(iter(vectors.values()))))]
-    for row, distance in enumerate(_distances(fitted.model, vectors)):
+    for row, distance in enumerate(_distances(_spreads(fitted.model), vectors)):
         if distance > fitted.outlier:
             reasons[row] = (
                 f"no speech like that of the training recordings ({distance / fitted.outlier:.1f} times too far from them: "
@@ -616,10 +638,47 @@ def _notes(model: SemiSupervised) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def _distances(model: SemiSupervised, vectors: Mapping[str, Floats]) -> Floats:
-    """`(rows,)` root mean square z-score over all views, each view counting as one; not clipped."""
-    maps = model.modes["inductive"].members[0][0].maps
-    each = [np.mean(((vectors[n] - m.mean) / m.deviation) ** 2, axis=1) for n, m in maps.items()]
+def outlier_limit(vectors: Mapping[str, Floats], groups: Sequence[str]) -> float:
+    """The distance beyond which a recording is unlike the training recordings.
+
+    Each group's recordings are measured against the others', so that a new voice is not taken for noise; without two groups the
+    training recordings are measured against themselves, which is too near, and the factor is squared.
+
+    Args:
+        vectors: view → `(rows, features)` of the training recordings.
+        groups: `(rows,)`, empty where unknown.
+    """
+    known = all(groups)
+    merged = splits.merge_groups(groups, MOST_FOLDS) if known and len(set(groups)) > MOST_FOLDS else groups
+    parts = rows_by(merged)
+    if len(parts) < 2 or not known:
+        spreads = {n: (v.mean(axis=0), _deviation(v)) for n, v in vectors.items()}
+        return OUTLIER_FACTOR**2 * float(np.quantile(_distances(spreads, vectors), 0.99))
+    farthest = 0.0
+    for rows in parts:
+        others = {n: np.delete(v, rows, axis=0) for n, v in vectors.items()}
+        spreads = {n: (v.mean(axis=0), _deviation(v)) for n, v in others.items()}
+        own = _distances(spreads, {n: v[rows] for n, v in vectors.items()})
+        farthest = max(farthest, float(np.quantile(own, 0.99)))
+    return OUTLIER_FACTOR * farthest
+
+
+def _deviation(values: Floats) -> Floats:
+    deviation: Floats = values.std(axis=0)
+    return np.where(deviation > 1e-7 * (1 + np.abs(values.mean(axis=0))), deviation, 1.0)
+
+
+def _spreads(model: SemiSupervised) -> dict[str, tuple[Floats, Floats]]:
+    """View → mean and deviation of the training recordings."""
+    return {name: (view.mean, view.deviation) for name, view in model.modes["inductive"].members[0][0].maps.items()}
+
+
+def _distances(spreads: Mapping[str, tuple[Floats, Floats]], vectors: Mapping[str, Floats]) -> Floats:
+    """`(rows,)` root mean square z-score over all views, each view counting as one.
+
+    Clipped, since a feature that hardly varies in training would decide alone.
+    """
+    each = [np.mean(np.clip((vectors[n] - m) / d, -CLIP, CLIP) ** 2, axis=1) for n, (m, d) in spreads.items()]
     distances: Floats = np.sqrt(np.mean(each, axis=0))
     return distances
 
