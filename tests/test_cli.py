@@ -401,3 +401,119 @@ def test_long_recordings_are_said_to_be_cut(tmp_path: Path, capsys: pytest.Captu
     assert "1 recordings are longer than a view takes" in capsys.readouterr().err
     assert run(*arguments, "mfcc(maximum_seconds=20)") == 0
     assert "longer" not in capsys.readouterr().err
+
+
+# The recogniser
+
+
+@pytest.fixture(scope="session")
+def model(world: Path) -> Path:
+    """A recogniser of the tiny corpus."""
+    fit = [
+        "fit",
+        world / "t.csv",
+        "--out",
+        world / "model",
+        "--store",
+        world / "store",
+        "--views",
+        "mfcc",
+        "--workers",
+        1,
+    ]
+    assert run(*fit) == 0
+    return world / "model"
+
+
+def test_fit_says_what_to_expect(world: Path, model: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    fit = [
+        "fit",
+        world / "t.csv",
+        "--store",
+        world / "store",
+        "--views",
+        "mfcc",
+        "--workers",
+        1,
+        "--out",
+        tmp_path / "m",
+    ]
+    assert run(*fit, "--label-map.happiness", "joy", "--labels", "joy,sadness") == 0
+    printed = capsys.readouterr()
+    assert "Expected on new speakers, inductive: UAR" in printed.out
+    assert "Expected on new speakers, speaker-adaptive: UAR" in printed.out
+    assert "95 % interval" in printed.out
+    assert "by gender: female" in printed.out
+    assert "(joy 18, sadness 18)" in printed.out
+    assert "No speech model among them" in printed.err
+    made = json.loads((tmp_path / "m" / "emoviews.json").read_text())
+    assert made["labels"] == ["joy", "sadness"]
+    assert set(made["report"]["modes"]) == {"inductive", "speaker-adaptive"}
+
+
+def test_predict_reads_folders_tables_and_files(
+    world: Path, model: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    capsys.readouterr()
+    common = ["--store", world / "store", "--workers", 1]
+    assert run("predict", model, world / "audio", *common, "--format", "csv", "--out", tmp_path / "p.csv") == 0
+    rows = pd.read_csv(tmp_path / "p.csv")
+    assert len(rows) == 72
+    assert set(rows["mode"]) == {"inductive"}
+    assert rows[[c for c in rows if c.startswith("p_")]].sum(axis=1).to_numpy() == pytest.approx(1.0, abs=1e-4)
+    assert run("predict", model, world / "t.csv", *common, "--format", "json") == 0
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert {line["mode"] for line in lines} == {"speaker-adaptive"}, "the table names the speakers"
+    assert len(lines) == 72
+    one = rows["path"][0]
+    assert run("predict", model, one, "--same-speaker") == 0
+    assert "Mode: speaker-adaptive" in capsys.readouterr().out
+    assert run("predict", model, one, "--mode", "speaker-adaptive") == 2
+    assert "needs to know who speaks" in capsys.readouterr().err
+
+
+def test_predict_slides_windows_over_each_channel(
+    model: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path, table: pd.DataFrame, world: Path
+) -> None:
+    speech = np.concatenate([soundfile.read(world / path)[0] for path in table["path"][:3]])
+    soundfile.write(tmp_path / "call.wav", np.stack([speech, np.zeros_like(speech)], axis=1), SAMPLING_RATE)
+    capsys.readouterr()
+    windows = ["--window-seconds", 2, "--hop-seconds", 1, "--split-channels", "--format", "csv"]
+    assert run("predict", model, tmp_path / "call.wav", *windows, "--out", tmp_path / "p.csv") == 0
+    assert "recordings get no emotion" in capsys.readouterr().err
+    rows = pd.read_csv(tmp_path / "p.csv")
+    assert set(rows["channel"]) == {0.0, 1.0}
+    assert rows.loc[rows["channel"] == 1, "problem"].str.contains("silent").all()
+    heard = rows[rows["channel"] == 0]
+    assert heard["emotion"].notna().sum() > len(heard) / 2
+    assert heard["end_seconds"].max() == pytest.approx(len(speech) / SAMPLING_RATE, abs=1e-3)
+    assert run("predict", model, tmp_path / "call.wav", "--hop-seconds", 1) == 2
+
+
+def test_predict_refuses_what_it_can_not_judge(
+    model: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path, table: pd.DataFrame, world: Path
+) -> None:
+    strange = write(table.assign(emotion="boredom"), world, "strange.csv")
+    assert run("predict", model, strange) == 2
+    assert "'boredom', which" in capsys.readouterr().err
+    (tmp_path / "text.wav").write_text("no audio")
+    assert run("predict", model, tmp_path / "text.wav") == 1
+    assert "no audio that can be read" in capsys.readouterr().err
+    assert run("predict", tmp_path, tmp_path / "text.wav") == 1
+    assert "holds no recogniser" in capsys.readouterr().err
+
+
+def test_fit_refuses_what_can_not_be_learnt(
+    table: pd.DataFrame, world: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    common = ["--store", world / "store", "--views", "mfcc", "--workers", 1, "--out", tmp_path / "m"]
+    one = write(table.assign(emotion="anger"), world, "one.csv")
+    assert run("fit", one, *common) == 2
+    assert "at least 2 emotions" in capsys.readouterr().err
+    nobody = write(table.drop(columns=["speaker", "group"], errors="ignore"), world, "nobody.csv")
+    assert run("fit", nobody, *common) == 0
+    printed = capsys.readouterr()
+    assert "Expected" not in printed.out
+    assert "--allow-speaker-overlap" in printed.err
+    assert run("fit", nobody, *common, "--allow-speaker-overlap") == 0
+    assert "SPEAKER OVERLAP" in capsys.readouterr().out

@@ -44,7 +44,9 @@ def test_public_names_are_known_to_type_checkers_and_completion() -> None:
 
 
 def test_an_unknown_name_is_refused() -> None:
-    with pytest.raises(AttributeError, match=r"module 'emoviews' has no attribute 'recognise'; it has Results, "):
+    with pytest.raises(
+        AttributeError, match=r"module 'emoviews' has no attribute 'recognise'; it has EmotionRecognizer, "
+    ):
         emoviews.recognise
 
 

@@ -10,6 +10,8 @@ The flow goes one way, and a module imports only from what stands before it here
     splits, metrics, statistics speaker-disjoint folds, scores, intervals and tests
     jobs, runners, results      what is run, how, and what is kept of it
     experiments, report         the paper's tables and figures, from saved rows only
+    fusion, semisupervised      a classifier from few labels and many recordings without
+    recognizer, bundles         the recogniser for people: fit, predict, save, load
     cli                         one thin function a command
 
 The names below are imported when they are first used, so `import emoviews` takes milliseconds and loads no torch.
@@ -23,12 +25,14 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from emoviews.audio import load
     from emoviews.batching import ViewData
+    from emoviews.bundles import load_recognizer, save_recognizer
     from emoviews.encoders import make_encoder
     from emoviews.extraction import extract, locate
     from emoviews.finetuning import finetune
     from emoviews.losses import make_loss
     from emoviews.metrics import uar
     from emoviews.pretraining import pretrain
+    from emoviews.recognizer import EmotionRecognizer
     from emoviews.results import Results
     from emoviews.store import ViewStore
     from emoviews.table import make_table, read_table
@@ -37,6 +41,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "EmotionRecognizer",
     "Results",
     "ViewData",
     "ViewRequest",
@@ -44,6 +49,7 @@ __all__ = [
     "extract",
     "finetune",
     "load",
+    "load_recognizer",
     "locate",
     "make_encoder",
     "make_loss",
@@ -51,10 +57,12 @@ __all__ = [
     "make_view",
     "pretrain",
     "read_table",
+    "save_recognizer",
     "uar",
 ]
 
 _HOMES: Final = {
+    "EmotionRecognizer": "recognizer",
     "Results": "results",
     "ViewData": "batching",
     "ViewRequest": "views",
@@ -62,6 +70,7 @@ _HOMES: Final = {
     "extract": "extraction",
     "finetune": "finetuning",
     "load": "audio",
+    "load_recognizer": "bundles",
     "locate": "extraction",
     "make_encoder": "encoders",
     "make_loss": "losses",
@@ -69,6 +78,7 @@ _HOMES: Final = {
     "make_view": "views",
     "pretrain": "pretraining",
     "read_table": "table",
+    "save_recognizer": "bundles",
     "uar": "metrics",
 }
 """Public name → the module that defines it."""

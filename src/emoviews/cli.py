@@ -504,6 +504,137 @@ def reproduce(
 
 
 @app.command
+def fit(
+    table: Path,
+    *,
+    out: Path,
+    views: Views = (),
+    labels: Names = (),
+    label_map: LabelMap = None,
+    store: Path | None = None,
+    workers: int | None = None,
+    allow_speaker_overlap: Annotated[bool, Parameter(negative=())] = False,
+) -> Path:
+    """Make the best recogniser that these recordings and labels allow, and say how good it will be on new speakers.
+
+    Args:
+        table: the utterance table; recordings without an emotion are learnt from as well.
+        out: folder of the recogniser, which replaces one that is there.
+        views: as given to `emoviews extract`; those at hand by default.
+        labels: emotions to learn, separated by commas; other labels are dropped (their recordings are still learnt from).
+        label_map: rename or merge emotions, e.g. --label-map.excited happiness; an empty target drops the label.
+        store: folder of the extracted views; the user's cache folder if not given.
+        workers: processes; all cores by default.
+        allow_speaker_overlap: where speakers are unknown, test by recording all the same. The scores are then too good.
+    """
+    import time
+
+    from emoviews.bundles import save_recognizer
+    from emoviews.progress import readable_seconds
+    from emoviews.recognizer import EmotionRecognizer, default_views
+    from emoviews.table import read_table, relabel, table_hash
+
+    started = time.monotonic()
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"--out {out}: expected a folder, or a name for a new one; it is a file.")
+    (frame,) = relabel([read_table(table)], label_map or {}, labels)
+    chosen = views or default_views()
+    _say(f"Views: {', '.join(chosen)}.")
+    if not _has_opensmile():
+        _warn(
+            "opensmile is not installed; its functionals are what few labels go furthest with: pip install 'emoviews[egemaps]'"
+        )
+    if not any(view.startswith(("wav2vec2", "speech_model")) for view in chosen):
+        _say(
+            "No speech model among them. Where its weights are at hand, a further view may help: "
+            f"--views {','.join(chosen)},wav2vec2"
+        )
+    recognizer = EmotionRecognizer(
+        views=tuple(chosen), store=_store(store), workers=workers, allow_speaker_overlap=allow_speaker_overlap
+    )
+    recognizer.fit(frame)
+    fitted = recognizer.fitted_
+    made = {"corpus": _corpus_name(table, frame), "table": table_hash(frame), "seconds": time.monotonic() - started}
+    recognizer.fitted_ = dataclasses.replace(fitted, provenance=made)
+    save_recognizer(out, recognizer)
+    _print_fit(fitted.report)
+    for label, spec in fitted.specs.items():
+        if spec.licence:
+            _say(f"Licence of {label}: {spec.licence}")
+    _out.print(f"Saved in {out} after {readable_seconds(time.monotonic() - started)}")
+    return out
+
+
+@app.command
+def predict(
+    model: Path,
+    recordings: Annotated[list[Path], Parameter(negative=())],
+    *,
+    format: Literal["table", "csv", "json"] = "table",
+    out: Path | None = None,
+    mode: Literal["inductive", "speaker-adaptive"] | None = None,
+    same_speaker: Annotated[bool, Parameter(negative=())] = False,
+    window_seconds: float | None = None,
+    hop_seconds: float | None = None,
+    split_channels: Annotated[bool, Parameter(negative=())] = False,
+    store: Path | None = None,
+    workers: int | None = None,
+) -> Any:
+    """Recognise the emotion of recordings. A run that was stopped goes on where it was when it is given again.
+
+    Args:
+        model: folder that `emoviews fit` wrote.
+        recordings: files, folders or utterance tables.
+        format: table, csv, or json (one object a line).
+        out: file to write csv or json to, instead of printing.
+        mode: inductive judges each recording alone, speaker-adaptive all of a speaker together. By default speaker-adaptive
+            where every recording has a speaker, inductive elsewhere; which one stands in the column mode.
+        same_speaker: all recordings are of one speaker.
+        window_seconds: length of windows that slide over each recording; whole recordings if not given.
+        hop_seconds: from one window to the next; the length of a window if not given.
+        split_channels: judge each channel of a stereo recording by itself, as in calls; their mean if not given.
+        store: folder of the extracted views, used for more than 16 recordings; the user's cache folder if not given.
+        workers: processes; all cores by default.
+    """
+    from emoviews.bundles import load_recognizer
+    from emoviews.predicting import by_channel, gather, windows, written
+    from emoviews.recognizer import DIRECTLY
+
+    if hop_seconds is not None and window_seconds is None:
+        raise UsageError("--hop-seconds says how far windows move; give their length too: --window-seconds 4")
+    frame = gather(recordings)
+    if same_speaker:
+        frame["speaker"] = "same speaker"
+    if split_channels:
+        frame = by_channel(frame)
+    if window_seconds is not None:
+        frame = windows(frame, window_seconds, hop_seconds or window_seconds)
+    known = bool((frame["speaker"] != "").all())
+    recognizer = load_recognizer(model, mode or ("speaker-adaptive" if known else "inductive"))
+    if unknown := sorted(set(frame["emotion"]) - {"", *recognizer.fitted_.labels}):
+        raise UsageError(
+            f"The table has the emotion {unknown[0]!r}, which {model} does not know; its labels: "
+            f"{', '.join(recognizer.fitted_.labels)}. Rename or empty it."
+        )
+    recognizer.set_params(workers=workers, store=_store(store) if store or len(frame) > DIRECTLY else None)
+    found = recognizer.recognise(frame)
+    results = found.frame(frame)
+    if out is not None:
+        _write_text(out, written(results, "csv" if format == "table" else format))
+        _say(f"{len(results)} rows written to {out} ({found.mode})")
+    elif format != "table":
+        _out.print(written(results, format), end="", markup=False)
+    else:
+        _print_predictions(results, found.mode)
+    if bad := sum(bool(problem) for problem in found.problems):
+        _warn(f"{bad} of {len(results)} recordings get no emotion; the column problem says why.")
+        if bad == len(results):
+            first = next(problem for problem in found.problems if problem)
+            raise EmoViewsError(f"No recording could be judged. The first: {first}")
+    return results
+
+
+@app.command
 def demo(*, out: Path = Path("emoviews-demo"), workers: int | None = None) -> Path:
     """The whole main job on a built-in synthetic corpus: recordings, views, pre-training, few labels, one page of results.
 
@@ -924,6 +1055,56 @@ def _print_confusion(y_true: pd.Series[str], y_pred: pd.Series[str], labels: Seq
             label, *(str(count) for count in row), f"{row[list(labels).index(label)] / max(row.sum(), 1):.3f}"
         )
     _out.print(shown)
+
+
+def _print_fit(report: Any) -> None:
+    """What `fit` learnt from, and what to expect."""
+    counts = ", ".join(f"{label} {count}" for label, count in report.n_labels.items())
+    _out.print(
+        f"Learnt from {report.n_recordings} recordings of {report.n_speakers} speakers, {sum(report.n_labels.values())} "
+        f"of them labelled ({counts}), of {report.n_labelled_speakers} speakers"
+    )
+    for name, why in list(report.left_out.items())[:10]:
+        _warn(f"left out: {name}: {why}")
+    if len(report.left_out) > 10:
+        _warn(f"… and {len(report.left_out) - 10} more")
+    for note in report.notes:
+        if note.startswith("SPEAKER OVERLAP"):
+            _out.print(note, style="red", markup=False)
+        else:
+            _warn(note)
+    for mode, found in report.modes.items():
+        _out.print(
+            f"Expected on new speakers, {mode}: UAR {found.uar.estimate:.3f}, {_said(found.uar)}; chance "
+            f"{1 / len(report.n_labels):.3f}; calibration error {found.calibration_error:.3f} ({report.folds} folds)"
+        )
+        for what, groups in (("speaker", found.by_speaker), ("gender", found.by_gender)):
+            if groups:
+                shown = ", ".join(f"{name} {score:.2f} (n {n})" for name, (score, n) in list(groups.items())[:20])
+                _out.print(f"  by {what}: {shown}{', …' if len(groups) > 20 else ''}")
+        for warning in found.warnings:
+            _warn(f"{mode}: {warning}")
+
+
+def _print_predictions(results: pd.DataFrame, mode: str) -> None:
+    timed = bool(results["start_seconds"].notna().any())
+    shown = Table("id", *(["from", "to"] if timed else []), "emotion", "confidence", box=None, pad_edge=False)
+    for row in results.to_dict("records"):
+        times = [f"{row[name]:.2f}" for name in ("start_seconds", "end_seconds")] if timed else []
+        said = [row["emotion"], f"{row['confidence']:.2f}"] if not row["problem"] else ["–", row["problem"]]
+        shown.add_row(str(row["id"]), *times, *said)
+    _out.print(shown, markup=False)
+    _out.print(f"Mode: {mode}")
+
+
+def _write_text(path: Path, text: str) -> None:
+    from emoviews.store import write_atomically, write_failed
+
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, text.encode())
+    except OSError as error:
+        raise write_failed(path, error, len(text)) from error
 
 
 def _print_counts(table: pd.DataFrame) -> None:

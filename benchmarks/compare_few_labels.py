@@ -1,0 +1,286 @@
+"""Ways to learn from few labels, beside plain baselines, each in both modes; prints Markdown tables.
+
+    python benchmarks/compare_few_labels.py TABLE --store STORE --labels anger,happiness --train Ann,Bob --test Cy,Dee
+
+It needs real recordings, extracted: `emoviews extract TABLE --store STORE --views egemaps,compare_2016,mfcc`. Without `--test`
+every training speaker tests once, and the others train. Labels are drawn by share and class from the training speakers'
+recordings; what is not drawn stays there without a label. Recordings with other emotions than `--labels` are left out.
+
+`--shift few-files` cuts every speaker into several of 14 recordings, `skewed` thins the classes to shares of 8:4:2:1,
+`one-emotion` makes a speaker of what each says with one emotion.
+
+All methods see the same recordings and labels. Inductive: one recording of an unknown speaker. Speaker-adaptive: all of the
+test speaker's recordings, unlabelled (`--files k`: k of them, the one that is judged included). Intervals resample the test
+speakers, tests flip the signs of the speakers' differences to the best baseline of the same mode and share.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import time
+import warnings
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from _common import table
+from numpy.typing import NDArray
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
+
+from emoviews.fusion import principal_axes, rows_by
+from emoviews.metrics import uar
+from emoviews.recognizer import read_vectors
+from emoviews.seeds import derive_seed
+from emoviews.semisupervised import MODES, Mode, SemiSupervisedConfig, fit_semisupervised
+from emoviews.splits import select_budget
+from emoviews.statistics import clustered_bootstrap, sign_flip_test
+from emoviews.table import read_table
+from emoviews.views import ViewRequest
+
+Floats = NDArray[np.float64]
+Views = dict[str, Floats]
+# views, targets (-1: none), speakers, texts; test views, test speakers → probabilities by mode
+Method = Callable[[Views, NDArray[np.int64], list[str], list[str], Views, list[str], int], dict[Mode, Floats]]
+
+
+def standard(train: Floats, test: Floats) -> tuple[Floats, Floats]:
+    mean, deviation = train.mean(axis=0), train.std(axis=0)
+    deviation = np.where(deviation > 1e-9, deviation, 1.0)
+    return (train - mean) / deviation, (test - mean) / deviation
+
+
+def by_speaker(values: Floats, speakers: list[str]) -> Floats:
+    scaled = np.empty_like(values)
+    for rows in rows_by(speakers):
+        deviation = values[rows].std(axis=0)
+        scaled[rows] = (values[rows] - values[rows].mean(axis=0)) / np.where(deviation > 1e-9, deviation, 1.0)
+    return scaled
+
+
+def regression(strength: float) -> LogisticRegression:
+    return LogisticRegression(C=strength, max_iter=300, class_weight="balanced")
+
+
+def plain(names: tuple[str, ...], strengths: tuple[float, ...], self_training: bool) -> Method:
+    """Logistic regressions on single views, log-averaged, with or without a round of self-training."""
+
+    def run(views, targets, speakers, texts, test, test_speakers, classes):  # type: ignore[no-untyped-def]
+        found: dict[Mode, Floats] = {}
+        for mode in MODES:
+            logs, guessed = [], []
+            known = np.flatnonzero(targets >= 0)
+            inputs = []
+            for name, strength in zip(names, strengths, strict=True):
+                if mode == "inductive":
+                    x, z = standard(views[name], test[name])
+                else:
+                    x, z = by_speaker(views[name], speakers), by_speaker(test[name], test_speakers)
+                if x.shape[1] > len(x):  # onto the span of the training rows: the same classifier, in less time
+                    axes = principal_axes(x, len(x))
+                    x, z = x @ axes, z @ axes
+                inputs.append((x, z, strength))
+                model = regression(strength).fit(x[known], targets[known])
+                logs.append(np.log(model.predict_proba(z) + 1e-9))
+                guessed.append(np.log(model.predict_proba(x) + 1e-9))
+            if self_training:
+                labels = np.mean(guessed, axis=0).argmax(axis=1)
+                labels[known] = targets[known]
+                weights = np.where(targets >= 0, 1.0, 0.3)
+                logs = [
+                    np.log(regression(c).fit(x, labels, sample_weight=weights).predict_proba(z) + 1e-9)
+                    if len(set(labels)) == classes
+                    else log
+                    for (x, z, c), log in zip(inputs, logs, strict=True)
+                ]
+            mean = np.exp(np.mean(logs, axis=0))
+            found[mode] = mean / mean.sum(axis=1, keepdims=True)
+        return found
+
+    return run
+
+
+def ours(config: SemiSupervisedConfig, only: tuple[str, ...] = ()) -> Method:
+    def run(views, targets, speakers, texts, test, test_speakers, classes):  # type: ignore[no-untyped-def]
+        chosen = {name: values for name, values in views.items() if not only or name in only}
+        model = fit_semisupervised(chosen, targets, classes, speakers, texts, config)
+        return {mode: model.probabilities(test, mode, test_speakers) for mode in MODES}
+
+    return run
+
+
+DEFAULT = SemiSupervisedConfig()
+BASELINES: dict[str, Method] = {
+    "egemaps, logistic regression": plain(("egemaps",), (0.1,), False),
+    "log-average of 3 views": plain(("egemaps", "compare_2016", "mfcc"), (0.1, 0.002, 0.1), False),
+    "the same, self-trained once": plain(("egemaps", "compare_2016", "mfcc"), (0.1, 0.002, 0.1), True),
+}
+METHODS: dict[str, Method] = {
+    "EmoViews": ours(DEFAULT),
+    "without text": ours(dataclasses.replace(DEFAULT, remove_text=False)),
+    "without smoothed predictions": ours(dataclasses.replace(DEFAULT, smooth_predictions=False)),
+    "without the unlabelled": ours(dataclasses.replace(DEFAULT, unlabelled_weight=0.0)),
+    "without neighbours": ours(dataclasses.replace(DEFAULT, neighbours=0)),
+    "without class shares": ours(dataclasses.replace(DEFAULT, match_shares=False)),
+    "egemaps alone": ours(DEFAULT, ("egemaps",)),
+    "egemaps and mfcc": ours(DEFAULT, ("egemaps", "mfcc")),
+    "C 3": ours(dataclasses.replace(DEFAULT, strength=3.0, inductive_strength=3.0)),
+    "C 30": ours(dataclasses.replace(DEFAULT, strength=30.0, inductive_strength=30.0)),
+    "soft labels not sharpened": ours(dataclasses.replace(DEFAULT, sharpness=1.0)),
+    "unlabelled weigh 1": ours(dataclasses.replace(DEFAULT, unlabelled_weight=1.0)),
+    "1 round": ours(dataclasses.replace(DEFAULT, rounds=1)),
+    "own prediction weighs 3": ours(dataclasses.replace(DEFAULT, self_weight=3.0)),
+    "4 neighbours": ours(dataclasses.replace(DEFAULT, neighbours=4)),
+    "16 neighbours": ours(dataclasses.replace(DEFAULT, neighbours=16)),
+}
+
+
+def shifted(frame: pd.DataFrame, shift: str) -> pd.DataFrame:
+    """A made-up shift: which recordings are left, and whose they are said to be."""
+
+    def order(row: pd.Series) -> int:
+        return derive_seed("shift", row["id"])
+
+    frame = frame.assign(order=frame.apply(order, axis=1)).sort_values("order")
+    if shift == "few-files":
+        part = frame.groupby("speaker").cumcount() // 14
+        whole = frame.groupby(["speaker", part])["id"].transform("size") == 14
+        frame = frame.assign(voice=frame["speaker"], speaker=frame["speaker"] + "/" + part.astype(str))[whole]
+    if shift == "skewed":
+        kept = {label: 1.0 / 2**number for number, label in enumerate(sorted(frame["emotion"].unique()))}
+        rank = frame.groupby(["speaker", "emotion"]).cumcount() / frame.groupby(["speaker", "emotion"])["id"].transform(
+            "size"
+        )
+        frame = frame[rank < frame["emotion"].map(kept)]
+    if shift == "one-emotion":
+        frame = frame.assign(voice=frame["speaker"], speaker=frame["speaker"] + "/" + frame["emotion"])
+    return frame.sort_index()
+
+
+def divisions(
+    frame: pd.DataFrame, train: list[str], test: list[str]
+) -> Iterator[tuple[str, NDArray[np.int64], NDArray[np.int64]]]:
+    """Name, training rows, test rows; voices that were cut into several speakers stay together."""
+    voice = frame["voice"] if "voice" in frame else frame["speaker"]
+    if test:
+        yield "all", np.flatnonzero(voice.isin(train)), np.flatnonzero(voice.isin(test))
+        return
+    for name in train:
+        yield name, np.flatnonzero(voice.isin(train) & (voice != name)), np.flatnonzero(voice == name)
+
+
+def with_few_files(method: Method, k: int) -> Method:
+    """Each test recording with k - 1 others of its speaker, drawn at random."""
+
+    def run(views, targets, speakers, texts, test, test_speakers, classes):  # type: ignore[no-untyped-def]
+        random = np.random.default_rng(0)
+        rows, names = [], []
+        for own in rows_by(test_speakers):
+            for row in own:
+                others = random.permutation(own[own != row])[: k - 1]
+                rows += [row, *others]
+                names += [str(row)] * (1 + len(others))
+        first = np.flatnonzero(np.r_[True, np.array(names[1:]) != np.array(names[:-1])])
+        order = np.argsort(np.array(rows)[first])
+        many = {name: values[rows] for name, values in test.items()}
+        found = method(views, targets, speakers, texts, many, names, classes)
+        return {mode: p[first][order] for mode, p in found.items()}
+
+    return run
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("table", type=Path)
+    parser.add_argument("--store", type=Path, required=True)
+    parser.add_argument("--views", default="egemaps,compare_2016,mfcc")
+    parser.add_argument("--labels", default="", help="separated by commas; all by default")
+    parser.add_argument("--train", default="", help="speakers, separated by commas; all by default")
+    parser.add_argument("--test", default="", help="speakers; each training speaker in turn by default")
+    parser.add_argument("--fractions", default="0.01,0.02,0.05,0.1,1")
+    parser.add_argument("--repeats", type=int, default=10)
+    parser.add_argument("--methods", default="EmoViews", help="separated by commas, or all")
+    parser.add_argument("--files", type=int, default=0, help="unlabelled files of a test speaker; all by default")
+    parser.add_argument("--shift", choices=["", "few-files", "skewed", "one-emotion"], default="")
+    options = parser.parse_args()
+    warnings.simplefilter("ignore", ConvergenceWarning)
+    split = lambda text: [part for part in text.split(",") if part]  # noqa: E731
+    frame = read_table(options.table)
+    wanted = split(options.labels) or sorted(set(frame["emotion"]) - {""})
+    train = split(options.train) or sorted(set(frame["speaker"]))
+    test = split(options.test)
+    frame = frame[frame["emotion"].isin(wanted) & frame["speaker"].isin(train + test)].reset_index(drop=True)
+    frame = shifted(frame, options.shift).reset_index(drop=True)
+    views = read_vectors(frame, options.store, [ViewRequest.parse(name) for name in split(options.views)])
+    code = np.array([wanted.index(emotion) for emotion in frame["emotion"]])
+    chosen = {
+        **BASELINES,
+        **{n: m for n, m in METHODS.items() if options.methods == "all" or n in split(options.methods)},
+    }
+    if options.files:
+        chosen = {name: with_few_files(method, options.files) for name, method in chosen.items()}
+    fractions = [float(text) for text in split(options.fractions)]
+    voice = np.array(frame["voice"] if "voice" in frame else frame["speaker"])
+    # mode, fraction, method → rows of (voice, repeat, truth, guess)
+    said: defaultdict[tuple[Mode, float, str], list[pd.DataFrame]] = defaultdict(list)
+    started = time.monotonic()
+    for name, rows, tested in divisions(frame, train, test):
+        part = {view: values[rows] for view, values in views.items()}
+        held = {view: values[tested] for view, values in views.items()}
+        speakers, texts = [list(frame[column].iloc[rows]) for column in ("speaker", "text")]
+        for fraction in fractions:
+            for repeat in range(options.repeats if fraction < 1 else 1):
+                seed = derive_seed("few labels", name, repeat)
+                budget = select_budget(list(frame["emotion"].iloc[rows]), fraction=fraction, seed=seed)
+                targets = np.full(len(rows), -1)
+                targets[budget] = code[rows][budget]
+                for method, run in chosen.items():
+                    found = run(part, targets, speakers, texts, held, list(frame["speaker"].iloc[tested]), len(wanted))
+                    for mode, p in found.items():
+                        columns = {
+                            "voice": voice[tested],
+                            "repeat": repeat,
+                            "truth": code[tested],
+                            "guess": p.argmax(axis=1),
+                        }
+                        said[mode, fraction, method].append(pd.DataFrame(columns))
+            print(f"# {name}, {100 * fraction:g} %: {time.monotonic() - started:.0f} s", flush=True)
+    show(said, fractions, list(chosen))
+    print(
+        f"\n{len(frame)} recordings; test speakers: {', '.join(test or train)}; {options.repeats} repeats; "
+        f"{options.shift or 'no'} shift."
+    )
+
+
+def per_voice(rows: pd.DataFrame) -> pd.Series:
+    """UAR of each test speaker, the mean over repeats."""
+    scores = {key: uar(own["truth"], own["guess"]) for key, own in rows.groupby(["voice", "repeat"])}
+    return pd.Series(scores).groupby(level=0).mean()
+
+
+def show(said: dict[tuple[Mode, float, str], list[pd.DataFrame]], fractions: list[float], methods: list[str]) -> None:
+    scores = {key: per_voice(pd.concat(rows)) for key, rows in said.items()}
+
+    def cell(mode: Mode, fraction: float, method: str) -> str:
+        own = scores[mode, fraction, method]
+        values = 100 * own.to_numpy()
+        interval = clustered_bootstrap(lambda r: float(values[r].mean()), list(own.index), n_resamples=2000)
+        text = f"{interval.estimate:.1f} ({interval.low:.1f} to {interval.high:.1f})"
+        if method in BASELINES:
+            return text
+        best = max(BASELINES, key=lambda name: scores[mode, fraction, name].mean())
+        gap = 100 * (own - scores[mode, fraction, best]).to_numpy()
+        bounds = clustered_bootstrap(lambda r: float(gap[r].mean()), list(own.index), n_resamples=2000)
+        p = sign_flip_test(gap).p_value
+        return f"{text}; {bounds.estimate:+.1f} ({bounds.low:+.1f} to {bounds.high:+.1f}), p {p:.3f}"
+
+    for mode in MODES:
+        head = [f"{mode}, UAR %", *(f"{100 * fraction:g} %" for fraction in fractions)]
+        print(f"\n{table(head, [[method, *(cell(mode, f, method) for f in fractions)] for method in methods])}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,211 @@
+"""A recogniser on disk: a folder with one safetensors file and `emoviews.json`. Never pickle.
+
+Laid out as a checkpoint of encoders is (`checkpoints`), with `"kind": "recognizer"`. `emoviews.json` names the views with
+their fingerprints and licences, the labels in their order, how probabilities are calibrated, what `fit` found, and the versions
+of all packages that decide about a prediction. Loading compares, and refuses with both values what does not match.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+from numpy.typing import NDArray
+
+from emoviews.checkpoints import NOTES, versions
+from emoviews.errors import CheckpointError
+from emoviews.fusion import Space, ViewMap
+from emoviews.propagation import Softmax
+from emoviews.recognizer import EmotionRecognizer, FitReport, Fitted, ModeReport
+from emoviews.semisupervised import MODES, Mode, ModeModel, SemiSupervised, SemiSupervisedConfig
+from emoviews.statistics import Interval
+from emoviews.store import write_atomically, write_failed
+from emoviews.types import ViewSpec
+from emoviews.views import ViewRequest
+
+FORMAT: Final = 1
+KIND: Final = "recognizer"
+
+COMPUTE_VIEWS: Final = ("opensmile",)
+"""Packages of which another version may give other views, without another fingerprint."""
+
+_PARTS: Final = ("mean", "deviation", "within", "prior", "center", "matrix")
+
+
+def save_recognizer(folder: Path, recognizer: EmotionRecognizer) -> None:
+    """Write a fitted recogniser; one that is there is replaced, and stays whole until the new one is.
+
+    Raises:
+        StoreError: the disk is full or the folder can't be written.
+    """
+    fitted: Fitted = recognizer.fitted_
+    tensors: dict[str, NDArray[np.float64]] = {}
+    modes: dict[str, Any] = {}
+    for mode, model in fitted.model.modes.items():
+        for number, (space, classifier) in enumerate(model.members):
+            for label, view in space.maps.items():
+                place = f"{label}/{mode}/{number}"
+                tensors |= {f"{place}/{part}": np.array(getattr(view, part), order="C") for part in _PARTS}
+            tensors[f"{mode}/{number}/weights"] = np.array(classifier.weights, order="C")
+            tensors[f"{mode}/{number}/intercept"] = np.array(classifier.intercept, order="C")
+        modes[mode] = {
+            "adaptive": model.adaptive,
+            "members": [list(space.maps) for space, _ in model.members],
+            "bandwidth": model.bandwidth,
+            "temperature": fitted.temperatures[mode],
+        }
+    blob = safetensors.numpy.save(tensors)
+    digest = hashlib.sha256(blob).hexdigest()
+    weights = folder / f"model-{digest[:12]}.safetensors"
+    views = {
+        request.label: {
+            "request": str(request),
+            "spec": dataclasses.asdict(fitted.specs[request.label]),
+            "fingerprint": fitted.specs[request.label].fingerprint,
+            "licence": fitted.specs[request.label].licence,
+        }
+        for request in fitted.requests
+    }
+    notes = {
+        "format": FORMAT,
+        "kind": KIND,
+        "weights": {"file": weights.name, "sha256": digest},
+        "views": views,
+        "labels": list(fitted.labels),
+        "modes": modes,
+        "configuration": dataclasses.asdict(fitted.model.config),
+        "confounding": {"speaker": fitted.model.speaker_confounding, "text": fitted.model.text_confounding},
+        "outlier": fitted.outlier,
+        "report": dataclasses.asdict(fitted.report),
+        "made": dict(fitted.provenance),
+        "versions": versions(),
+    }
+    text = json.dumps(notes, indent=1, ensure_ascii=False, default=str) + "\n"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_atomically(weights, blob)
+        write_atomically(folder / NOTES, text.encode())
+        for old in folder.glob("model-*.safetensors"):
+            if old != weights:
+                old.unlink()
+    except OSError as error:
+        raise write_failed(folder, error, len(blob)) from error
+
+
+def load_recognizer(folder: Path, mode: Mode = "inductive") -> EmotionRecognizer:
+    """Read a recogniser, ready to predict.
+
+    Raises:
+        CheckpointError: the folder holds none, one of another format, one that is damaged, or one whose views this
+            installation would compute otherwise; both values are named.
+        MissingExtraError: a view needs a package that is not installed.
+    """
+    path = folder / NOTES
+    if not path.is_file():
+        raise CheckpointError(
+            f"{folder} holds no recogniser (no {NOTES}). Make one with: emoviews fit TABLE --out {folder}"
+        )
+    try:
+        notes = json.loads(path.read_text(encoding="utf-8"))
+        for name, mine in (("kind", KIND), ("format", FORMAT)):
+            if notes[name] != mine:
+                raise CheckpointError(
+                    f"{folder} has {name} {notes[name]!r}; expected {mine!r}. Make it again with: emoviews fit"
+                )
+        tensors = _read(folder / notes["weights"]["file"], notes["weights"]["sha256"])
+        requests = tuple(ViewRequest.parse(view["request"]) for view in notes["views"].values())
+        specs = {label: _spec(label, view) for label, view in notes["views"].items()}
+        fitted = Fitted(
+            requests=requests,
+            specs=specs,
+            labels=tuple(notes["labels"]),
+            model=_model(notes, tensors),
+            temperatures={m: float(notes["modes"][m]["temperature"]) for m in MODES},
+            outlier=float(notes["outlier"]),
+            report=_report(notes["report"]),
+            provenance=notes["made"],
+        )
+        classes = fitted.model.modes["inductive"].members[0][1].intercept
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, safetensors.SafetensorError) as error:
+        raise CheckpointError(
+            f"{folder} can't be read as a recogniser ({type(error).__name__}: {error}). Make it again with: emoviews fit"
+        ) from error
+    if len(fitted.labels) != len(classes):
+        raise CheckpointError(
+            f"{folder} names {len(fitted.labels)} labels ({', '.join(fitted.labels)}), its classifier tells {len(classes)} "
+            "apart. One of the two was changed; make it again with: emoviews fit"
+        )
+    _compare_views(folder, fitted)
+    here = versions()
+    for package in COMPUTE_VIEWS:
+        made_with = notes["versions"].get(package)
+        if any(spec.name in ("egemaps", "compare_2016") for spec in specs.values()) and made_with != here.get(package):
+            raise CheckpointError(
+                f"{folder} was made with {package} {made_with}; here it is {here.get(package, 'not installed')}, which may "
+                f"compute its views otherwise. Install {package}=={made_with}, or fit again."
+            )
+    recognizer = EmotionRecognizer(views=tuple(str(request) for request in requests), mode=mode)
+    recognizer.fitted_ = fitted
+    recognizer.classes_ = np.array(fitted.labels, dtype=object)
+    return recognizer
+
+
+def _compare_views(folder: Path, fitted: Fitted) -> None:
+    for request in fitted.requests:
+        here, there = request.make().spec, fitted.specs[request.label]
+        if here.fingerprint != there.fingerprint:
+            raise CheckpointError(
+                f"{folder} was fitted on {request.label} with fingerprint {there.fingerprint}; this installation computes "
+                f"{here.fingerprint}. Use the version of EmoViews and the weights that made it, or fit again."
+            )
+
+
+def _read(path: Path, digest: str) -> dict[str, NDArray[np.float64]]:
+    blob = path.read_bytes()
+    found = hashlib.sha256(blob).hexdigest()
+    if found != digest:
+        raise CheckpointError(
+            f"{path} is damaged: its SHA-256 is {found}, expected {digest}. Get a whole copy, or fit again."
+        )
+    tensors: dict[str, NDArray[np.float64]] = safetensors.numpy.load(blob)
+    return tensors
+
+
+def _spec(label: str, view: Mapping[str, Any]) -> ViewSpec:
+    fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in view["spec"].items()}
+    spec = ViewSpec(**fields)
+    if spec.fingerprint != view["fingerprint"]:
+        raise CheckpointError(
+            f"The specification of {label} gives fingerprint {spec.fingerprint}, the file says {view['fingerprint']}; one of "
+            "them was changed. Fit again."
+        )
+    return spec
+
+
+def _model(notes: Mapping[str, Any], tensors: Mapping[str, NDArray[np.float64]]) -> SemiSupervised:
+    modes: dict[Mode, ModeModel] = {}
+    for mode in MODES:
+        own, members = notes["modes"][mode], []
+        for number, labels in enumerate(own["members"]):
+            maps = {n: ViewMap(*(tensors[f"{n}/{mode}/{number}/{part}"] for part in _PARTS)) for n in labels}
+            classifier = Softmax(tensors[f"{mode}/{number}/weights"], tensors[f"{mode}/{number}/intercept"])
+            members.append((Space(bool(own["adaptive"]), maps), classifier))
+        modes[mode] = ModeModel(tuple(members), float(own["bandwidth"]))
+    config = SemiSupervisedConfig(**notes["configuration"])
+    return SemiSupervised(modes, config, notes["confounding"]["speaker"], notes["confounding"]["text"])
+
+
+def _report(saved: Mapping[str, Any]) -> FitReport:
+    modes = {}
+    for mode, own in saved["modes"].items():
+        speaker, gender = ({n: (v[0], v[1]) for n, v in own[key].items()} for key in ("by_speaker", "by_gender"))
+        interval = Interval(**own["uar"])
+        modes[mode] = ModeReport(interval, own["calibration_error"], speaker, gender, tuple(own["warnings"]))
+    return FitReport(**{**saved, "modes": modes, "notes": tuple(saved["notes"])})

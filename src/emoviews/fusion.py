@@ -1,0 +1,276 @@
+"""Views of an utterance → one vector, in one of two ways: as it is, or relative to what is usual for its speaker.
+
+Each view is one vector an utterance (functionals as they are, frames by their statistics over time). Fusion is linear: z-scores
+by the training recordings, principal components, directions that only tell which sentence is said shrunk, views end to end,
+principal components again. Nothing here needs a label, so all recordings serve, labelled or not.
+
+Speaker-adaptive vectors use the mean and variance of the speaker's own recordings. With few of them these are shrunk towards
+those of the training recordings, feature by feature, by as much as speakers differ in it (empirical Bayes: Efron and Morris,
+"Data analysis using Stein's estimator and its generalizations", JASA 70, 1975), so that it works from one recording on.
+
+What this removes must not be what is to be learnt: where speakers (or sentences) show one emotion each, their means are the
+emotions. `confounding` says from the labels there are whether that is so.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import scipy  # scipy.stats takes most of a second to import; SciPy loads it at the first use
+from numpy.typing import NDArray
+
+from emoviews.errors import UsageError
+
+Floats = NDArray[np.float64]
+
+CLIP: Final = 5.0
+"""z-scores beyond this are artefacts (a pitch tracker that lost its voice) and would move a mean of few recordings."""
+
+VARIANCE_PRIOR: Final = 10.0
+"""In recordings: how much the pooled variance within speakers weighs beside a speaker's own."""
+
+TEXT_SHRINKAGE: Final = 4.0
+"""How many times the variance between sentences is added to the unit noise before whitening."""
+
+DIMENSIONS: Final = 100
+"""Principal components of each view, and of all views together."""
+
+VIEW_WEIGHTS: Final[Mapping[str, float]] = {"egemaps": 1.0, "compare_2016": 0.5}
+"""Length of a view's vectors in the concatenation; eGeMAPS, designed for emotion, counts most. Others have `OTHER_WEIGHT`."""
+
+OTHER_WEIGHT: Final = 0.35
+
+
+def time_statistics(frames: NDArray[np.floating]) -> Floats:
+    """`(frames, features)` → `(7 · features,)`: mean, deviation, three quantiles, size and deviation of the change.
+
+    >>> time_statistics(np.ones((3, 2))).shape
+    (14,)
+    """
+    values = np.asarray(frames, dtype=np.float64)
+    change = np.diff(values, axis=0) if len(values) > 1 else np.zeros((1, values.shape[1]))
+    quantiles = np.quantile(values, [0.1, 0.5, 0.9], axis=0)
+    parts = [values.mean(axis=0), values.std(axis=0), *quantiles, np.abs(change).mean(axis=0), change.std(axis=0)]
+    return np.concatenate(parts)
+
+
+@dataclass(frozen=True)
+class ViewMap:
+    """What fusion does to the vectors of one view.
+
+    Attributes:
+        mean, deviation: `(features,)` of the training recordings.
+        within: `(features,)` variance of the z-scores within a speaker, pooled over the training speakers.
+        prior: `(features,)` in recordings, how much the training mean weighs beside a speaker's own; from `within` and the
+            variance between speakers.
+        center: `(features,)` subtracted after the speaker's statistics.
+        matrix: `(features, dim)` into the common space.
+    """
+
+    mean: Floats
+    deviation: Floats
+    within: Floats
+    prior: Floats
+    center: Floats
+    matrix: Floats
+
+    def standardised(self, values: Floats) -> Floats:
+        """z-scores by the training recordings, `(rows, features)` both."""
+        scores: Floats = np.clip((values - self.mean) / self.deviation, -CLIP, CLIP)
+        return scores
+
+    def adapted(self, scores: Floats, speakers: Sequence[str]) -> Floats:
+        """z-scores relative to each speaker's own statistics, shrunk by their number."""
+        adapted = np.empty_like(scores)
+        for rows in rows_by(speakers):
+            own, n = scores[rows], len(rows)
+            mean = own.mean(axis=0) * n / (n + self.prior)
+            variance = (n * own.var(axis=0) + VARIANCE_PRIOR * self.within) / (n + VARIANCE_PRIOR)
+            adapted[rows] = (own - mean) / np.sqrt(np.maximum(variance, 1e-6))
+        return np.clip(adapted, -CLIP, CLIP)
+
+
+@dataclass(frozen=True)
+class Space:
+    """The common space of all views.
+
+    Attributes:
+        adaptive: whether vectors are relative to their speaker.
+        maps: view → what is done to it.
+    """
+
+    adaptive: bool
+    maps: Mapping[str, ViewMap]
+
+    def vectors(self, views: Mapping[str, Floats], speakers: Sequence[str] | None = None) -> Floats:
+        """`(rows, dim)`.
+
+        Args:
+            views: view → `(rows, features)`.
+            speakers: `(rows,)`; rows of one speaker are adapted together. Needed by an adaptive space alone.
+
+        Raises:
+            UsageError: no speakers for an adaptive space.
+        """
+        if self.adaptive and speakers is None:
+            raise UsageError(
+                "A speaker-adaptive space needs to know which recordings are of one speaker; got no speakers."
+            )
+        total: Floats | None = None
+        for name, view in self.maps.items():
+            scores = view.standardised(views[name])
+            if self.adaptive and speakers is not None:
+                scores = view.adapted(scores, speakers)
+            part = (scores - view.center) @ view.matrix
+            total = part if total is None else total + part
+        assert total is not None
+        return total
+
+
+def fit_space(
+    views: Mapping[str, Floats],
+    speakers: Sequence[str],
+    texts: Sequence[str] | None = None,
+    *,
+    adaptive: bool,
+    dimensions: int = DIMENSIONS,
+) -> Space:
+    """Fit the common space to training recordings, labelled or not.
+
+    Args:
+        views: view → `(rows, features)`.
+        speakers: `(rows,)`.
+        texts: `(rows,)` what is said, empty where unknown; None to keep what tells sentences apart.
+        adaptive: relative to the speaker.
+        dimensions: principal components kept, at most.
+    """
+    maps: dict[str, ViewMap] = {}
+    parts: list[Floats] = []
+    for name, values in views.items():
+        mean, deviation = values.mean(axis=0), values.std(axis=0)
+        deviation = np.where(deviation > 1e-7 * (1 + np.abs(mean)), deviation, 1.0)
+        scores = np.clip((values - mean) / deviation, -CLIP, CLIP)
+        within, prior = _speaker_prior(scores, speakers)
+        zero = np.zeros(len(mean))
+        view = ViewMap(mean, deviation, within, prior, zero, np.zeros((len(mean), 0)))
+        if adaptive:
+            scores = view.adapted(scores, speakers)
+        center = scores.mean(axis=0)
+        matrix = principal_axes(scores - center, dimensions)
+        projected = (scores - center) @ matrix
+        if texts is not None:
+            shrink = _text_shrinkage(projected, texts)
+            matrix, projected = matrix @ shrink, projected @ shrink
+        length = np.sqrt(np.mean(np.sum(projected**2, axis=1)))
+        scale = VIEW_WEIGHTS.get(name.partition("(")[0], OTHER_WEIGHT) / max(float(length), 1e-12)
+        maps[name] = ViewMap(mean, deviation, within, prior, center, matrix * scale)
+        parts.append(projected * scale)
+    together = np.hstack(parts)
+    axes = principal_axes(together, dimensions)
+    axes = axes / max(float(np.sqrt(np.mean(np.sum((together @ axes) ** 2, axis=1)))), 1e-12)
+    start = 0
+    for name, view in maps.items():
+        stop = start + view.matrix.shape[1]
+        fused = view.matrix @ axes[start:stop]
+        maps[name] = ViewMap(view.mean, view.deviation, view.within, view.prior, view.center, fused)
+        start = stop
+    return Space(adaptive, maps)
+
+
+def principal_axes(centered: Floats, count: int) -> Floats:
+    """`(features, dim)` orthonormal, the largest variance first; by way of the smaller Gram matrix."""
+    rows, features = centered.shape
+    count = min(count, rows, features)
+    small = centered @ centered.T if rows < features else centered.T @ centered
+    values, vectors = np.linalg.eigh(small)
+    values, vectors = values[::-1][:count], vectors[:, ::-1][:, :count]
+    kept = values > 1e-9 * max(float(values[0]), 1e-300)  # the others are rounding
+    values, vectors = values[kept], vectors[:, kept]
+    axes: Floats = centered.T @ vectors / np.sqrt(values) if rows < features else vectors
+    return axes
+
+
+def confounding(factor: Sequence[str], labels: Sequence[str]) -> float:
+    """How far a factor (the speaker, the text) decides the label, from the labelled recordings: 0 not at all, 1 wholly.
+
+    Pairs of recordings with the same value of the factor are compared: how much more often do they agree in their label than
+    two recordings do by chance? Where that excess could well be chance (binomial test, 5 %), it is 0.
+
+    Args:
+        factor: `(rows,)`, empty where unknown.
+        labels: `(rows,)`.
+
+    >>> confounding(["Ann", "Ann", "Ann", "Bob", "Bob", "Bob"], ["sad", "sad", "sad", "glad", "glad", "glad"])
+    1.0
+    >>> confounding(["Ann", "Ann", "Bob", "Bob"], ["sad", "glad", "sad", "glad"])
+    0.0
+    """
+    counts: dict[str, Counter[str]] = {}
+    for value, label in zip(factor, labels, strict=True):
+        if value:
+            counts.setdefault(value, Counter())[label] += 1
+    totals: Counter[str] = Counter()
+    for own in counts.values():
+        totals.update(own)
+    n = sum(totals.values())
+    if n < 2:
+        return 0.0
+    chance = sum(c * (c - 1) for c in totals.values()) / (n * (n - 1))
+    pairs = sum(sum(own.values()) * (sum(own.values()) - 1) // 2 for own in counts.values())
+    agreeing = sum(c * (c - 1) // 2 for own in counts.values() for c in own.values())
+    # Pairs overlap; a value with m recordings has m - 1 independent comparisons, which the test takes.
+    independent = sum(sum(own.values()) - 1 for own in counts.values())
+    if pairs == 0 or chance >= 1:
+        return 0.0
+    share = agreeing / pairs
+    hits = round(share * independent)
+    if scipy.stats.binomtest(hits, independent, chance, alternative="greater").pvalue > 0.05:
+        return 0.0
+    return float(max(0.0, (share - chance) / (1 - chance)))
+
+
+def rows_by(names: Sequence[str]) -> list[NDArray[np.int64]]:
+    """The rows of each name, in order of appearance.
+
+    >>> [rows.tolist() for rows in rows_by(["b", "a", "b"])]
+    [[0, 2], [1]]
+    """
+    rows: dict[str, list[int]] = {}
+    for row, name in enumerate(names):
+        rows.setdefault(name, []).append(row)
+    return [np.array(found, dtype=np.int64) for found in rows.values()]
+
+
+def _speaker_prior(scores: Floats, speakers: Sequence[str]) -> tuple[Floats, Floats]:
+    """Pooled variance within speakers, and in how many recordings a speaker's own mean weighs as much as that of all."""
+    groups = [scores[rows] for rows in rows_by(speakers)]
+    within = np.sum([len(own) * own.var(axis=0) for own in groups], axis=0) / len(scores)
+    if len(groups) < 2:
+        return np.maximum(within, 1e-6), np.ones(scores.shape[1])
+    means = np.stack([own.mean(axis=0) for own in groups])
+    noise = within * np.mean([1 / len(own) for own in groups])
+    between = np.maximum(means.var(axis=0, ddof=1) - noise, 0.01 * np.maximum(within, 1e-6))
+    return np.maximum(within, 1e-6), np.clip(within / between, 0.0, 100.0)
+
+
+def _text_shrinkage(projected: Floats, texts: Sequence[str]) -> Floats:
+    """`(dim, dim)` that shrinks the directions in which the sentences differ; the identity where none is said repeatedly."""
+    dim = projected.shape[1]
+    groups = [projected[rows] for rows in rows_by(texts) if len(rows) >= 3 and texts[rows[0]]]
+    if len(groups) < 2:
+        return np.eye(dim)
+    rows = sum(len(own) for own in groups)
+    means = np.stack([own.mean(axis=0) for own in groups])
+    means -= means.mean(axis=0)
+    residuals = np.concatenate([own - own.mean(axis=0) for own in groups])
+    noise = residuals.T @ residuals / (rows - len(groups)) * np.mean([1 / len(own) for own in groups])
+    between = means.T @ means / len(groups) - noise
+    values, vectors = np.linalg.eigh((between + between.T) / 2)
+    unit = float(np.mean(np.sum(projected**2, axis=1))) / dim
+    factors = 1 / np.sqrt(1 + TEXT_SHRINKAGE * np.maximum(values, 0.0) / unit)
+    shrink: Floats = (vectors * factors) @ vectors.T
+    return shrink

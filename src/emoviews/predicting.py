@@ -1,0 +1,155 @@
+"""Files, folders and tables → the rows that a recogniser judges: whole recordings or windows, all channels or each.
+
+Nothing is decoded here but headers. A file that can't be opened stays a row, so that what is wrong with it is said there.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import numpy as np
+import pandas as pd
+
+from emoviews import audio
+from emoviews.errors import AudioError, MissingExtraError, UsageError
+from emoviews.table import make_table, read_table
+
+TABLE_SUFFIXES: Final = frozenset({".csv", ".tsv", ".tab", ".parquet", ".pq"})
+
+Format = Literal["table", "csv", "json"]
+
+
+def gather(inputs: Sequence[Path]) -> pd.DataFrame:
+    """An utterance table of all recordings in files, folders (sub-folders too) and tables.
+
+    Raises:
+        UsageError: nothing was given, something does not exist, or a folder has no recordings.
+        TableError: a table breaks its contract.
+    """
+    rows: list[pd.DataFrame] = []
+    for place in inputs:
+        if place.is_dir():
+            found = sorted(p for p in place.rglob("*") if p.suffix.lower() in audio.AUDIO_SUFFIXES and p.is_file())
+            if not found:
+                raise UsageError(f"The folder {place} has no recordings ({', '.join(sorted(audio.AUDIO_SUFFIXES))}).")
+            names = [path.relative_to(place).with_suffix("").as_posix() for path in found]
+            rows.append(make_table([{"id": n, "path": str(p)} for n, p in zip(_distinct(names), found, strict=True)]))
+        elif place.suffix.lower() in TABLE_SUFFIXES:
+            rows.append(read_table(place))
+        elif place.exists():
+            rows.append(make_table([{"id": place.stem, "path": str(place)}]))
+        else:
+            raise UsageError(f"{place}: there is no such file or folder.")
+    if not rows:
+        raise UsageError("Name at least one recording, folder or table.")
+    table = pd.concat(rows, ignore_index=True)
+    text = [column for column in table.columns if column not in ("start_seconds", "end_seconds", "channel")]
+    table[text] = table[text].astype(object).where(table[text].notna(), "")
+    table["id"] = pd.Series(_distinct(list(table["id"])), dtype=object)
+    return table
+
+
+def by_channel(table: pd.DataFrame) -> pd.DataFrame:
+    """A row for each channel of a file that has several, where the table names none: a call has a party on each."""
+    counts = {path: _channels(path) for path in dict.fromkeys(table["path"])}
+    rows: list[dict[Any, Any]] = []
+    for row in table.to_dict("records"):
+        number = counts[row["path"]]
+        if number == 1 or not math.isnan(row["channel"]):
+            rows.append(row)
+        else:
+            rows += [
+                {
+                    **row,
+                    "id": f"{row['id']}#{channel}",
+                    "channel": float(channel),
+                    "speaker": f"{row['speaker']}#{channel}" if row["speaker"] else "",
+                }
+                for channel in range(number)
+            ]
+    return pd.DataFrame(rows, columns=table.columns)
+
+
+def windows(table: pd.DataFrame, window_seconds: float, hop_seconds: float) -> pd.DataFrame:
+    """A row for each window that slides over each row's stretch; what is shorter than one window stays one row.
+
+    The last window ends with the stretch, so that nothing is left out.
+
+    Raises:
+        UsageError: a window shorter than 0.1 s, or a hop that is not above 0.
+
+    >>> from emoviews.table import make_table
+    >>> table = make_table([{"path": "a.wav", "start_seconds": 0, "end_seconds": 10}])
+    >>> windows(table, 4, 4)[["start_seconds", "end_seconds"]].values.tolist()
+    [[0.0, 4.0], [4.0, 8.0], [6.0, 10.0]]
+    """
+    if not (window_seconds >= audio.MINIMUM_SECONDS and hop_seconds > 0):
+        raise UsageError(
+            f"Expected a window of at least {audio.MINIMUM_SECONDS} s and a hop above 0; got {window_seconds:g} and "
+            f"{hop_seconds:g}."
+        )
+    lengths = {path: _duration(path) for path in dict.fromkeys(table["path"])}
+    rows: list[dict[Any, Any]] = []
+    for row in table.to_dict("records"):
+        start = 0.0 if math.isnan(row["start_seconds"]) else row["start_seconds"]
+        end = lengths[row["path"]] if math.isnan(row["end_seconds"]) else row["end_seconds"]
+        if not end - start > window_seconds:  # also where the length is not known
+            rows.append(row)
+            continue
+        last = end - window_seconds
+        starts = [*np.arange(start, last - 1e-6, hop_seconds).tolist(), last]
+        for first in starts:
+            place = {"start_seconds": round(first, 6), "end_seconds": round(first + window_seconds, 6)}
+            rows.append({**row, "id": f"{row['id']}@{first:.10g}", **place})
+    return pd.DataFrame(rows, columns=table.columns)
+
+
+def written(results: pd.DataFrame, kind: Format) -> str:
+    """The results as CSV, or as JSON, one object a line (a missing value is null)."""
+    shown = results.copy()
+    numbers = shown.select_dtypes("number").columns
+    shown[numbers] = shown[numbers].round(6)
+    if kind == "json":
+        lines = []
+        for row in shown.to_dict("records"):
+            plain = {k: None if isinstance(v, float) and math.isnan(v) else v for k, v in row.items()}
+            lines.append(json.dumps(plain, ensure_ascii=False))
+        return "\n".join(lines) + "\n"
+    text: str = shown.to_csv(index=False)
+    return text
+
+
+def _channels(path: str) -> int:
+    try:
+        return audio.probe(path).channels
+    except (AudioError, MissingExtraError):
+        return 1
+
+
+def _duration(path: str) -> float:
+    try:
+        return audio.probe(path).duration_seconds
+    except (AudioError, MissingExtraError):
+        return math.nan
+
+
+def _distinct(names: Sequence[str]) -> list[str]:
+    """Names with a number behind those that came before.
+
+    >>> _distinct(["a", "b", "a", "a-2"])
+    ['a', 'b', 'a-2', 'a-2-2']
+    """
+    taken: set[str] = set()
+    found = []
+    for name in names:
+        candidate, number = name, 1
+        while candidate in taken:
+            number += 1
+            candidate = f"{name}-{number}"
+        taken.add(candidate)
+        found.append(candidate)
+    return found

@@ -1,0 +1,729 @@
+"""EmotionRecognizer: recordings and a few labels in, emotions out, with scikit-learn's conventions.
+
+    recognizer = EmotionRecognizer().fit(table)            # columns path, speaker, emotion (empty: no label)
+    recognizer.predict(["call.wav"])                       # one recording of an unknown speaker
+    recognizer.set_params(mode="speaker-adaptive").predict(table)     # all recordings of each speaker together
+
+It extracts the views at hand, learns from all recordings and from the labels there are (`semisupervised`), calibrates its
+probabilities on speakers who did not train, and says what unweighted average recall to expect on new ones.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Final, get_args
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.exceptions import NotFittedError
+
+from emoviews import audio, calibration, metrics, splits, statistics
+from emoviews.errors import AudioError, EmoViewsError, TableError, UsageError
+from emoviews.extraction import MAXIMUM_SECONDS, extract, locate
+from emoviews.fusion import CLIP, rows_by, time_statistics
+from emoviews.progress import Progress
+from emoviews.semisupervised import CONFOUNDED, MODES, Mode, SemiSupervised, SemiSupervisedConfig, fit_semisupervised
+from emoviews.store import ViewStore, to_storage
+from emoviews.table import make_table
+from emoviews.types import ViewSpec
+from emoviews.views import View, ViewRequest
+
+Floats = NDArray[np.float64]
+
+WITH_OPENSMILE: Final = ("egemaps", "compare_2016", "mfcc")
+WITHOUT_OPENSMILE: Final = ("mfcc", "mel_spectrogram")
+
+FEWEST_LABELS: Final = 10
+"""Of a test group's labelled recordings in all folds together: below, an expected UAR would mean nothing and none is given."""
+
+MOST_FOLDS: Final = 10
+"""More groups are merged into so many folds (`splits.merge_groups`)."""
+
+OUTLIER_FACTOR: Final = 1.3
+"""How many times farther out than 99 % of the recordings of any speaker who did not count a recording must lie to be
+called unlike them. On nEMO noise, tones, chords and a melody lie 1.5 times as far as that, or farther."""
+
+
+def default_views() -> tuple[str, ...]:
+    """The views at hand: with openSMILE its functionals and MFCC, else MFCC and the mel spectrogram."""
+    return WITH_OPENSMILE if find_spec("opensmile") else WITHOUT_OPENSMILE
+
+
+def read_vectors(table: pd.DataFrame, store: Path, requests: Sequence[ViewRequest]) -> dict[str, Floats]:
+    """What a store holds of every row: view label → `(rows, features)`, frames by their statistics over time.
+
+    Raises:
+        StoreError: a recording has not been extracted.
+    """
+    keys = [source.key for source in locate(table, store)]
+    found = {}
+    for request in requests:
+        view_store = ViewStore(store, request.make().spec)
+        found[request.label] = np.stack([_vector(np.asarray(view_store[key]), view_store.spec) for key in keys])
+    return found
+
+
+@dataclass(frozen=True)
+class ModeReport:
+    """What a mode is expected to do on new speakers, from group cross-validation.
+
+    Attributes:
+        uar: with a 95 % interval that resamples speakers; NaN ends for one speaker.
+        calibration_error: expected calibration error of the calibrated probabilities.
+        by_speaker: speaker → its UAR and number of labelled recordings.
+        by_gender: gender → likewise.
+        warnings: sub-groups that differ beyond chance.
+    """
+
+    uar: statistics.Interval
+    calibration_error: float
+    by_speaker: Mapping[str, tuple[float, int]]
+    by_gender: Mapping[str, tuple[float, int]]
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class FitReport:
+    """What `fit` used and found.
+
+    Attributes:
+        n_recordings: that trained, labelled or not.
+        n_labels: of each class.
+        n_speakers: of all recordings.
+        n_labelled_speakers: with at least one label.
+        folds: of the cross-validation; 0 where there was none.
+        modes: mode → what to expect.
+        notes: what whoever reads the scores must know.
+        left_out: recordings that could not be used, id → why.
+    """
+
+    n_recordings: int
+    n_labels: Mapping[str, int]
+    n_speakers: int
+    n_labelled_speakers: int
+    folds: int = 0
+    modes: Mapping[str, ModeReport] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    left_out: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What a recogniser knows once it is fitted: all that a bundle keeps.
+
+    Attributes:
+        requests: the views, by label.
+        specs: of each, pinned.
+        labels: the classes, in the order of the probabilities' columns.
+        model: the classifier.
+        temperatures: mode → of its probabilities.
+        outlier: mode-free: distance from the training recordings beyond which a recording is unlike them.
+        report: what `fit` found.
+        provenance: anything else that made it (corpus, licences, split hash), JSON values.
+    """
+
+    requests: tuple[ViewRequest, ...]
+    specs: Mapping[str, ViewSpec]
+    labels: tuple[str, ...]
+    model: SemiSupervised
+    temperatures: Mapping[str, float]
+    outlier: float
+    report: FitReport
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+
+class EmotionRecognizer(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+    """A classifier of recordings.
+
+    X is an utterance table, or paths; y the emotions, `""` or None where there is no label (default: the table's column
+    `emotion`). Speakers are `groups`, or the table's column `speaker`: they are what folds leave out and what the
+    speaker-adaptive mode goes by. With metadata routing, `groups` can be routed to `fit`, `speakers` to `predict`.
+
+    >>> EmotionRecognizer(views=("mfcc",)).get_params()["mode"]
+    'inductive'
+    """
+
+    def __init__(
+        self,
+        views: Sequence[str] | None = None,
+        mode: Mode = "inductive",
+        store: str | Path | None = None,
+        workers: int | None = None,
+        evaluate: bool = True,
+        allow_speaker_overlap: bool = False,
+        strength: float = SemiSupervisedConfig.strength,
+        unlabelled_weight: float = SemiSupervisedConfig.unlabelled_weight,
+        neighbours: int = SemiSupervisedConfig.neighbours,
+        remove_text: bool = True,
+    ) -> None:
+        """Keep the parameters; nothing is checked or computed before `fit`.
+
+        Args:
+            views: as the command line takes them; `default_views` when None.
+            mode: of `predict`: `inductive` judges every recording alone, `speaker-adaptive` all of a speaker together.
+            store: where extracted views are kept; a temporary folder when None.
+            workers: processes of the extraction; all cores when None.
+            evaluate: whether `fit` cross-validates, which takes most of its time; without, probabilities are not calibrated.
+            allow_speaker_overlap: cross-validate by recording where speakers are unknown. The scores are then too good.
+            strength, unlabelled_weight, neighbours, remove_text: see `semisupervised.SemiSupervisedConfig`.
+        """
+        self.views = views
+        self.mode = mode
+        self.store = store
+        self.workers = workers
+        self.evaluate = evaluate
+        self.allow_speaker_overlap = allow_speaker_overlap
+        self.strength = strength
+        self.unlabelled_weight = unlabelled_weight
+        self.neighbours = neighbours
+        self.remove_text = remove_text
+
+    def fit(self, X: Any, y: Any = None, groups: Any = None) -> EmotionRecognizer:
+        """Learn from recordings, of which a few are labelled.
+
+        Raises:
+            TableError: a table without labels, or with labels of one class alone.
+            UsageError: X, y and groups of different lengths, an unknown view or mode.
+            AudioError: none of the recordings, or none of the labelled, can be used.
+        """
+        _require_mode(self.mode)
+        table = as_table(X, y, groups)
+        requests = tuple(ViewRequest.parse(text) for text in (self.views or default_views()))
+        _require_classes(table)
+        vectors, problems = self._extracted(table, requests)
+        usable = np.array([not problem for problem in problems], dtype=bool)
+        left_out = {name: why for name, why in zip(table["id"], problems, strict=True) if why}
+        if not usable.any():
+            raise AudioError(f"None of the {len(table)} recordings can be used. The first: {problems[0]}")
+        table = table[usable].reset_index(drop=True)
+        _require_classes(table, " once recordings that can't be used are left out")
+        self._learn(table, vectors, requests, left_out)
+        return self
+
+    def _learn(
+        self,
+        table: pd.DataFrame,
+        vectors: Mapping[str, Floats],
+        requests: tuple[ViewRequest, ...],
+        left_out: Mapping[str, str],
+    ) -> None:
+        config = SemiSupervisedConfig(
+            strength=self.strength,
+            unlabelled_weight=self.unlabelled_weight,
+            neighbours=self.neighbours,
+            remove_text=self.remove_text,
+        )
+        labels = tuple(sorted(set(table["emotion"]) - {""}))
+        targets = np.array([labels.index(e) if e else -1 for e in table["emotion"]], dtype=np.int64)
+        speakers, texts = list(table["speaker"]), list(table["text"])
+        model = fit_semisupervised(vectors, targets, len(labels), speakers, texts, config)
+        report, temperatures = evaluated(
+            table, vectors, labels, targets, config, run=self.evaluate, allow_overlap=self.allow_speaker_overlap
+        )
+        report = FitReport(**{**vars(report), "left_out": dict(left_out), "notes": (*_notes(model), *report.notes)})
+        specs = {request.label: request.make().spec for request in requests}
+        limit = outlier_limit(vectors, list(table["group"]))
+        self.fitted_ = Fitted(requests, specs, labels, model, temperatures, limit, report)
+        self.classes_ = np.array(labels, dtype=object)
+
+    def predict_proba(self, X: Any, speakers: Any = None) -> Floats:
+        """`(rows, classes)` calibrated probabilities, columns in the order of `classes_`.
+
+        Raises:
+            AudioError: a recording can't be used. (`recognise` says so row by row, and of what is no speech, which is judged
+                here like everything else.)
+            UsageError: the speaker-adaptive mode without speakers.
+        """
+        found = self._recognised(X, speakers, judge_all=True)
+        for why in found.problems:
+            if why:
+                raise AudioError(why)
+        return found.probabilities
+
+    def predict(self, X: Any, speakers: Any = None) -> NDArray[np.object_]:
+        """`(rows,)` the most probable emotion of each recording; errors as `predict_proba`."""
+        best: NDArray[np.object_] = self.predict_proba(X, speakers).argmax(axis=1)
+        chosen: NDArray[np.object_] = self.classes_[best]
+        return chosen
+
+    def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
+        """UAR on labelled recordings (not accuracy: emotions are seldom equally frequent).
+
+        Raises:
+            UsageError: `sample_weight`, which UAR has no place for.
+        """
+        if sample_weight is not None:
+            raise UsageError("UAR weighs classes equally and takes no sample_weight.")
+        table = as_table(X, y)
+        labelled = table[table["emotion"] != ""]
+        return metrics.uar(list(labelled["emotion"]), list(self.predict(labelled.reset_index(drop=True))))
+
+    def recognise(self, X: Any, speakers: Any = None, **options: Any) -> Recognised:
+        """Probabilities of every recording, or why there are none.
+
+        Args:
+            X: table or paths.
+            speakers: `(rows,)`.
+            options: those of `extracted`.
+
+        Raises:
+            UsageError: the speaker-adaptive mode without speakers.
+        """
+        return self._recognised(X, speakers, judge_all=False, **options)
+
+    def _recognised(self, X: Any, speakers: Any, *, judge_all: bool, **options: Any) -> Recognised:
+        if not hasattr(self, "fitted_"):
+            raise NotFittedError("This EmotionRecognizer is not fitted yet. Call fit first, or load a bundle.")
+        _require_mode(self.mode)
+        table = as_table(X, None, speakers)
+        if self.mode == "speaker-adaptive" and (missing := int((table["speaker"] == "").sum())):
+            raise UsageError(
+                f"The speaker-adaptive mode needs to know who speaks; {missing} of {len(table)} recordings have no speaker. "
+                "Fill in the column 'speaker', say that all are of one speaker (--same-speaker), or use the inductive mode."
+            )
+        vectors, problems = self._extracted(table, self.fitted_.requests, self.fitted_.specs, **options)
+        return recognised(self.fitted_, table, vectors, problems, self.mode, judge_all=judge_all)
+
+    def _extracted(
+        self,
+        table: pd.DataFrame,
+        requests: Sequence[ViewRequest],
+        specs: Mapping[str, ViewSpec] | None = None,
+        **options: Any,
+    ) -> tuple[dict[str, Floats], list[str]]:
+        if self.store is None and len(table) <= DIRECTLY:
+            made = _made(tuple((request.label, str(request)) for request in requests))
+            return computed(table, made, **options)
+        with tempfile.TemporaryDirectory() as folder:
+            return extracted(table, requests, Path(self.store or folder), workers=self.workers, **options)
+
+
+DIRECTLY: Final = 16
+"""So few recordings are computed in this process, without a store."""
+
+
+@dataclass(frozen=True)
+class Recognised:
+    """What became of each recording.
+
+    Attributes:
+        labels: the classes.
+        probabilities: `(rows, classes)`; NaN where there is a problem.
+        problems: `(rows,)` empty, or why no emotion is given (silence, no voice, no audio, …).
+        mode: in which all of them were judged.
+    """
+
+    labels: tuple[str, ...]
+    probabilities: Floats
+    problems: tuple[str, ...]
+    mode: Mode
+
+    def frame(self, table: pd.DataFrame) -> pd.DataFrame:
+        """The columns of `emoviews predict`, a row a recording; those that every user relies on come first."""
+        good = np.array([not problem for problem in self.problems], dtype=bool)
+        best = np.where(good, np.nan_to_num(self.probabilities).argmax(axis=1), 0)
+        names = np.array(self.labels, dtype=object)[best]
+        columns = {
+            **{name: table[name] for name in ("id", "path", "start_seconds", "end_seconds")},
+            "emotion": np.where(good, names, ""),
+            "confidence": np.where(good, np.nan_to_num(self.probabilities).max(axis=1), np.nan),
+            **{f"p_{label}": self.probabilities[:, number] for number, label in enumerate(self.labels)},
+            "channel": table["channel"],
+            "speaker": table["speaker"],
+            "mode": self.mode,
+            "problem": list(self.problems),
+        }
+        return pd.DataFrame(columns, index=table.index)
+
+
+def as_table(X: Any, y: Any = None, speakers: Any = None) -> pd.DataFrame:
+    """What `fit` and `predict` were given, as an utterance table.
+
+    Raises:
+        UsageError: neither a table nor paths, or another number of labels or speakers.
+    """
+    if isinstance(X, pd.DataFrame):
+        table = make_table(X.reset_index(drop=True))
+    else:
+        values = [X] if isinstance(X, str | Path) else list(np.asarray(X, dtype=object).ravel().tolist())
+        if not all(isinstance(value, str | Path) for value in values):
+            raise UsageError(
+                f"Expected an utterance table or paths of recordings, got values of type {type(values[0]).__name__}."
+            )
+        if not values:
+            raise UsageError("Expected at least one recording, got none.")
+        numbers = range(len(values))
+        table = make_table([{"id": f"{n} {path}", "path": str(path)} for n, path in zip(numbers, values, strict=True)])
+    for name, given in (("emotion", y), ("speaker", speakers)):
+        if given is None:
+            continue
+        values = ["" if v is None or v != v else str(v) for v in np.asarray(given, dtype=object).ravel().tolist()]
+        if len(values) != len(table):
+            raise UsageError(f"Expected one {name} a recording: {len(table)} recordings, {len(values)} {name}s.")
+        table[name] = pd.Series(values, dtype=object)
+    return table
+
+
+def extracted(
+    table: pd.DataFrame,
+    requests: Sequence[ViewRequest],
+    store: Path,
+    *,
+    workers: int | None = None,
+    warn: Callable[[str], None] = lambda message: None,
+) -> tuple[dict[str, Floats], list[str]]:
+    """Vectors of every row that can be used, and for each row why it can't be (empty where it can), by way of a store.
+
+    Returns:
+        View label → `(usable rows, features)`, and `(rows,)` problems.
+    """
+    report = extract(table, store, requests, workers=workers, warn=warn)
+    failed = {failure.id: failure.error for failure in report.failures}
+    problems = [failed.get(name, "") for name in table["id"]]
+    usable = table[[not problem for problem in problems]]
+    empty: dict[str, Floats] = {request.label: np.zeros((0, 0)) for request in requests}
+    return (read_vectors(usable, store, requests) if len(usable) else empty), problems
+
+
+def computed(table: pd.DataFrame, views: Mapping[str, View], **options: Any) -> tuple[dict[str, Floats], list[str]]:
+    """As `extracted`, in this process and without a store; the views of a recording on a thread each."""
+    rows: list[dict[str, Floats]] = []
+    problems = []
+    specs = {label: view.spec for label, view in views.items()}
+    with (
+        Progress(len(table) if len(table) > 1 else 0, "recognise", "recordings") as progress,
+        concurrent.futures.ThreadPoolExecutor(max(1, len(views))) as threads,
+    ):
+        columns = ["path", "start_seconds", "end_seconds", "channel"]
+        for path, start, end, channel in table[columns].itertuples(index=False, name=None):
+            try:
+                _refuse_sessions(path, start, end)
+                samples = audio.load(path, start, end, channel)
+                started = {label: threads.submit(view, samples) for label, view in views.items()}
+                rows.append({n: _vector(to_storage(f.result(), specs[n]), specs[n]) for n, f in started.items()})
+                problems.append("")
+            except EmoViewsError as error:
+                message = str(error)
+                problems.append(message if str(path) in message else f"{path}: {message}")
+            progress.advance()
+    return {label: np.stack([row[label] for row in rows]) if rows else np.zeros((0, 0)) for label in views}, problems
+
+
+def recognised(
+    fitted: Fitted,
+    table: pd.DataFrame,
+    vectors: Mapping[str, Floats],
+    problems: Sequence[str],
+    mode: Mode,
+    *,
+    judge_all: bool = False,
+) -> Recognised:
+    """Judge what could be extracted; say of what is no voice, or unlike anything heard in training, that it is so.
+
+    With `judge_all` such recordings get probabilities as well.
+    """
+    problems = list(problems)
+    usable = np.flatnonzero([not problem for problem in problems])
+    probabilities = np.full((len(table), len(fitted.labels)), np.nan)
+    if len(usable):
+        for row, why in zip(usable, [] if judge_all else strange(fitted, vectors), strict=not judge_all):
+            problems[row] = f"{table['path'].iloc[row]}: {why}" if why else ""
+        voice = np.array([not problems[row] for row in usable], dtype=bool)
+        if voice.any():
+            heard = {label: values[voice] for label, values in vectors.items()}
+            speakers = list(table["speaker"].iloc[usable[voice]])
+            given = fitted.model.probabilities(heard, mode, speakers)
+            probabilities[usable[voice]] = calibration.scaled(given, fitted.temperatures[mode])
+    return Recognised(fitted.labels, probabilities, tuple(problems), mode)
+
+
+def strange(fitted: Fitted, vectors: Mapping[str, Floats]) -> list[str]:
+    """For each row why it is taken for no speech, empty where it may be speech.
+
+    Without a voiced segment (eGeMAPS) nobody speaks; and what lies far outside the training recordings (music, noise, tones)
+    is nothing the recogniser knows.
+    """
+    reasons = ["" for _ in range(len(next(iter(vectors.values()))))]
+    for row, distance in enumerate(_distances(_spreads(fitted.model), vectors)):
+        if distance > fitted.outlier:
+            reasons[row] = (
+                f"no speech like that of the training recordings ({distance / fitted.outlier:.1f} times too far from them: "
+                "music, noise, or another kind of recording?), so no emotion is given."
+            )
+    for label, spec in fitted.specs.items():
+        if spec.name == "egemaps" and "VoicedSegmentsPerSec" in spec.feature_names:
+            voiced = vectors[label][:, spec.feature_names.index("VoicedSegmentsPerSec")]
+            for row in np.flatnonzero(voiced <= 0).tolist():
+                reasons[row] = "nobody speaks in it (no voiced segment), so no emotion is given."
+    return reasons
+
+
+def evaluated(
+    table: pd.DataFrame,
+    vectors: Mapping[str, Floats],
+    labels: tuple[str, ...],
+    targets: NDArray[np.int64],
+    config: SemiSupervisedConfig,
+    *,
+    run: bool,
+    allow_overlap: bool,
+) -> tuple[FitReport, dict[str, float]]:
+    """Leave each group out, fit on the others, judge it in both modes; the expected UAR, and temperatures for calibration.
+
+    Nothing is chosen by these scores: every choice (what to remove, what the unlabelled recordings are) is made again inside
+    each fold from its training part. The calibration error of a fold is that of the temperature which the other folds give.
+    """
+    speakers, groups = list(table["speaker"]), list(table["group"])
+    known = np.flatnonzero(targets >= 0)
+    counts = {label: int((targets == number).sum()) for number, label in enumerate(labels)}
+    labelled_speakers = {speakers[row] for row in known} - {""}
+    report = FitReport(len(table), counts, len(set(speakers) - {""}), len(labelled_speakers))
+    even: dict[str, float] = dict.fromkeys(MODES, 1.0)
+    if not run:
+        return FitReport(
+            **{**vars(report), "notes": ("Not evaluated: what to expect on new speakers is not known.",)}
+        ), even
+    notes: list[str] = []
+    if any(not group for group in groups):
+        if not allow_overlap:
+            note = (
+                "Recordings without a speaker: folds by recording would test on voices that trained, so what to expect on new "
+                "speakers is not known. Fill in the column 'speaker', or allow it (--allow-speaker-overlap)."
+            )
+            return FitReport(**{**vars(report), "notes": (note,)}), even
+        groups = [f"part {number % 5}" for number in range(len(groups))]
+        notes.append(
+            "SPEAKER OVERLAP: tested on recordings whose speakers may have trained. The scores are too good for new speakers."
+        )
+    testable = {groups[row] for row in known}
+    if len(testable) < 2:
+        notes.append(
+            f"Labels from {len(testable)} speaker: what to expect on new speakers can't be known. Label recordings of others."
+        )
+        return FitReport(**{**vars(report), "notes": tuple(notes)}), even
+    if len(set(groups)) > MOST_FOLDS:
+        groups = splits.merge_groups(groups, MOST_FOLDS)
+    probabilities = {mode: np.full((len(table), len(labels)), np.nan) for mode in MODES}
+    folds, skipped = 0, 0
+    ordered = splits.leave_one_group_out(groups, validation="none")
+    with Progress(len(ordered), "cross-validate", "folds") as progress:
+        for fold in ordered:
+            inner = targets[fold.train]
+            if len(set(inner[inner >= 0])) >= 2 and (targets[fold.test] >= 0).any():
+                train = {label: values[fold.train] for label, values in vectors.items()}
+                model = fit_semisupervised(
+                    train,
+                    inner,
+                    len(labels),
+                    [speakers[row] for row in fold.train],
+                    list(table["text"].iloc[fold.train]),
+                    config,
+                )
+                test = {label: values[fold.test] for label, values in vectors.items()}
+                for mode in MODES:
+                    own = [speakers[row] for row in fold.test]
+                    probabilities[mode][fold.test] = model.probabilities(test, mode, own)
+                folds += 1
+            else:
+                skipped += 1
+            progress.advance()
+    judged = known[~np.isnan(probabilities["inductive"][known, 0])]
+    if skipped:
+        notes.append(f"{skipped} of {len(ordered)} folds have no label to test, or labels of one class to learn from.")
+    if len(judged) < FEWEST_LABELS:
+        notes.append(
+            f"{len(judged)} labelled recordings could be tested; at least {FEWEST_LABELS} are needed to say what to expect."
+        )
+        return FitReport(**{**vars(report), "notes": tuple(notes), "folds": folds}), even
+    if len(judged) < 100:
+        notes.append(f"Only {len(judged)} labelled recordings test it; the interval is as wide as it says.")
+    modes: dict[str, ModeReport] = {}
+    temperatures = dict(even)
+    truth = [labels[targets[row]] for row in judged]
+    for mode in MODES:
+        if mode == "speaker-adaptive" and any(not speaker for speaker in speakers):
+            continue
+        given = probabilities[mode][judged]
+        fold_of = [groups[row] for row in judged]
+        temperatures[mode] = calibration.fit_temperature(truth, given, labels)
+        crossed = np.empty_like(given)
+        for rows in rows_by(fold_of):
+            others = np.setdiff1d(np.arange(len(judged)), rows)
+            temperature = calibration.fit_temperature([truth[row] for row in others], given[others], labels)
+            crossed[rows] = calibration.scaled(given[rows], temperature)
+        modes[mode] = _mode_report(table.iloc[judged], truth, crossed, labels)
+    changed = {"modes": modes, "notes": tuple(notes), "folds": folds}
+    return FitReport(**{**vars(report), **changed}), temperatures
+
+
+def _mode_report(
+    tested: pd.DataFrame, truth: Sequence[str], probabilities: Floats, labels: tuple[str, ...]
+) -> ModeReport:
+    guess = [labels[best] for best in probabilities.argmax(axis=1)]
+    names = [speaker or name for speaker, name in zip(tested["speaker"], tested["id"], strict=True)]
+    interval = statistics.uar_interval(truth, guess, names)
+    error = metrics.expected_calibration_error(truth, probabilities, labels)
+
+    def scores(column: Sequence[str]) -> dict[str, tuple[float, int]]:
+        found = {}
+        for rows in rows_by(column):
+            if name := column[rows[0]]:
+                found[name] = (metrics.uar([truth[r] for r in rows], [guess[r] for r in rows]), len(rows))
+        return dict(sorted(found.items()))
+
+    by_speaker, by_gender = scores(list(tested["speaker"])), scores(list(tested["gender"]))
+    right = np.array([t == g for t, g in zip(truth, guess, strict=True)])
+    warnings = []
+    for what, column, clusters in (("speaker", "speaker", None), ("gender", "gender", list(tested["speaker"]))):
+        p = _differ_by_chance(right, truth, list(tested[column]), clusters)
+        if p < 0.05:
+            scored = by_speaker if what == "speaker" else by_gender
+            worst, best = min(scored, key=lambda n: scored[n][0]), max(scored, key=lambda n: scored[n][0])
+            warnings.append(
+                f"UAR differs by {what} beyond chance (p = {p:.3f}): {100 * scored[worst][0]:.0f} % for {worst}, "
+                f"{100 * scored[best][0]:.0f} % for {best}."
+            )
+    return ModeReport(interval, error, by_speaker, by_gender, tuple(warnings))
+
+
+def _differ_by_chance(
+    right: NDArray[np.bool_], truth: Sequence[str], column: Sequence[str], clusters: Sequence[str] | None
+) -> float:
+    """How often shuffled names give sub-groups that differ as much: a permutation test of the variance of their UARs.
+
+    Of speakers, the names are shuffled among recordings of one emotion; of genders, among speakers (`clusters`), since the
+    recordings of one are not independent. 1 where there are not two sub-groups.
+    """
+    names = np.array(column, dtype=object)
+    if len(set(names) - {""}) < 2:
+        return 1.0
+    values, true = sorted(set(names) - {""}), np.array(truth, dtype=object)
+
+    def spread(of: NDArray[Any]) -> float:
+        scores = []
+        for value in values:
+            own = [right[(of == value) & (true == label)].mean() for label in set(true[of == value])]
+            scores.append(float(np.mean(own)) if own else np.nan)
+        return float(np.nanvar(scores))
+
+    random, observed, hits, rounds = np.random.default_rng(0), spread(names) - 1e-12, 0, 400
+    whose = np.array(clusters, dtype=object) if clusters is not None else None
+    for _ in range(rounds):
+        if whose is None:
+            shuffled = names.copy()
+            for label in set(true):
+                rows = np.flatnonzero(true == label)
+                shuffled[rows] = names[random.permutation(rows)]
+        else:
+            people = sorted(set(whose))
+            of = {person: names[whose == person][0] for person in people}
+            moved = dict(zip(people, random.permutation([of[p] for p in people]), strict=True))
+            shuffled = np.array([moved[person] for person in whose], dtype=object)
+        hits += spread(shuffled) >= observed
+    return (1 + hits) / (1 + rounds)
+
+
+def _notes(model: SemiSupervised) -> tuple[str, ...]:
+    notes = []
+    if model.speaker_confounding >= CONFOUNDED:
+        notes.append(
+            "Labelled recordings of one speaker mostly show one emotion, so what is usual for a speaker was not removed: it "
+            "would erase the emotion. Both modes judge recordings as they are."
+        )
+    return tuple(notes)
+
+
+def outlier_limit(vectors: Mapping[str, Floats], groups: Sequence[str]) -> float:
+    """The distance beyond which a recording is unlike the training recordings.
+
+    Each group's recordings are measured against the others', so that a new voice is not taken for noise; without two groups the
+    training recordings are measured against themselves, which is too near, and the factor is squared.
+
+    Args:
+        vectors: view → `(rows, features)` of the training recordings.
+        groups: `(rows,)`, empty where unknown.
+    """
+    known = all(groups)
+    merged = splits.merge_groups(groups, MOST_FOLDS) if known and len(set(groups)) > MOST_FOLDS else groups
+    parts = rows_by(merged)
+    if len(parts) < 2 or not known:
+        spreads = {n: (v.mean(axis=0), _deviation(v)) for n, v in vectors.items()}
+        return OUTLIER_FACTOR**2 * float(np.quantile(_distances(spreads, vectors), 0.99))
+    farthest = 0.0
+    for rows in parts:
+        others = {n: np.delete(v, rows, axis=0) for n, v in vectors.items()}
+        spreads = {n: (v.mean(axis=0), _deviation(v)) for n, v in others.items()}
+        own = _distances(spreads, {n: v[rows] for n, v in vectors.items()})
+        farthest = max(farthest, float(np.quantile(own, 0.99)))
+    return OUTLIER_FACTOR * farthest
+
+
+def _deviation(values: Floats) -> Floats:
+    deviation: Floats = values.std(axis=0)
+    return np.where(deviation > 1e-7 * (1 + np.abs(values.mean(axis=0))), deviation, 1.0)
+
+
+def _spreads(model: SemiSupervised) -> dict[str, tuple[Floats, Floats]]:
+    """View → mean and deviation of the training recordings."""
+    return {name: (view.mean, view.deviation) for name, view in model.modes["inductive"].members[0][0].maps.items()}
+
+
+def _distances(spreads: Mapping[str, tuple[Floats, Floats]], vectors: Mapping[str, Floats]) -> Floats:
+    """`(rows,)` root mean square z-score over all views, each view counting as one.
+
+    Clipped, since a feature that hardly varies in training would decide alone.
+    """
+    each = [np.mean(np.clip((vectors[n] - m) / d, -CLIP, CLIP) ** 2, axis=1) for n, (m, d) in spreads.items()]
+    distances: Floats = np.sqrt(np.mean(each, axis=0))
+    return distances
+
+
+def _vector(array: NDArray[Any], spec: ViewSpec) -> Floats:
+    """One vector of an utterance."""
+    if spec.has_frames:
+        frames = array.astype(np.float64)
+        if frames.ndim == 3:  # layers: their mean, as the encoder of speech models starts
+            frames = frames.mean(axis=0)
+        return time_statistics(frames)
+    return array.astype(np.float64)
+
+
+_constructed: dict[tuple[tuple[str, str], ...], dict[str, View]] = {}
+
+
+def _made(requests: tuple[tuple[str, str], ...]) -> dict[str, View]:
+    """The views, constructed once a process: openSMILE takes a while to read its configuration."""
+    if requests not in _constructed:
+        _constructed[requests] = {label: ViewRequest.parse(text).make() for label, text in requests}
+    return _constructed[requests]
+
+
+def _refuse_sessions(path: str, start: float, end: float) -> None:
+    first = 0.0 if np.isnan(start) else start
+    last = audio.probe(path).duration_seconds if np.isnan(end) else end
+    if last - first > MAXIMUM_SECONDS:
+        raise AudioError(
+            f"{path} lasts {last - first:.0f} s; one emotion for more than {MAXIMUM_SECONDS:.0f} s means nothing. Slide "
+            "windows over it: --window-seconds 4 --hop-seconds 1"
+        )
+
+
+def _require_classes(table: pd.DataFrame, when: str = "") -> None:
+    found = sorted(set(table["emotion"]) - {""})
+    if len(found) < 2:
+        have = ", ".join(found) or "none"
+        raise TableError(
+            f"Learning needs labels of at least 2 emotions; the table's{when}: {have}. Label more recordings."
+        )
+
+
+def _require_mode(mode: str) -> None:
+    if mode not in get_args(Mode):
+        raise UsageError(f"There is no mode {mode!r}; expected {' or '.join(MODES)}.")

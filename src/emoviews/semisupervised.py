@@ -1,0 +1,217 @@
+"""A classifier from a few labels and many recordings without: a speaker-adaptive teacher, a graph, and two students.
+
+    labels ──► teacher (speaker-adaptive vectors) ──► a guess for every training recording
+                                                        │  neighbours agree on it, labelled ones stay as they are,
+                                                        ▼  classes keep their shares
+                                           soft labels of all training recordings
+                              ┌─────────────────────────┴─────────────────────────┐
+              speaker-adaptive student                                  inductive student
+    predicts with k recordings of a speaker, which                 predicts one recording of an
+    then agree with their neighbours among them                    unknown speaker, as it is
+
+Relative to their speaker, emotions are far easier to tell than as they are, and the training recordings have speakers; so the
+teacher works there, and what it knows is handed to the student who will have to do without. Where the labels say that speakers
+show one emotion each (`fusion.confounding`), being relative to the speaker would erase it, and both students work on vectors
+as they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from emoviews.fusion import Space, confounding, fit_space, rows_by
+from emoviews.propagation import Softmax, balanced_weights, fit_softmax, match_shares, neighbour_graph, softmax
+
+Floats = NDArray[np.float64]
+Mode = Literal["inductive", "speaker-adaptive"]
+MODES: Final[tuple[Mode, ...]] = ("inductive", "speaker-adaptive")
+
+CONFOUNDED: Final = 0.5
+"""From this `fusion.confounding` on, the speaker (the text) is taken to stand for the emotion and is not removed."""
+
+LEADING: Final = "egemaps"
+"""The view that was designed for emotion and needs the fewest labels."""
+
+SHARE_PRIOR: Final = 1.0
+"""Labels of each class added before the classes' shares are taken from them."""
+
+
+@dataclass(frozen=True)
+class SemiSupervisedConfig:
+    """How a classifier is made of few labels.
+
+    Attributes:
+        strength: of the classifiers, scikit-learn's C, for vectors whose mean squared length is 1.
+        unlabelled_weight: of a recording without a label beside one with, in training the students; 0 trains on labels alone.
+        neighbours: of each recording in the graph; 0 for none.
+        self_weight: of a recording's own prediction beside its neighbours', in affinities (`propagation.Graph`).
+        smooth_predictions: let a speaker's recordings agree with their neighbours when they are predicted.
+        inductive_strength: of the inductive student, which learns from all recordings with equal weight.
+        sharpness: power to which the evidence in the soft labels (over the classes' shares) is taken for it; 1 leaves them.
+        remove_text: shrink what tells sentences apart, where the table says what is said.
+        match_shares: keep the shares that classes have among the labels, in labelling the others.
+        rounds: of labelling the recordings without a label; from the second on the student of the one before is the teacher.
+        dimensions: principal components of each view, and of all together.
+    """
+
+    strength: float = 30.0
+    unlabelled_weight: float = 0.3
+    inductive_strength: float = 10.0
+    sharpness: float = 2.0
+    neighbours: int = 8
+    self_weight: float = 1.0
+    smooth_predictions: bool = True
+    remove_text: bool = True
+    match_shares: bool = True
+    rounds: int = 2
+    dimensions: int = 100
+
+
+@dataclass(frozen=True)
+class ModeModel:
+    """What predicts in one mode.
+
+    Attributes:
+        members: each a space (views → vectors) and a classifier (vectors → logits); the mean of their log-probabilities counts.
+            Neighbours are looked for in the first one's space.
+        bandwidth: squared distance at which neighbours' affinity is 1 / e; 0 where predictions are not smoothed.
+    """
+
+    members: tuple[tuple[Space, Softmax], ...]
+    bandwidth: float = 0.0
+
+    @property
+    def adaptive(self) -> bool:
+        """Whether recordings are judged relative to their speaker."""
+        return self.members[0][0].adaptive
+
+
+@dataclass(frozen=True)
+class SemiSupervised:
+    """A fitted classifier.
+
+    Attributes:
+        modes: mode → what predicts in it.
+        config: how it was made.
+        speaker_confounding: 0 to 1, how far the speaker decides the label among the labelled recordings.
+        text_confounding: likewise the text.
+    """
+
+    modes: Mapping[Mode, ModeModel]
+    config: SemiSupervisedConfig
+    speaker_confounding: float
+    text_confounding: float
+
+    def probabilities(self, views: Mapping[str, Floats], mode: Mode, speakers: Sequence[str] | None = None) -> Floats:
+        """`(rows, classes)`.
+
+        Args:
+            views: view → `(rows, features)`.
+            mode: inductive judges every row alone; speaker-adaptive uses all rows of its speaker.
+            speakers: `(rows,)`, for the speaker-adaptive mode.
+        """
+        model = self.modes[mode]
+        speakers = None if speakers is None else apart(speakers)
+        each = [space.vectors(views, speakers) for space, _ in model.members]
+        logs = [np.log(c.probabilities(v) + 1e-9) for (_, c), v in zip(model.members, each, strict=True)]
+        vectors, found = each[0], softmax(np.mean(logs, axis=0))
+        if mode == "speaker-adaptive" and model.bandwidth > 0 and speakers is not None:
+            for rows in rows_by(speakers):
+                graph, _ = neighbour_graph(vectors[rows], self.config.neighbours, model.bandwidth)
+                found[rows] = graph.smooth(found[rows], self.config.self_weight)
+        return found
+
+
+def apart(speakers: Sequence[str]) -> list[str]:
+    """Give each recording of an unknown speaker a speaker of its own, whose name starts with a NUL.
+
+    >>> len(set(apart(["Ann", "", "", "Ann"])))
+    3
+    """
+    return [speaker or f"\x00{row}" for row, speaker in enumerate(speakers)]
+
+
+def fit_semisupervised(
+    views: Mapping[str, Floats],
+    targets: NDArray[np.int64],
+    classes: int,
+    speakers: Sequence[str],
+    texts: Sequence[str],
+    config: SemiSupervisedConfig = SemiSupervisedConfig(),
+) -> SemiSupervised:
+    """Fit to training recordings.
+
+    Args:
+        views: view → `(rows, features)`.
+        targets: `(rows,)` class numbers, -1 where there is no label.
+        classes: how many.
+        speakers: `(rows,)`, equal where the speaker is; empty where unknown. If nobody's is known, no recording is seen
+            relative to its speaker.
+        texts: `(rows,)` what is said, empty where unknown.
+        config: how.
+    """
+    labelled = targets >= 0
+    known = np.flatnonzero(labelled)
+    names = [str(target) for target in targets[known]]
+    by_speaker, by_text = (confounding([values[row] for row in known.tolist()], names) for values in (speakers, texts))
+    anybody = any(speakers)
+    speakers = apart(speakers)
+    said = texts if config.remove_text and by_text < CONFOUNDED else None
+    relative = anybody and by_speaker < CONFOUNDED
+    space = fit_space(views, speakers, said, adaptive=relative, dimensions=config.dimensions)
+    vectors = space.vectors(views, speakers)
+    sure = np.zeros((len(targets), classes))
+    sure[known, targets[known]] = 1.0
+    teacher = fit_softmax(vectors[known], sure[known], balanced_weights(sure[known]), config.strength)
+    graph, bandwidth = neighbour_graph(vectors, config.neighbours)
+    soft, weights = sure, balanced_weights(sure)
+    adaptive = teacher
+    rounds = config.rounds if config.unlabelled_weight > 0 and not labelled.all() else 0
+    for _ in range(rounds):
+        soft = adaptive.probabilities(vectors)
+        soft[known] = sure[known]
+        soft = graph.smooth(soft, config.self_weight, labelled)
+        if config.match_shares:
+            counts = sure.sum(axis=0)
+            shares = np.where(counts > 0, counts + SHARE_PRIOR, 0.0)
+            soft = match_shares(soft, shares / shares.sum())
+            soft[known] = sure[known]
+        weights = np.where(labelled, 1.0, config.unlabelled_weight) * balanced_weights(soft)
+        adaptive = fit_softmax(vectors, soft, weights, config.strength, adaptive)
+    smoothing = bandwidth if config.smooth_predictions and config.neighbours else 0.0
+    if relative:
+        rows = np.flatnonzero(soft.sum(axis=1) > 0)
+        shares = np.maximum(soft[rows].mean(axis=0), 1e-9)
+        target = shares * (soft[rows] / shares) ** config.sharpness  # what is sharpened is the evidence, not the shares
+        target = target / target.sum(axis=1, keepdims=True)
+        # The leading view alone, without what tells sentences apart, errs elsewhere than all views together.
+        chosen = [(views, None), ({n: v for n, v in views.items() if n == LEADING}, said)]
+        inductive = tuple(
+            _student(some, speakers, text, rows, target, config) for some, text in chosen[: 1 + (LEADING in views)]
+        )
+    else:
+        inductive = ((space, adaptive),)
+    modes: dict[Mode, ModeModel] = {
+        "inductive": ModeModel(inductive),
+        "speaker-adaptive": ModeModel(((space, adaptive),), smoothing),
+    }
+    return SemiSupervised(modes, config, by_speaker, by_text)
+
+
+def _student(
+    views: Mapping[str, Floats],
+    speakers: Sequence[str],
+    texts: Sequence[str] | None,
+    rows: NDArray[np.int64],
+    targets: Floats,
+    config: SemiSupervisedConfig,
+) -> tuple[Space, Softmax]:
+    """A classifier of recordings as they are, taught by the soft labels of `rows`."""
+    space = fit_space(views, speakers, texts, adaptive=False, dimensions=config.dimensions)
+    vectors = space.vectors(views)[rows]
+    return space, fit_softmax(vectors, targets, balanced_weights(targets), config.inductive_strength)

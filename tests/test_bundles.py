@@ -1,0 +1,107 @@
+"""A recogniser comes back as it was; what does not match is refused, with both values."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from emoviews import bundles, cli
+from emoviews.bundles import load_recognizer, save_recognizer
+from emoviews.errors import CheckpointError
+from emoviews.recognizer import EmotionRecognizer
+from emoviews.table import read_table
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("bundles")
+    cli.main(["corpus", "synthetic", str(folder / "audio"), "--out", str(folder / "t.csv"), "--preset", "tiny"])
+    recognizer = EmotionRecognizer(views=("mfcc",), store=folder / "store", workers=1)
+    save_recognizer(folder / "model", recognizer.fit(read_table(folder / "t.csv")))
+    return folder
+
+
+@pytest.fixture
+def bundle(world: Path, tmp_path: Path) -> Path:
+    for path in (world / "model").iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    return tmp_path
+
+
+def change(bundle: Path, **changes: object) -> None:
+    notes = json.loads((bundle / "emoviews.json").read_text())
+    (bundle / "emoviews.json").write_text(json.dumps({**notes, **changes}))
+
+
+@pytest.mark.parametrize("mode", ["inductive", "speaker-adaptive"])
+def test_it_comes_back_as_it_was(world: Path, mode: str) -> None:
+    table = read_table(world / "t.csv")
+    again = load_recognizer(world / "model", mode)
+    first = EmotionRecognizer(views=("mfcc",), store=world / "store", workers=1, mode=mode).fit(table)
+    again.set_params(store=world / "store")
+    assert again.predict_proba(table) == pytest.approx(first.predict_proba(table), abs=1e-9)
+    assert again.fitted_.report == first.fitted_.report
+    assert list(again.classes_) == list(first.classes_)
+
+
+def test_nothing_in_it_is_pickled(world: Path) -> None:
+    assert sorted(path.suffix for path in (world / "model").iterdir()) == [".json", ".safetensors"]
+    notes = json.loads((world / "model" / "emoviews.json").read_text())
+    assert notes["kind"] == "recognizer"
+    assert set(notes["views"]["mfcc"]) == {"request", "spec", "fingerprint", "licence"}
+
+
+def test_what_is_none_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="holds no recogniser"):
+        load_recognizer(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"kind": "encoders"}, "has kind 'encoders'; expected 'recognizer'"),
+        ({"format": 99}, "has format 99; expected 1"),
+        ({"labels": ["anger", "happiness"]}, r"names 2 labels .*, its classifier tells 4 apart"),
+        ({"modes": {}}, "can't be read as a recogniser"),
+    ],
+)
+def test_what_does_not_match_is_refused(bundle: Path, changes: dict[str, object], said: str) -> None:
+    change(bundle, **changes)
+    with pytest.raises(CheckpointError, match=said):
+        load_recognizer(bundle)
+
+
+def test_damaged_weights_are_refused(bundle: Path) -> None:
+    (weights,) = bundle.glob("*.safetensors")
+    weights.write_bytes(weights.read_bytes()[:-1] + b"x")
+    with pytest.raises(CheckpointError, match=r"is damaged: its SHA-256 is .*, expected"):
+        load_recognizer(bundle)
+
+
+def test_another_view_of_the_same_name_is_refused(bundle: Path) -> None:
+    notes = json.loads((bundle / "emoviews.json").read_text())
+    view = notes["views"]["mfcc"]
+    view["spec"]["version"] = 99
+    change(bundle, views=notes["views"])
+    with pytest.raises(CheckpointError, match=r"gives fingerprint .*, the file says"):
+        load_recognizer(bundle)
+    spec = bundles.ViewSpec(**{k: tuple(v) if isinstance(v, list) else v for k, v in view["spec"].items()})
+    view["fingerprint"] = spec.fingerprint
+    change(bundle, views=notes["views"])
+    with pytest.raises(
+        CheckpointError, match=f"was fitted on mfcc with fingerprint {spec.fingerprint}; this installation"
+    ):
+        load_recognizer(bundle)
+
+
+def test_another_opensmile_is_refused(tmp_path: Path, world: Path) -> None:
+    pytest.importorskip("opensmile")
+    recognizer = EmotionRecognizer(views=("egemaps",), store=world / "store", workers=1, evaluate=False)
+    save_recognizer(tmp_path, recognizer.fit(read_table(world / "t.csv")))
+    notes = json.loads((tmp_path / "emoviews.json").read_text())
+    assert "non-commercial" in notes["views"]["egemaps"]["licence"]
+    change(tmp_path, versions={**notes["versions"], "opensmile": "0.0.1"})
+    with pytest.raises(CheckpointError, match=r"was made with opensmile 0\.0\.1; here it is"):
+        load_recognizer(tmp_path)

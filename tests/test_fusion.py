@@ -1,0 +1,97 @@
+"""One space: equal to the parts it is made of, relative to the speaker where asked, blind to the sentence where told."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from emoviews.errors import UsageError
+from emoviews.fusion import confounding, fit_space, principal_axes, rows_by, time_statistics
+
+
+def world(speakers: int = 6, each: int = 20) -> tuple[dict[str, np.ndarray], list[str], list[str], np.ndarray]:
+    """Views in which speaker, sentence and emotion add up."""
+    rng = np.random.default_rng(0)
+    who = np.repeat(np.arange(speakers), each)
+    said = np.tile(np.arange(each) % 5, speakers)
+    felt = np.tile(np.arange(each) // 5 % 2, speakers)
+    latent = 4 * rng.normal(size=(speakers, 8))[who] + 2 * rng.normal(size=(5, 8))[said] + rng.normal(size=(2, 8))[felt]
+    latent = latent + 0.2 * rng.normal(size=latent.shape)
+    views = {"egemaps": latent @ rng.normal(size=(8, 12)), "mfcc": latent @ rng.normal(size=(8, 30)) + 5}
+    return views, [f"S{w}" for w in who], [f"text {s}" for s in said], felt
+
+
+def explained(vectors: np.ndarray, names: list[str]) -> float:
+    """Share of the variance between groups."""
+    vectors = vectors - vectors.mean(axis=0)
+    between = sum(len(rows) * np.sum(vectors[rows].mean(axis=0) ** 2) for rows in rows_by(names))
+    return float(between / np.sum(vectors**2))
+
+
+def test_adaptive_vectors_forget_the_speaker_and_text_shrinkage_the_sentence() -> None:
+    views, speakers, texts, _ = world()
+    plain = fit_space(views, speakers, adaptive=False).vectors(views)
+    relative = fit_space(views, speakers, adaptive=True)
+    assert explained(plain, speakers) > 0.6
+    assert explained(relative.vectors(views, speakers), speakers) < 0.1
+    blind = fit_space(views, speakers, texts, adaptive=True).vectors(views, speakers)
+    assert explained(blind, texts) < explained(relative.vectors(views, speakers), texts) - 0.2
+
+
+def test_unrepeated_texts_change_nothing() -> None:
+    views, speakers, _, _ = world()
+    texts = [str(row) for row in range(len(speakers))]
+    with_text, without = (fit_space(views, speakers, t, adaptive=True).vectors(views, speakers) for t in (texts, None))
+    assert with_text == pytest.approx(without)
+
+
+def test_one_recording_of_a_speaker_is_shrunk_to_the_training_statistics() -> None:
+    views, speakers, _, _ = world()
+    space = fit_space(views, speakers, adaptive=True)
+    one = {name: values[:1] for name, values in views.items()}
+    alone = space.vectors(one, ["new"])
+    assert np.isfinite(alone).all()
+    assert np.abs(alone).sum() > 0, "its own mean alone would make it 0"
+    many = space.vectors({name: values[:20] for name, values in views.items()}, ["new"] * 20)
+    assert np.linalg.norm(many[0] - space.vectors(views, speakers)[0]) < 1e-9
+
+
+def test_rows_are_independent_without_speakers() -> None:
+    views, speakers, _, _ = world()
+    space = fit_space(views, speakers, adaptive=False)
+    whole = space.vectors(views)
+    assert space.vectors({name: values[3:5] for name, values in views.items()}) == pytest.approx(whole[3:5])
+
+
+def test_an_adaptive_space_needs_speakers() -> None:
+    views, speakers, _, _ = world()
+    with pytest.raises(UsageError, match="needs to know which recordings are of one speaker"):
+        fit_space(views, speakers, adaptive=True).vectors(views)
+
+
+def test_constant_features_are_harmless() -> None:
+    views, speakers, texts, _ = world()
+    views["egemaps"][:, 0] = 7.0
+    assert np.isfinite(fit_space(views, speakers, texts, adaptive=True).vectors(views, speakers)).all()
+
+
+@pytest.mark.parametrize("shape", [(10, 40), (40, 10)])
+def test_principal_axes_are_those_of_the_svd(shape: tuple[int, int]) -> None:
+    x = np.random.default_rng(0).normal(size=shape)
+    axes = principal_axes(x, 4)
+    assert axes.T @ axes == pytest.approx(np.eye(4), abs=1e-9)
+    assert np.linalg.norm(x @ axes, axis=0) == pytest.approx(np.linalg.svd(x, compute_uv=False)[:4])
+
+
+def test_confounding_tells_crossed_from_nested() -> None:
+    rng = np.random.default_rng(0)
+    who = [f"S{n}" for n in range(8) for _ in range(10)]
+    assert confounding(who, ["abcd"[n // 2] for n in range(8) for _ in range(10)]) == 1.0
+    assert confounding(who, ["abcd"[rng.integers(4)] for _ in who]) < 0.2
+    assert confounding([""] * 4, list("abab")) == 0.0
+    assert confounding(["S1", "S2", "S3"], list("aab")) == 0.0, "no speaker has two labels"
+
+
+def test_time_statistics_of_one_frame() -> None:
+    found = time_statistics(np.array([[1.0, 2.0]]))
+    assert found.tolist() == [1, 2, 0, 0, 1, 2, 1, 2, 1, 2, 0, 0, 0, 0]

@@ -1,0 +1,81 @@
+"""Which rows are judged: files, folders, tables, windows, channels; and how they are written."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile
+
+from emoviews.errors import UsageError
+from emoviews.predicting import by_channel, gather, windows, written
+from emoviews.table import make_table
+
+
+def sound(path: Path, seconds: float = 1.0, channels: int = 1, rate: int = 16_000) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    soundfile.write(path, 0.1 * np.random.default_rng(0).normal(size=(int(seconds * rate), channels)), rate)
+    return path
+
+
+def test_folders_files_and_tables_come_together(tmp_path: Path) -> None:
+    sound(tmp_path / "f" / "a.wav")
+    sound(tmp_path / "f" / "b" / "a.wav")
+    (tmp_path / "f" / "notes.txt").write_text("no audio")
+    alone = sound(tmp_path / "a.wav")
+    (tmp_path / "t.csv").write_text("id,path,speaker\nx,f/a.wav,Ann\n")
+    table = gather([tmp_path / "f", alone, tmp_path / "t.csv"])
+    assert list(table["id"]) == ["a", "b/a", "a-2", "x"]
+    assert list(table["speaker"]) == ["", "", "", "Ann"]
+
+
+def test_nothing_to_judge_is_said(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="there is no such file or folder"):
+        gather([tmp_path / "gone.wav"])
+    with pytest.raises(UsageError, match="has no recordings"):
+        gather([tmp_path])
+    with pytest.raises(UsageError, match="Name at least one"):
+        gather([])
+
+
+def test_windows_tile_a_recording_to_its_end(tmp_path: Path) -> None:
+    table = gather([sound(tmp_path / "long.wav", 5.3), sound(tmp_path / "short.wav", 1.5)])
+    slid = windows(table, 2.0, 1.0)
+    long = slid[slid["path"].str.contains("long")]
+    assert long["start_seconds"].tolist() == pytest.approx([0, 1, 2, 3, 3.3])
+    assert long["end_seconds"].iloc[-1] == pytest.approx(5.3)
+    assert len(slid) - len(long) == 1
+    assert slid["id"].is_unique
+
+
+@pytest.mark.parametrize(("window", "hop"), [(0.05, 1.0), (2.0, 0.0), (float("nan"), 1.0)])
+def test_impossible_windows_are_refused(window: float, hop: float) -> None:
+    with pytest.raises(UsageError, match="Expected a window of at least"):
+        windows(make_table([{"path": "a.wav"}]), window, hop)
+
+
+def test_each_channel_is_a_row_and_a_speaker(tmp_path: Path) -> None:
+    table = gather([sound(tmp_path / "call.wav", channels=2), sound(tmp_path / "mono.wav"), tmp_path / "call.wav"])
+    table.loc[2, "channel"] = 1.0
+    split = by_channel(table.assign(speaker="line"))
+    assert list(split["id"]) == ["call#0", "call#1", "mono", "call-2"]
+    assert list(split["speaker"]) == ["line#0", "line#1", "line", "line"]
+
+
+def test_a_file_that_is_no_audio_stays_a_row(tmp_path: Path) -> None:
+    (tmp_path / "text.wav").write_text("hello")
+    table = gather([tmp_path / "text.wav"])
+    assert len(windows(by_channel(table), 4, 1)) == 1
+
+
+def test_json_is_one_object_a_line_and_missing_is_null() -> None:
+    results = pd.DataFrame({"id": ["a", "b"], "confidence": [0.123456789, float("nan")], "problem": ["", "Stille ü"]})
+    lines = [json.loads(line) for line in written(results, "json").splitlines()]
+    assert lines == [
+        {"id": "a", "confidence": 0.123457, "problem": ""},
+        {"id": "b", "confidence": None, "problem": "Stille ü"},
+    ]
+    assert written(results, "csv").splitlines()[0] == "id,confidence,problem"

@@ -1,0 +1,246 @@
+"""EmotionRecognizer as scikit-learn's tools use it, what `fit` says of itself, and what bad input gets.
+
+Of scikit-learn's estimator checks those apply that don't feed numbers as X: recordings are tables or paths. They are listed
+in `CHECKS`.
+"""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import sklearn
+import soundfile
+from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
+from sklearn.model_selection import LeaveOneGroupOut, cross_val_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer
+from sklearn.utils import estimator_checks
+
+from emoviews import cli
+from emoviews.errors import AudioError, TableError, UsageError
+from emoviews.recognizer import EmotionRecognizer, as_table
+from emoviews.table import read_table
+from emoviews.types import SAMPLING_RATE
+
+CHECKS = [
+    "check_estimator_cloneable",
+    "check_estimator_repr",
+    "check_no_attributes_set_in_init",
+    "check_parameters_default_constructible",
+    "check_get_params_invariance",
+    "check_set_params",
+    "check_do_not_raise_errors_in_init_or_set_param",
+    "check_mixin_order",
+]
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny synthetic corpus and the store of its MFCC."""
+    folder = tmp_path_factory.mktemp("recognizer")
+    cli.main(["corpus", "synthetic", str(folder / "audio"), "--out", str(folder / "t.csv"), "--preset", "tiny"])
+    return folder
+
+
+@pytest.fixture
+def table(world: Path) -> pd.DataFrame:
+    return read_table(world / "t.csv")
+
+
+def made(world: Path, **changes: object) -> EmotionRecognizer:
+    given = {"views": ("mfcc",), "store": world / "store", "workers": 1, "evaluate": False, **changes}
+    return EmotionRecognizer(**given)
+
+
+def noise(path: Path, seconds: float = 1.0, rate: int = SAMPLING_RATE, channels: int = 1) -> Path:
+    samples = np.random.default_rng(0).normal(size=(int(seconds * rate), channels))
+    soundfile.write(path, 0.2 * samples, rate)
+    return path
+
+
+@pytest.mark.parametrize("name", CHECKS)
+def test_checks_of_scikit_learn(name: str) -> None:
+    check = getattr(estimator_checks, name, None)
+    if check is None:
+        pytest.skip(f"scikit-learn {sklearn.__version__} has no {name}")
+    first = (
+        EmotionRecognizer
+        if "constructible" in name and "estimator_orig" not in inspect.signature(check).parameters
+        else None
+    )
+    check("EmotionRecognizer", first or EmotionRecognizer(views=("mfcc",)))
+
+
+def test_cross_validation_with_groups_in_a_pipeline(world: Path, table: pd.DataFrame) -> None:
+    pipeline = make_pipeline(FunctionTransformer(), made(world))
+    scores = cross_val_score(pipeline, table, table["emotion"], groups=table["speaker"], cv=LeaveOneGroupOut())
+    assert len(scores) == table["speaker"].nunique()
+    assert scores.mean() > 0.35, "chance is 0.25"
+
+
+def test_groups_and_speakers_are_routed(world: Path, table: pd.DataFrame) -> None:
+    with sklearn.config_context(enable_metadata_routing=True):
+        recognizer = made(world).set_fit_request(groups=True)
+        paths = np.array(table["path"], dtype=object)
+        scores = cross_val_score(
+            recognizer, paths, list(table["emotion"]), cv=LeaveOneGroupOut(), params={"groups": list(table["speaker"])}
+        )
+    assert len(scores) == table["speaker"].nunique()
+    assert np.isfinite(scores).all()
+
+
+def test_parameters_travel(world: Path) -> None:
+    recognizer = made(world, mode="speaker-adaptive")
+    assert clone(recognizer).get_params() == recognizer.get_params()
+    with pytest.raises(NotFittedError):
+        recognizer.predict(["a.wav"])
+
+
+def test_labels_given_beside_paths_and_unlabelled_recordings(world: Path, table: pd.DataFrame) -> None:
+    y = [emotion if row % 2 else None for row, emotion in enumerate(table["emotion"])]
+    recognizer = made(world).fit(list(table["path"]), y, list(table["speaker"]))
+    assert recognizer.fitted_.report.n_recordings == len(table)
+    assert sum(recognizer.fitted_.report.n_labels.values()) == len(table) // 2
+    p = recognizer.predict_proba(list(table["path"]))
+    assert p.shape == (len(table), 4)
+    assert np.allclose(p.sum(axis=1), 1)
+    assert (recognizer.classes_[p.argmax(axis=1)] == recognizer.predict(list(table["path"]))).all()
+
+
+def test_directly_and_by_way_of_a_store_is_the_same(world: Path, table: pd.DataFrame) -> None:
+    recognizer = made(world).fit(table)
+    by_store = recognizer.predict_proba(table.head(4))
+    directly = recognizer.set_params(store=None).predict_proba(table.head(4))
+    assert directly == pytest.approx(by_store, abs=1e-9)
+    assert recognizer.predict_proba(table.head(1)) == pytest.approx(by_store[:1], abs=1e-9), (
+        "inductive rows are independent"
+    )
+
+
+def test_fit_reports_what_to_expect(world: Path, table: pd.DataFrame) -> None:
+    report = made(world, evaluate=True).fit(table).fitted_.report
+    assert report.folds == 6
+    assert set(report.modes) == {"inductive", "speaker-adaptive"}
+    for found in report.modes.values():
+        assert found.uar.low < found.uar.estimate < found.uar.high
+        assert 0 <= found.calibration_error < 0.5
+        assert sum(n for _, n in found.by_speaker.values()) == len(table)
+        assert set(found.by_gender) == {"female", "male"}
+    assert any("Only 72 labelled recordings" in note for note in report.notes)
+
+
+def test_expected_scores_do_not_come_from_training_speakers(world: Path, table: pd.DataFrame) -> None:
+    random = np.random.default_rng(0)
+    shuffled = table.assign(emotion=random.permutation(table["emotion"]))
+    found = made(world, evaluate=True).fit(shuffled).fitted_.report.modes["inductive"]
+    assert found.uar.estimate < 0.45, "labels that mean nothing can't be predicted on new speakers"
+
+
+def test_sub_groups_that_differ_are_warned_of(world: Path, table: pd.DataFrame) -> None:
+    wrong = table["speaker"] == "S01"
+    turned = {"anger": "sadness", "sadness": "anger", "happiness": "neutral", "neutral": "happiness"}
+    odd = table.assign(emotion=table["emotion"].where(~wrong, table["emotion"].map(turned)))
+    warnings = made(world, evaluate=True).fit(odd).fitted_.report.modes["inductive"].warnings
+    assert any("differs by speaker beyond chance" in warning and "for S01" in warning for warning in warnings)
+
+
+# What bad input gets
+
+
+def test_labels_of_one_class(world: Path, table: pd.DataFrame) -> None:
+    with pytest.raises(TableError, match="at least 2 emotions; the table's: anger"):
+        made(world).fit(table.assign(emotion=table["emotion"].where(table["emotion"] == "anger", "")))
+    with pytest.raises(TableError, match="at least 2 emotions; the table's: none"):
+        made(world).fit(list(table["path"]))
+
+
+def test_no_speakers(world: Path, table: pd.DataFrame) -> None:
+    nobody = table.assign(speaker="", group="")
+    report = made(world, evaluate=True).fit(nobody).fitted_.report
+    assert not report.modes
+    assert "--allow-speaker-overlap" in " ".join(report.notes)
+    allowed = made(world, evaluate=True, allow_speaker_overlap=True).fit(nobody).fitted_.report
+    assert set(allowed.modes) == {"inductive"}
+    assert "SPEAKER OVERLAP" in " ".join(allowed.notes)
+
+
+def test_all_labels_from_one_speaker(world: Path, table: pd.DataFrame) -> None:
+    one = table.assign(emotion=table["emotion"].where(table["speaker"] == "S01", ""))
+    report = made(world, evaluate=True).fit(one).fitted_.report
+    assert not report.modes
+    assert "Labels from 1 speaker" in " ".join(report.notes)
+
+
+def test_too_few_labels_to_test(world: Path, table: pd.DataFrame) -> None:
+    rows = table.groupby("emotion").head(2).index
+    few = table.assign(emotion=table["emotion"].where(table.index.isin(rows), ""))
+    few.loc[table.index[-1], "emotion"] = "anger"
+    report = made(world, evaluate=True).fit(few).fitted_.report
+    assert not report.modes
+    assert "at least 10 are needed" in " ".join(report.notes)
+
+
+def test_the_adaptive_mode_needs_speakers(world: Path, table: pd.DataFrame) -> None:
+    recognizer = made(world, mode="speaker-adaptive").fit(table)
+    with pytest.raises(UsageError, match="needs to know who speaks; 2 of 2 recordings have no speaker"):
+        recognizer.predict(list(table["path"][:2]))
+    assert len(recognizer.predict(list(table["path"][:2]), speakers=["x", "x"])) == 2
+    assert len(recognizer.predict(list(table["path"][:1]), speakers=["x"])) == 1, "it works from one recording on"
+    with pytest.raises(UsageError, match="There is no mode 'both'"):
+        recognizer.set_params(mode="both").predict(table)
+
+
+def test_recordings_without_speech_get_a_reason(world: Path, table: pd.DataFrame, tmp_path: Path) -> None:
+    recognizer = made(world).fit(table).set_params(store=None)
+    silence = tmp_path / "silence.wav"
+    soundfile.write(silence, np.zeros(SAMPLING_RATE), SAMPLING_RATE)
+    (tmp_path / "text.wav").write_text("This is no audio.")
+    good = list(table["path"][:1])
+    bad = [str(p) for p in (silence, noise(tmp_path / "short.wav", 0.05), tmp_path / "text.wav", tmp_path / "gone.wav")]
+    tone = tmp_path / "tone.wav"
+    soundfile.write(tone, 0.3 * np.sin(2 * np.pi * 440 * np.arange(2 * SAMPLING_RATE) / SAMPLING_RATE), SAMPLING_RATE)
+    bad += [str(tone)]
+    found = recognizer.recognise(good + bad)
+    assert found.problems[0] == ""
+    for problem, said in zip(
+        found.problems[1:], ("silent", "0.05 s long", "no audio", "no file", "no speech"), strict=True
+    ):
+        assert said in problem
+    assert np.isnan(found.probabilities[1:]).all()
+    with pytest.raises(AudioError, match="silent"):
+        recognizer.predict(good + bad)
+    assert len(recognizer.predict([good[0], str(tone)])) == 2, "scikit-learn's predict judges everything it can read"
+    frame = found.frame(as_table(good + bad))
+    assert list(frame["emotion"] != "") == [True] + [False] * 5
+
+
+def test_96_khz_stereo_is_what_it_is(world: Path, table: pd.DataFrame, tmp_path: Path) -> None:
+    samples, rate = soundfile.read(table["path"][0])
+    import soxr
+
+    high = soxr.resample(samples, rate, 96_000, quality="VHQ")
+    soundfile.write(tmp_path / "high.wav", np.stack([high, high], axis=1), 96_000, subtype="FLOAT")
+    recognizer = made(world).fit(table).set_params(store=None)
+    one, two = (recognizer.predict_proba([path]) for path in (table["path"][0], str(tmp_path / "high.wav")))
+    assert two == pytest.approx(one, abs=0.1)
+
+
+def test_two_hours_are_not_one_emotion(world: Path, table: pd.DataFrame, tmp_path: Path) -> None:
+    path = tmp_path / "long.wav"
+    soundfile.write(path, np.zeros(8000 * 7200, dtype=np.int16), 8000)
+    found = made(world).fit(table).set_params(store=None).recognise([str(path)])
+    assert "--window-seconds 4" in found.problems[0]
+
+
+def test_lengths_must_agree(table: pd.DataFrame) -> None:
+    with pytest.raises(UsageError, match="Expected one emotion a recording: 72 recordings, 1 emotions"):
+        as_table(table, ["anger"])
+    with pytest.raises(UsageError, match="Expected an utterance table or paths"):
+        as_table(np.zeros((3, 2)))
+    with pytest.raises(UsageError, match="takes no sample_weight"):
+        EmotionRecognizer().score(table, sample_weight=[1])

@@ -1,0 +1,98 @@
+"""Recordings without labels help; what speakers stand for is found out; modes keep apart."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from emoviews.fusion import rows_by
+from emoviews.metrics import uar
+from emoviews.semisupervised import SemiSupervisedConfig, apart, fit_semisupervised
+
+
+def world(seed: int = 0, nested: bool = False) -> tuple[dict[str, np.ndarray], np.ndarray, list[str], list[str]]:
+    """Eight speakers, three emotions; `nested`: each speaker shows one."""
+    rng = np.random.default_rng(seed)
+    who = np.repeat(np.arange(8), 30)
+    felt = who % 3 if nested else np.tile(np.arange(30) % 3, 8)
+    emotions = 1.2 * np.random.default_rng(99).normal(size=(3, 10))
+    latent = emotions[felt] + (0.3 if nested else 2) * rng.normal(size=(8, 10))[who] + rng.normal(size=(240, 10))
+    picture = np.random.default_rng(7).normal(size=(2, 10, 14))
+    return {"egemaps": latent @ picture[0], "mfcc": latent @ picture[1]}, felt, [f"S{w}" for w in who], [""] * 240
+
+
+def few(felt: np.ndarray, speakers: list[str], each: int) -> np.ndarray:
+    targets = np.full(len(felt), -1)
+    for label in range(3):
+        rows = np.flatnonzero(felt == label)
+        targets[rows[:: len(rows) // each][:each]] = label
+    return targets
+
+
+def test_recordings_without_labels_help() -> None:
+    scores = []
+    for config in (SemiSupervisedConfig(), SemiSupervisedConfig(unlabelled_weight=0.0, smooth_predictions=False)):
+        own = []
+        for seed in range(4):
+            views, felt, speakers, texts = world(seed)
+            train, test = np.arange(180), np.arange(180, 240)
+            part = {name: values[train] for name, values in views.items()}
+            model = fit_semisupervised(part, few(felt[train], speakers, 4), 3, speakers[:180], texts[:180], config)
+            held = {name: values[test] for name, values in views.items()}
+            p = model.probabilities(held, "speaker-adaptive", speakers[180:])
+            own.append(uar(felt[test], p.argmax(axis=1)))
+        scores.append(np.mean(own))
+    assert scores[0] > scores[1] + 0.03
+
+
+def test_speakers_that_show_one_emotion_each_are_not_removed() -> None:
+    views, felt, speakers, texts = world(nested=True)
+    model = fit_semisupervised(views, few(felt, speakers, 10), 3, speakers, texts)
+    assert model.speaker_confounding > 0.5
+    assert not model.modes["speaker-adaptive"].adaptive
+    p = model.probabilities(views, "speaker-adaptive", speakers)
+    assert uar(felt, p.argmax(axis=1)) > 0.7
+    crossed, felt, speakers, texts = world()
+    model = fit_semisupervised(crossed, few(felt, speakers, 10), 3, speakers, texts)
+    assert model.modes["speaker-adaptive"].adaptive
+
+
+def test_inductive_rows_do_not_see_each_other_and_speakers_do_not_mix() -> None:
+    views, felt, speakers, texts = world()
+    model = fit_semisupervised(views, few(felt, speakers, 8), 3, speakers, texts)
+    whole = model.probabilities(views, "inductive")
+    assert model.probabilities({n: v[5:6] for n, v in views.items()}, "inductive") == pytest.approx(whole[5:6])
+    adaptive = model.probabilities(views, "speaker-adaptive", speakers)
+    for rows in rows_by(speakers)[:2]:
+        own = model.probabilities({n: v[rows] for n, v in views.items()}, "speaker-adaptive", ["x"] * len(rows))
+        assert own == pytest.approx(adaptive[rows])
+    assert np.isfinite(model.probabilities({n: v[:1] for n, v in views.items()}, "speaker-adaptive", ["x"])).all()
+
+
+def test_unknown_speakers_are_nobody_in_particular() -> None:
+    views, felt, _, texts = world()
+    model = fit_semisupervised(views, few(felt, [], 8), 3, [""] * 240, texts)
+    assert not model.modes["inductive"].adaptive
+    assert not model.modes["speaker-adaptive"].adaptive
+    assert len(set(apart(["", "a", "", "a"]))) == 3
+
+
+@pytest.mark.parametrize("field", ["neighbours", "unlabelled_weight"])
+def test_parts_can_be_turned_off(field: str) -> None:
+    views, felt, speakers, texts = world()
+    config = dataclasses.replace(SemiSupervisedConfig(), **{field: 0})
+    model = fit_semisupervised(views, few(felt, speakers, 8), 3, speakers, texts, config)
+    p = model.probabilities(views, "speaker-adaptive", speakers)
+    assert np.allclose(p.sum(axis=1), 1)
+    assert uar(felt, p.argmax(axis=1)) > 0.5
+
+
+def test_it_repeats_bit_for_bit() -> None:
+    views, felt, speakers, texts = world()
+    one, two = (
+        fit_semisupervised(views, few(felt, speakers, 5), 3, speakers, texts).probabilities(views, "inductive")
+        for _ in range(2)
+    )
+    assert (one == two).all()
