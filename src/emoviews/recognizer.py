@@ -48,7 +48,8 @@ MOST_FOLDS: Final = 10
 
 OUTLIER_FACTOR: Final = 1.3
 """How many times farther out than 99 % of the recordings of any speaker who did not count a recording must lie to be
-called unlike them. On nEMO noise, tones, chords and a melody lie 1.5 times as far as that, or farther."""
+called unlike them. None of 1 305 recordings of nEMO by speakers who did not count does, at most 0.88 as
+far; noise, clicks, tones, chords and a melody lie 1.08 times as far, or farther."""
 
 
 def default_views() -> tuple[str, ...]:
