@@ -23,7 +23,7 @@ from emoviews.checkpoints import NOTES, versions
 from emoviews.errors import CheckpointError
 from emoviews.fusion import Space, ViewMap
 from emoviews.propagation import Softmax
-from emoviews.recognizer import EmotionRecognizer, FitReport, Fitted, ModeReport
+from emoviews.recognizer import EmotionRecognizer, FitReport, Fitted, ModeReport, made_views
 from emoviews.semisupervised import MODES, Mode, ModeModel, SemiSupervised, SemiSupervisedConfig
 from emoviews.statistics import Interval
 from emoviews.store import write_atomically, write_failed
@@ -158,11 +158,11 @@ def load_recognizer(folder: Path, mode: Mode = "inductive") -> EmotionRecognizer
 
 
 def _compare_views(folder: Path, fitted: Fitted) -> None:
-    for request in fitted.requests:
-        here, there = request.make().spec, fitted.specs[request.label]
+    for label, view in made_views(fitted.requests).items():
+        here, there = view.spec, fitted.specs[label]
         if here.fingerprint != there.fingerprint:
             raise CheckpointError(
-                f"{folder} was fitted on {request.label} with fingerprint {there.fingerprint}; this installation computes "
+                f"{folder} was fitted on {label} with fingerprint {there.fingerprint}; this installation computes "
                 f"{here.fingerprint}. Use the version of EmoViews and the weights that made it, or fit again."
             )
 

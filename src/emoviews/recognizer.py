@@ -229,7 +229,7 @@ class EmotionRecognizer(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             table, vectors, labels, targets, config, run=self.evaluate, allow_overlap=self.allow_speaker_overlap
         )
         report = FitReport(**{**vars(report), "left_out": dict(left_out), "notes": (*_notes(model), *report.notes)})
-        specs = {request.label: request.make().spec for request in requests}
+        specs = {label: view.spec for label, view in made_views(requests).items()}
         limit = outlier_limit(vectors, list(table["group"]))
         self.fitted_ = Fitted(requests, specs, labels, model, temperatures, limit, report)
         self.classes_ = np.array(labels, dtype=object)
@@ -300,8 +300,7 @@ class EmotionRecognizer(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         **options: Any,
     ) -> tuple[dict[str, Floats], list[str]]:
         if self.store is None and len(table) <= DIRECTLY:
-            made = _made(tuple((request.label, str(request)) for request in requests))
-            return computed(table, made, **options)
+            return computed(table, made_views(requests), **options)
         with tempfile.TemporaryDirectory() as folder:
             return extracted(table, requests, Path(self.store or folder), workers=self.workers, **options)
 
@@ -696,14 +695,15 @@ def _vector(array: NDArray[Any], spec: ViewSpec) -> Floats:
     return array.astype(np.float64)
 
 
-_constructed: dict[tuple[tuple[str, str], ...], dict[str, View]] = {}
+_constructed: dict[str, View] = {}
 
 
-def _made(requests: tuple[tuple[str, str], ...]) -> dict[str, View]:
-    """The views, constructed once a process: openSMILE takes a while to read its configuration."""
-    if requests not in _constructed:
-        _constructed[requests] = {label: ViewRequest.parse(text).make() for label, text in requests}
-    return _constructed[requests]
+def made_views(requests: Sequence[ViewRequest]) -> dict[str, View]:
+    """The views by label, constructed once a process: openSMILE takes a while to read its configuration."""
+    for request in requests:
+        if str(request) not in _constructed:
+            _constructed[str(request)] = request.make()
+    return {request.label: _constructed[str(request)] for request in requests}
 
 
 def _refuse_sessions(path: str, start: float, end: float) -> None:
