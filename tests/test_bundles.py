@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from emoviews import bundles, cli
+from emoviews import cli
 from emoviews.bundles import load_recognizer, save_recognizer
 from emoviews.errors import CheckpointError
 from emoviews.recognizer import EmotionRecognizer
 from emoviews.table import read_table
+from emoviews.types import ViewSpec
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +88,7 @@ def test_another_view_of_the_same_name_is_refused(bundle: Path) -> None:
     change(bundle, views=notes["views"])
     with pytest.raises(CheckpointError, match=r"gives fingerprint .*, the file says"):
         load_recognizer(bundle)
-    spec = bundles.ViewSpec(**{k: tuple(v) if isinstance(v, list) else v for k, v in view["spec"].items()})
+    spec = ViewSpec(**{k: tuple(v) if isinstance(v, list) else v for k, v in view["spec"].items()})
     view["fingerprint"] = spec.fingerprint
     change(bundle, views=notes["views"])
     with pytest.raises(

@@ -270,8 +270,11 @@ class ViewData:
     @property
     def stored_bytes(self) -> int:
         """What the utterances take in the store."""
-        itemsize = {"float32": 4, "float16": 2, "int8": 1}[self.spec.dtype]
-        return int(self._starts[-1]) * math.prod(size for size in self.spec.shape if size) * itemsize
+        return (
+            int(self._starts[-1])
+            * math.prod(size for size in self.spec.shape if size)
+            * np.dtype(self.spec.dtype).itemsize
+        )
 
     def held(self, device: str) -> HeldView | None:
         """All of it on a GPU, put there once and kept; None on a CPU, and where the GPU has no room (`HELD_SHARE`)."""
@@ -290,8 +293,7 @@ class ViewData:
             shape[self._axis] = int(self._starts[-1])
         else:
             shape.insert(0, len(self))
-        dtype = {"float32": torch.float32, "float16": torch.float16, "int8": torch.int8}[self.spec.dtype]
-        values, factors = torch.empty(shape, dtype=dtype, device=device), []
+        values, factors = torch.empty(shape, dtype=getattr(torch, self.spec.dtype), device=device), []
         for start, length, key in zip(self._starts.tolist(), self.lengths.tolist(), self.keys, strict=False):
             stored, factor = self._store.stored(key)
             place = values.narrow(self._axis, start, length)

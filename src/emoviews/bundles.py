@@ -8,7 +8,6 @@ of all packages that decide about a prediction. Loading compares, and refuses wi
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,15 +18,13 @@ import safetensors
 import safetensors.numpy
 from numpy.typing import NDArray
 
-from emoviews.checkpoints import NOTES, versions
+from emoviews.checkpoints import NOTES, pinned_spec, read_weights, versions, write_folder
 from emoviews.errors import CheckpointError
 from emoviews.fusion import Space, ViewMap
 from emoviews.propagation import Softmax
 from emoviews.recognizer import EmotionRecognizer, FitReport, Fitted, ModeReport, made_views
 from emoviews.semisupervised import MODES, Mode, ModeModel, SemiSupervised, SemiSupervisedConfig
 from emoviews.statistics import Interval
-from emoviews.store import write_atomically, write_failed
-from emoviews.types import ViewSpec
 from emoviews.views import ViewRequest
 
 FORMAT: Final = 1
@@ -61,9 +58,6 @@ def save_recognizer(folder: Path, recognizer: EmotionRecognizer) -> None:
             "bandwidth": model.bandwidth,
             "temperature": fitted.temperatures[mode],
         }
-    blob = safetensors.numpy.save(tensors)
-    digest = hashlib.sha256(blob).hexdigest()
-    weights = folder / f"model-{digest[:12]}.safetensors"
     views = {
         request.label: {
             "request": str(request),
@@ -74,9 +68,6 @@ def save_recognizer(folder: Path, recognizer: EmotionRecognizer) -> None:
         for request in fitted.requests
     }
     notes = {
-        "format": FORMAT,
-        "kind": KIND,
-        "weights": {"file": weights.name, "sha256": digest},
         "views": views,
         "labels": list(fitted.labels),
         "modes": modes,
@@ -85,18 +76,8 @@ def save_recognizer(folder: Path, recognizer: EmotionRecognizer) -> None:
         "outlier": fitted.outlier,
         "report": dataclasses.asdict(fitted.report),
         "made": dict(fitted.provenance),
-        "versions": versions(),
     }
-    text = json.dumps(notes, indent=1, ensure_ascii=False, default=str) + "\n"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        write_atomically(weights, blob)
-        write_atomically(folder / NOTES, text.encode())
-        for old in folder.glob("model-*.safetensors"):
-            if old != weights:
-                old.unlink()
-    except OSError as error:
-        raise write_failed(folder, error, len(blob)) from error
+    write_folder(folder, safetensors.numpy.save(tensors), KIND, FORMAT, notes)
 
 
 def load_recognizer(folder: Path, mode: Mode = "inductive") -> EmotionRecognizer:
@@ -119,9 +100,10 @@ def load_recognizer(folder: Path, mode: Mode = "inductive") -> EmotionRecognizer
                 raise CheckpointError(
                     f"{folder} has {name} {notes[name]!r}; expected {mine!r}. Make it again with: emoviews fit"
                 )
-        tensors = _read(folder / notes["weights"]["file"], notes["weights"]["sha256"])
+        digest, remedy = notes["weights"]["sha256"], "Get a whole copy, or fit again."
+        tensors = safetensors.numpy.load(read_weights(folder / notes["weights"]["file"], digest, remedy))
         requests = tuple(ViewRequest.parse(view["request"]) for view in notes["views"].values())
-        specs = {label: _spec(label, view) for label, view in notes["views"].items()}
+        specs = {label: pinned_spec(path, label, view, "Fit again.") for label, view in notes["views"].items()}
         fitted = Fitted(
             requests=requests,
             specs=specs,
@@ -165,28 +147,6 @@ def _compare_views(folder: Path, fitted: Fitted) -> None:
                 f"{folder} was fitted on {label} with fingerprint {there.fingerprint}; this installation computes "
                 f"{here.fingerprint}. Use the version of EmoViews and the weights that made it, or fit again."
             )
-
-
-def _read(path: Path, digest: str) -> dict[str, NDArray[np.float64]]:
-    blob = path.read_bytes()
-    found = hashlib.sha256(blob).hexdigest()
-    if found != digest:
-        raise CheckpointError(
-            f"{path} is damaged: its SHA-256 is {found}, expected {digest}. Get a whole copy, or fit again."
-        )
-    tensors: dict[str, NDArray[np.float64]] = safetensors.numpy.load(blob)
-    return tensors
-
-
-def _spec(label: str, view: Mapping[str, Any]) -> ViewSpec:
-    fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in view["spec"].items()}
-    spec = ViewSpec(**fields)
-    if spec.fingerprint != view["fingerprint"]:
-        raise CheckpointError(
-            f"The specification of {label} gives fingerprint {spec.fingerprint}, the file says {view['fingerprint']}; one of "
-            "them was changed. Fit again."
-        )
-    return spec
 
 
 def _model(notes: Mapping[str, Any], tensors: Mapping[str, NDArray[np.float64]]) -> SemiSupervised:

@@ -102,21 +102,30 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
             "encoder": {"name": name, "parameters": dict(parameters)},
             "licence": view.spec.licence,
         }
-    blob = _encode(tensors, {})
+    write_folder(folder, _encode(tensors, {}), "encoders", FORMAT, {"views": views, "made": dict(checkpoint.made)})
+
+
+def write_folder(folder: Path, blob: bytes, kind: str, format_: int, notes: Mapping[str, Any]) -> None:
+    """Write weights and the notes that name them; what is there is replaced, and stays whole until the new notes are written.
+
+    Args:
+        folder: is made where it is not there; nothing else in it is touched.
+        blob: a safetensors file.
+        kind: of folder.
+        format_: its version.
+        notes: the rest of `emoviews.json`; the weights' file, its digest and the versions of all packages are added.
+
+    Raises:
+        StoreError: the disk is full or the folder can't be written.
+    """
     digest = hashlib.sha256(blob).hexdigest()
     weights = folder / f"model-{digest[:12]}.safetensors"
-    notes = {
-        "format": FORMAT,
-        "kind": "encoders",
-        "weights": {"file": weights.name, "sha256": digest},
-        "views": views,
-        "made": dict(checkpoint.made),
-        "versions": versions(),
-    }
+    named = {"format": format_, "kind": kind, "weights": {"file": weights.name, "sha256": digest}}
+    text = json.dumps({**named, **notes, "versions": versions()}, indent=1, ensure_ascii=False) + "\n"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         write_atomically(weights, blob)
-        write_atomically(folder / NOTES, (json.dumps(notes, indent=1, ensure_ascii=False) + "\n").encode())
+        write_atomically(folder / NOTES, text.encode())
         for old in folder.glob("model-*.safetensors"):
             if old != weights:
                 old.unlink()
@@ -140,7 +149,7 @@ def load_checkpoint(folder: Path) -> Checkpoint:
                 f"{folder} has checkpoint format {notes['format']}; this version reads format {FORMAT}. Use the version that "
                 "wrote it, or pre-train again."
             )
-        tensors = _read_weights(folder / notes["weights"]["file"], notes["weights"]["sha256"])
+        tensors = safetensors.torch.load(read_weights(folder / notes["weights"]["file"], notes["weights"]["sha256"]))
         views = {label: _view(path, label, entry, tensors) for label, entry in notes["views"].items()}
         return Checkpoint(views, notes["made"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError, safetensors.SafetensorError) as error:
@@ -201,23 +210,37 @@ def _encode(tensors: Mapping[str, Tensor], notes: Mapping[str, Any]) -> bytes:
     return blob
 
 
-def _read_weights(path: Path, digest: str) -> dict[str, Tensor]:
+def read_weights(path: Path, digest: str, remedy: str = "Pre-train again.") -> bytes:
+    """The bytes of a weights file, compared with their digest.
+
+    Raises:
+        CheckpointError: they are others; it ends in the remedy.
+    """
     blob = path.read_bytes()
     found = hashlib.sha256(blob).hexdigest()
     if found != digest:
-        raise CheckpointError(f"{path} is damaged: its SHA-256 is {found}, expected {digest}. Pre-train again.")
-    tensors: dict[str, Tensor] = safetensors.torch.load(blob)
-    return tensors
+        raise CheckpointError(f"{path} is damaged: its SHA-256 is {found}, expected {digest}. {remedy}")
+    return blob
 
 
-def _view(path: Path, label: str, entry: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> ViewCheckpoint:
+def pinned_spec(path: Path, label: str, entry: Mapping[str, Any], remedy: str = "Pre-train again.") -> ViewSpec:
+    """The specification of a view as `emoviews.json` has it.
+
+    Raises:
+        CheckpointError: it has another fingerprint than stands beside it; it ends in the remedy.
+    """
     fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in entry["spec"].items()}
     spec = ViewSpec(**fields)
     if spec.fingerprint != entry["fingerprint"]:
         raise CheckpointError(
             f"{path}: the specification of {label} gives fingerprint {spec.fingerprint}, the file says "
-            f"{entry['fingerprint']}; one of them was changed. Pre-train again."
+            f"{entry['fingerprint']}; one of them was changed. {remedy}"
         )
+    return spec
+
+
+def _view(path: Path, label: str, entry: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> ViewCheckpoint:
+    spec = pinned_spec(path, label, entry)
     own = {k.removeprefix(f"{label}/"): t for k, t in tensors.items() if k.startswith(f"{label}/")}
     scaler = None
     if "scaler/mean" in own:

@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.table import Table
 
 from emoviews import __version__
-from emoviews.configs import FineTuningConfig, LabelBudget, PretrainingConfig, Validation
+from emoviews.configs import FineTuningConfig, LabelBudget, Precision, PretrainingConfig, Validation
 from emoviews.errors import EmoViewsError, UsageError
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ class Options:
     scaling: Literal["zscore", "none"] = "zscore"
     seed: int = 0
     device: str = "cpu"
-    precision: Literal["float32", "mixed"] = "float32"
+    precision: Precision = "float32"
     workers: int | None = None
     threads: int = 1
     allow_speaker_overlap: Annotated[bool, Parameter(negative=())] = False

@@ -13,7 +13,7 @@ from __future__ import annotations
 import concurrent.futures
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final, get_args
@@ -228,7 +228,7 @@ class EmotionRecognizer(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         report, temperatures = evaluated(
             table, vectors, labels, targets, config, run=self.evaluate, allow_overlap=self.allow_speaker_overlap
         )
-        report = FitReport(**{**vars(report), "left_out": dict(left_out), "notes": (*_notes(model), *report.notes)})
+        report = replace(report, left_out=dict(left_out), notes=(*_notes(model), *report.notes))
         specs = {label: view.spec for label, view in made_views(requests).items()}
         limit = outlier_limit(vectors, list(table["group"]))
         self.fitted_ = Fitted(requests, specs, labels, model, temperatures, limit, report)
@@ -487,9 +487,7 @@ def evaluated(
     report = FitReport(len(table), counts, len(set(speakers) - {""}), len(labelled_speakers))
     even: dict[str, float] = dict.fromkeys(MODES, 1.0)
     if not run:
-        return FitReport(
-            **{**vars(report), "notes": ("Not evaluated: what to expect on new speakers is not known.",)}
-        ), even
+        return replace(report, notes=("Not evaluated: what to expect on new speakers is not known.",)), even
     notes: list[str] = []
     if any(not group for group in groups):
         if not allow_overlap:
@@ -497,7 +495,7 @@ def evaluated(
                 "Recordings without a speaker: folds by recording would test on voices that trained, so what to expect on new "
                 "speakers is not known. Fill in the column 'speaker', or allow it (--allow-speaker-overlap)."
             )
-            return FitReport(**{**vars(report), "notes": (note,)}), even
+            return replace(report, notes=(note,)), even
         groups = [f"part {number % 5}" for number in range(len(groups))]
         notes.append(
             "SPEAKER OVERLAP: tested on recordings whose speakers may have trained. The scores are too good for new speakers."
@@ -507,7 +505,7 @@ def evaluated(
         notes.append(
             f"Labels from {len(testable)} speaker: what to expect on new speakers can't be known. Label recordings of others."
         )
-        return FitReport(**{**vars(report), "notes": tuple(notes)}), even
+        return replace(report, notes=tuple(notes)), even
     if len(set(groups)) > MOST_FOLDS:
         groups = splits.merge_groups(groups, MOST_FOLDS)
     probabilities = {mode: np.full((len(table), len(labels)), np.nan) for mode in MODES}
@@ -541,7 +539,7 @@ def evaluated(
         notes.append(
             f"{len(judged)} labelled recordings could be tested; at least {FEWEST_LABELS} are needed to say what to expect."
         )
-        return FitReport(**{**vars(report), "notes": tuple(notes), "folds": folds}), even
+        return replace(report, notes=tuple(notes), folds=folds), even
     if len(judged) < 100:
         notes.append(f"Only {len(judged)} labelled recordings test it; the interval is as wide as it says.")
     modes: dict[str, ModeReport] = {}
@@ -559,8 +557,7 @@ def evaluated(
             temperature = calibration.fit_temperature([truth[row] for row in others], given[others], labels)
             crossed[rows] = calibration.scaled(given[rows], temperature)
         modes[mode] = _mode_report(table.iloc[judged], truth, crossed, labels)
-    changed = {"modes": modes, "notes": tuple(notes), "folds": folds}
-    return FitReport(**{**vars(report), **changed}), temperatures
+    return replace(report, modes=modes, notes=tuple(notes), folds=folds), temperatures
 
 
 def _mode_report(

@@ -103,6 +103,7 @@ class Workspace:
         self._means: dict[str, NDArray[np.float64]] = {}
         self._scalers: dict[tuple[str, str], Scaler | None] = {}
         self._embedded: dict[Hashable, NDArray[np.float32]] = {}
+        self._trained_by: dict[str, dict[str, Any]] = {}
         self._audited: dict[Any, list[splits.Leak]] = {}
         labels = sorted(set(whole["emotion"][: len(config.table)][usable[: len(config.table)]]) - {""})
         self._check_test_labels(labels)
@@ -409,6 +410,16 @@ class Workspace:
                 "or name the folder that holds it."
             )
         return found
+
+    def trained_by(self, job_id: str) -> dict[str, Any]:
+        """Description of the job whose checkpoint this is, read once: thousands of classifiers start from a few encoders.
+
+        Raises:
+            CheckpointError: as `checkpoint`.
+        """
+        if job_id not in self._trained_by:
+            self._trained_by[job_id] = self.checkpoint(job_id).made["job"]
+        return self._trained_by[job_id]
 
     def foreign_jobs(self) -> dict[str, dict[str, Any]]:
         """Descriptions of the pre-training jobs whose checkpoints lie elsewhere, by id."""

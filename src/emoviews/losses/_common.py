@@ -115,3 +115,21 @@ def terms_of_pairs(
             for (a, b), both in common_utterances(masks).items()
         }
         return list(found), torch.cat(list(found.values()), dim=1)
+
+
+def weighted_over_pairs(
+    pairs: Sequence[str], terms: Tensor, weights: Mapping[str, float]
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """The mean over pairs of views of a weighted sum of terms, and what a loss tells of it.
+
+    Args:
+        pairs: their names.
+        terms: `(terms, pairs)`, of `terms_of_pairs`.
+        weights: name of each term → its weight, in the order of `terms`.
+
+    Returns:
+        The loss, and detached: for every pair its loss, and each term's mean over pairs before it is weighted.
+    """
+    losses: Tensor = sum(weight * term for weight, term in zip(weights.values(), terms, strict=True))
+    parts = dict(zip(pairs, losses.detach(), strict=True))
+    return losses.mean(), parts | dict(zip(weights, terms.detach().mean(dim=1), strict=True))

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from emoviews.errors import UsageError
 from emoviews.losses import Loss
-from emoviews.losses._common import terms_of_pairs
+from emoviews.losses._common import terms_of_pairs, weighted_over_pairs
 
 
 class BarlowTwins(Loss):
@@ -78,11 +78,7 @@ class BarlowTwins(Loss):
                 with two utterances that have both.
         """
         pairs, terms = terms_of_pairs(projections, present, lambda stacked: barlow_twins_terms(stacked, self.eps))
-        invariance, redundancy = terms
-        losses = invariance + self.redundancy_weight * redundancy
-        parts = dict(zip(pairs, losses.detach(), strict=True))
-        parts |= dict(zip(("invariance", "redundancy"), terms.detach().mean(dim=1), strict=True))
-        return losses.mean(), parts
+        return weighted_over_pairs(pairs, terms, {"invariance": 1.0, "redundancy": self.redundancy_weight})
 
     def extra_repr(self) -> str:
         return f"redundancy_weight={self.redundancy_weight}, eps={self.eps}"

@@ -26,7 +26,7 @@ from torch import Tensor
 
 from emoviews.errors import UsageError
 from emoviews.losses import Loss
-from emoviews.losses._common import terms_of_pairs
+from emoviews.losses._common import terms_of_pairs, weighted_over_pairs
 
 
 class VICReg(Loss):
@@ -105,13 +105,12 @@ class VICReg(Loss):
         pairs, terms = terms_of_pairs(
             projections, present, lambda stacked: vicreg_terms(stacked, self.target_deviation, self.eps)
         )
-        invariance, variance, covariance = terms
-        losses = (
-            self.invariance_weight * invariance + self.variance_weight * variance + self.covariance_weight * covariance
-        )
-        parts = dict(zip(pairs, losses.detach(), strict=True))
-        parts |= dict(zip(("invariance", "variance", "covariance"), terms.detach().mean(dim=1), strict=True))
-        return losses.mean(), parts
+        weights = {
+            "invariance": self.invariance_weight,
+            "variance": self.variance_weight,
+            "covariance": self.covariance_weight,
+        }
+        return weighted_over_pairs(pairs, terms, weights)
 
     def extra_repr(self) -> str:
         return (

@@ -32,7 +32,7 @@ def run(job: BaselineJob, workspace: Workspace, on_epoch: OnEpoch) -> JobResult:
     check_fingerprints(workspace, (job.view,))
     train, validation = budget_indices(workspace, fold, job.budget, job.validation, subset_seed(job))
     if job.init not in ("", RANDOM):
-        require_same_labels(job, workspace.checkpoint(job.init).made["job"], workspace)
+        require_same_labels(job, workspace.trained_by(job.init), workspace)
     if job.init:
         features = standardised(embedded_table(job.init, job.view, job.preset, job.seed, workspace, fold), fold)
     else:

@@ -94,7 +94,6 @@ class _Shared:
                 init, view, preset, seed, workspace, workspace.folds[fold]
             )
         )
-        self.made_by = cache(lambda init: workspace.checkpoint(init).made["job"])
         self.labels = cache(
             lambda fold, budget, validation, seed: budget_indices(
                 workspace, workspace.folds[fold], budget, validation, seed
@@ -111,7 +110,7 @@ def _prepare(job: FineTuningJob, workspace: Workspace, shared: _Shared) -> _Prep
     fold = workspace.fold_of(job)
     check_fingerprints(workspace, (job.view,))
     if job.init != RANDOM:
-        require_same_labels(job, shared.made_by(job.init), workspace)
+        require_same_labels(job, workspace.trained_by(job.init), workspace)
     train, validation = shared.labels(fold.name, job.budget, job.validation, subset_seed(job))
     # What was trained before is the same whatever the job's seed. Frozen, jobs share the very encoder, which is applied once.
     seed = job.seed if job.init == RANDOM else 0
