@@ -7,8 +7,10 @@ import dataclasses
 import numpy as np
 import pytest
 
-from emoviews.annotation import STRATEGIES, Pool, margins, suggest
-from emoviews.errors import UsageError
+from emoviews.annotation import STRATEGIES, Pool, margins, suggest, suggested
+from emoviews.errors import AudioError, UsageError
+from emoviews.recognizer import Recognised
+from emoviews.table import make_table
 
 N = 60
 EVERY = pytest.mark.parametrize("strategy", list(STRATEGIES))
@@ -95,6 +97,21 @@ def test_nothing_labelled_yet(pool: Pool, strategy: str) -> None:
 def test_copies_are_not_suggested_twice_and_do_not_stop_it() -> None:
     copies = Pool(np.zeros((5, 2)), np.array([True, False, False, False, False]), ["a"] * 5)
     assert sorted(suggest(copies, 4, "core_set").tolist()) == [1, 2, 3, 4]
+
+
+def test_what_can_not_be_judged_is_not_suggested() -> None:
+    rows = [{"path": f"{n}.wav", "speaker": "Ann", "emotion": "joy" if n < 2 else ""} for n in range(6)]
+    table = make_table(rows)
+    sure = np.array([0.9, 0.8, 0.6, np.nan, 0.55, 0.99])
+    problems = ("", "", "", "3.wav: nobody speaks in it", "", "")
+    found = Recognised(("joy", "fear"), np.stack([sure, 1 - sure], 1), problems, "inductive", sure[:, None])
+    chosen = suggested(table, found, 10, "margin")
+    assert list(chosen["id"]) == ["4", "2", "5"]
+    assert list(chosen["guess"]) == ["joy"] * 3
+    assert chosen["confidence"].tolist() == [0.55, 0.6, 0.99]
+    none = Recognised(found.labels, found.probabilities, ("", "", *["silent"] * 4), "inductive", found.embedded)
+    with pytest.raises(AudioError, match=r"without a label can be judged\. The first: silent"):
+        suggested(table, none, 10)
 
 
 def test_refusals(pool: Pool) -> None:

@@ -13,6 +13,7 @@ import pytest
 import soundfile
 
 from emoviews import cli
+from emoviews.table import read_table
 from emoviews.types import SAMPLING_RATE
 
 VIEWS = "mel_spectrogram,mfcc"
@@ -501,6 +502,26 @@ def test_predict_refuses_what_it_can_not_judge(
     assert "no audio that can be read" in capsys.readouterr().err
     assert run("predict", tmp_path, tmp_path / "text.wav") == 1
     assert "holds no recogniser" in capsys.readouterr().err
+
+
+def test_suggest_orders_what_has_no_label(
+    model: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path, table: pd.DataFrame, world: Path
+) -> None:
+    some = write(table.assign(emotion=table["emotion"].where(table.index % 4 == 0, "")), world, "some.csv")
+    common = ["--store", world / "store", "--workers", 1]
+    assert run("suggest", model, some, "--budget", 12, "--out", tmp_path / "next.csv", *common) == 0
+    chosen = read_table(tmp_path / "next.csv")
+    assert len(chosen) == 12
+    assert set(chosen["emotion"]) == {""}
+    assert set(chosen["speaker"]) == set(table["speaker"]), "the mixture spreads over speakers"
+    assert set(chosen["guess"]) <= set(table["emotion"])
+    assert all(Path(path).is_file() for path in chosen["path"])
+    capsys.readouterr()
+    assert run("suggest", model, some, "--budget", 3, "--strategy", "margin", *common) == 0
+    assert len(capsys.readouterr().out.strip().splitlines()) == 4
+    assert run("suggest", model, world / "t.csv", *common) == 2
+    assert "Every recording has a label" in capsys.readouterr().err
+    assert run("suggest", model, some, "--budget", 0, *common) == 2
 
 
 def test_fit_refuses_what_can_not_be_learnt(

@@ -21,9 +21,11 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
-from emoviews.errors import UsageError
+from emoviews.errors import AudioError, UsageError
+from emoviews.recognizer import Recognised
 from emoviews.seeds import derive_seed
 
 Strategy = Literal["random", "margin", "core_set", "mixture"]
@@ -81,6 +83,38 @@ def suggest(pool: Pool, budget: int, strategy: Strategy = "mixture", *, seed: in
     if len(pool.candidates) == 0:
         raise UsageError("Every recording has a label; there is nothing left to suggest.")
     return STRATEGIES[strategy](pool, min(budget, len(pool.candidates)), seed)
+
+
+def suggested(
+    table: pd.DataFrame, found: Recognised, budget: int, strategy: Strategy = "mixture", *, seed: int = 0
+) -> pd.DataFrame:
+    """The rows of a table to label next, the best first, with the columns `guess` and `confidence`.
+
+    Recordings of which the recogniser says that nobody speaks in them, and those that can't be read, are not suggested.
+
+    Args:
+        table: recordings; those with an emotion are taken for labelled.
+        found: what a recogniser makes of them.
+        budget: how many.
+        strategy: one of `STRATEGIES`.
+        seed: see `suggest`.
+
+    Raises:
+        AudioError: nothing can be suggested, since no recording without a label can be judged.
+        UsageError: see `suggest`.
+    """
+    usable = np.flatnonzero([not problem for problem in found.problems])
+    labelled = np.array(table["emotion"] != "", dtype=bool)
+    if not labelled.all() and labelled[usable].all():
+        first = next(why for why, known in zip(found.problems, labelled, strict=True) if why and not known)
+        raise AudioError(f"None of the recordings without a label can be judged. The first: {first}")
+    probabilities = found.probabilities[usable]
+    speakers = list(table["speaker"].iloc[usable])
+    pool = Pool(found.embedded[usable], labelled[usable], speakers, probabilities)
+    chosen = usable[suggest(pool, budget, strategy, seed=seed)]
+    best = found.probabilities[chosen]
+    guess = np.array(found.labels, dtype=object)[best.argmax(axis=1)]
+    return table.iloc[chosen].assign(guess=guess, confidence=best.max(axis=1))
 
 
 def margins(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:

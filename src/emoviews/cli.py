@@ -635,6 +635,53 @@ def predict(
 
 
 @app.command
+def suggest(
+    model: Path,
+    table: Path,
+    *,
+    budget: int = 50,
+    strategy: Literal["random", "margin", "core_set", "mixture"] = "mixture",
+    out: Path | None = None,
+    seed: int = 0,
+    store: Path | None = None,
+    workers: int | None = None,
+) -> Any:
+    """Say which recordings to label next, the most useful first; then label them, and fit again.
+
+    Args:
+        model: folder that `emoviews fit` wrote.
+        table: the utterance table; recordings with an emotion count as labelled.
+        budget: how many recordings to suggest.
+        strategy: random; margin (those the recogniser is least sure of); core_set (those farthest from all that is labelled);
+            mixture (both, spread over speakers).
+        out: file for the suggested rows of the table, in their order, with what the recogniser guesses; printed if not given.
+        seed: of random, and of the first recording where nothing is labelled.
+        store: folder of the extracted views; the user's cache folder if not given.
+        workers: processes; all cores by default.
+    """
+    from emoviews.annotation import suggested
+    from emoviews.bundles import load_recognizer
+    from emoviews.table import read_table, write_table
+
+    frame = read_table(table)
+    recognizer = load_recognizer(model, "speaker-adaptive" if (frame["speaker"] != "").all() else "inductive")
+    recognizer.set_params(workers=workers, store=_store(store))
+    found = recognizer.recognise(frame)
+    chosen = suggested(frame, found, budget, strategy, seed=seed)
+    if left_out := sum(bool(problem) for problem in found.problems):
+        _warn(f"{left_out} of {len(frame)} recordings can't be judged and are not suggested.")
+    if out is not None:
+        write_table(chosen, out)
+        _say(f"{len(chosen)} rows written to {out}, the first to label first")
+    else:
+        shown = Table("", "id", "speaker", "guess", "confidence", box=None, pad_edge=False)
+        for number, row in enumerate(chosen.to_dict("records"), 1):
+            shown.add_row(str(number), str(row["id"]), row["speaker"], row["guess"], f"{row['confidence']:.2f}")
+        _out.print(shown, markup=False)
+    return chosen
+
+
+@app.command
 def demo(*, out: Path = Path("emoviews-demo"), workers: int | None = None) -> Path:
     """The whole main job on a built-in synthetic corpus: recordings, views, pre-training, few labels, one page of results.
 

@@ -106,6 +106,11 @@ class Space:
     adaptive: bool
     maps: Mapping[str, ViewMap]
 
+    @property
+    def dimensions(self) -> int:
+        """Of its vectors."""
+        return len(next(iter(self.maps.values())).matrix.T)
+
     def vectors(self, views: Mapping[str, Floats], speakers: Sequence[str] | None = None) -> Floats:
         """`(rows, dim)`.
 

@@ -29,7 +29,15 @@ from emoviews.errors import AudioError, EmoViewsError, TableError, UsageError
 from emoviews.extraction import MAXIMUM_SECONDS, extract, locate
 from emoviews.fusion import CLIP, rows_by, time_statistics
 from emoviews.progress import Progress
-from emoviews.semisupervised import CONFOUNDED, MODES, Mode, SemiSupervised, SemiSupervisedConfig, fit_semisupervised
+from emoviews.semisupervised import (
+    CONFOUNDED,
+    MODES,
+    Mode,
+    SemiSupervised,
+    SemiSupervisedConfig,
+    apart,
+    fit_semisupervised,
+)
 from emoviews.store import ViewStore, to_storage
 from emoviews.table import make_table
 from emoviews.types import ViewSpec
@@ -318,12 +326,15 @@ class Recognised:
         probabilities: `(rows, classes)`; NaN where there is a problem.
         problems: `(rows,)` empty, or why no emotion is given (silence, no voice, no audio, …).
         mode: in which all of them were judged.
+        embedded: `(rows, dim)` in the space of all views, where alike recordings are near each other; NaN where there is a
+            problem.
     """
 
     labels: tuple[str, ...]
     probabilities: Floats
     problems: tuple[str, ...]
     mode: Mode
+    embedded: Floats
 
     def frame(self, table: pd.DataFrame) -> pd.DataFrame:
         """The columns of `emoviews predict`, a row a recording; those that every user relies on come first."""
@@ -431,7 +442,9 @@ def recognised(
     """
     problems = list(problems)
     usable = np.flatnonzero([not problem for problem in problems])
+    space = fitted.model.modes[mode].members[0][0]
     probabilities = np.full((len(table), len(fitted.labels)), np.nan)
+    embedded = np.full((len(table), space.dimensions), np.nan)
     if len(usable):
         for row, why in zip(usable, [] if judge_all else strange(fitted, vectors), strict=not judge_all):
             problems[row] = f"{table['path'].iloc[row]}: {why}" if why else ""
@@ -441,7 +454,8 @@ def recognised(
             speakers = list(table["speaker"].iloc[usable[voice]])
             given = fitted.model.probabilities(heard, mode, speakers)
             probabilities[usable[voice]] = calibration.scaled(given, fitted.temperatures[mode])
-    return Recognised(fitted.labels, probabilities, tuple(problems), mode)
+            embedded[usable[voice]] = space.vectors(heard, apart(speakers))
+    return Recognised(fitted.labels, probabilities, tuple(problems), mode, embedded)
 
 
 def strange(fitted: Fitted, vectors: Mapping[str, Floats]) -> list[str]:
