@@ -22,12 +22,12 @@ from emoviews.checkpoints import NOTES, pinned_spec, read_weights, versions, wri
 from emoviews.errors import CheckpointError
 from emoviews.fusion import Space, ViewMap
 from emoviews.propagation import Softmax
-from emoviews.recognizer import EmotionRecognizer, FitReport, Fitted, ModeReport, made_views
+from emoviews.recognizer import TRANSDUCTIVE, EmotionRecognizer, FitReport, Fitted, ModeReport, made_views
 from emoviews.semisupervised import MODES, Mode, ModeModel, SemiSupervised, SemiSupervisedConfig
 from emoviews.statistics import Interval
 from emoviews.views import ViewRequest
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 KIND: Final = "recognizer"
 
 COMPUTE_VIEWS: Final = ("opensmile",)
@@ -43,7 +43,7 @@ def save_recognizer(folder: Path, recognizer: EmotionRecognizer) -> None:
         StoreError: the disk is full or the folder can't be written.
     """
     fitted: Fitted = recognizer.fitted_
-    tensors: dict[str, NDArray[np.float64]] = {}
+    tensors: dict[str, NDArray[Any]] = {"heard": np.array(sorted(fitted.heard), dtype=np.uint64)}
     modes: dict[str, Any] = {}
     for mode, model in fitted.model.modes.items():
         for number, (space, classifier) in enumerate(model.members):
@@ -56,7 +56,6 @@ def save_recognizer(folder: Path, recognizer: EmotionRecognizer) -> None:
             "adaptive": model.adaptive,
             "members": [list(space.maps) for space, _ in model.members],
             "bandwidth": model.bandwidth,
-            "temperature": fitted.temperatures[mode],
         }
     views = {
         request.label: {
@@ -71,6 +70,7 @@ def save_recognizer(folder: Path, recognizer: EmotionRecognizer) -> None:
         "views": views,
         "labels": list(fitted.labels),
         "modes": modes,
+        "temperatures": dict(fitted.temperatures),
         "configuration": dataclasses.asdict(fitted.model.config),
         "confounding": {"speaker": fitted.model.speaker_confounding, "text": fitted.model.text_confounding},
         "outlier": fitted.outlier,
@@ -109,8 +109,9 @@ def load_recognizer(folder: Path, mode: Mode = "inductive") -> EmotionRecognizer
             specs=specs,
             labels=tuple(notes["labels"]),
             model=_model(notes, tensors),
-            temperatures={m: float(notes["modes"][m]["temperature"]) for m in MODES},
+            temperatures={m: float(notes["temperatures"][m]) for m in (*MODES, TRANSDUCTIVE)},
             outlier=float(notes["outlier"]),
+            heard=frozenset(tensors["heard"].tolist()),
             report=_report(notes["report"]),
             provenance=notes["made"],
         )
@@ -149,7 +150,7 @@ def _compare_views(folder: Path, fitted: Fitted) -> None:
             )
 
 
-def _model(notes: Mapping[str, Any], tensors: Mapping[str, NDArray[np.float64]]) -> SemiSupervised:
+def _model(notes: Mapping[str, Any], tensors: Mapping[str, NDArray[Any]]) -> SemiSupervised:
     modes: dict[Mode, ModeModel] = {}
     for mode in MODES:
         own, members = notes["modes"][mode], []

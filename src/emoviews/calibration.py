@@ -25,12 +25,12 @@ PRIOR_DEVIATION: Final = 1.0
 _LOWEST: Final = 1e-12
 
 
-def scaled(probabilities: ArrayLike, temperature: float) -> Floats:
+def scaled(probabilities: ArrayLike, temperature: float | Floats) -> Floats:
     """Probabilities at another temperature: above 1 less certain, below 1 more.
 
     Args:
         probabilities: `(rows, classes)`.
-        temperature: above 0.
+        temperature: above 0; one, or `(rows, 1)`.
 
     >>> scaled([[0.8, 0.2]], 2.0).round(3).tolist()
     [[0.667, 0.333]]
