@@ -11,7 +11,7 @@ from collections.abc import Hashable, Sequence
 from typing import Final
 
 import numpy as np
-import scipy.optimize
+import scipy  # loads what is used of it at its first use
 from numpy.typing import ArrayLike, NDArray
 
 from emoviews.errors import UsageError
@@ -36,8 +36,7 @@ def scaled(probabilities: ArrayLike, temperature: float | Floats) -> Floats:
     [[0.667, 0.333]]
     """
     logs = np.log(np.maximum(np.asarray(probabilities, dtype=float), _LOWEST)) / temperature
-    shifted = np.exp(logs - logs.max(axis=1, keepdims=True))
-    result: Floats = shifted / shifted.sum(axis=1, keepdims=True)
+    result: Floats = scipy.special.softmax(logs, axis=1)
     return result
 
 
