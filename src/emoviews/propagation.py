@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-import scipy  # SciPy loads it at the first use of the module that imports this one
+import scipy  # loads scipy.optimize and scipy.special at their first use
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]

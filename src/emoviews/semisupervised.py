@@ -120,7 +120,8 @@ class SemiSupervised:
         speakers = None if speakers is None else apart(speakers)
         each = [space.vectors(views, speakers) for space, _ in model.members]
         logs = [np.log(c.probabilities(v) + 1e-9) for (_, c), v in zip(model.members, each, strict=True)]
-        vectors, found = each[0], scipy.special.softmax(np.mean(logs, axis=0), axis=1)
+        vectors = each[0]
+        found: Floats = scipy.special.softmax(np.mean(logs, axis=0), axis=1)
         if mode == "speaker-adaptive" and model.bandwidth > 0 and speakers is not None:
             for rows in rows_by(speakers):
                 graph, _ = neighbour_graph(vectors[rows], self.config.neighbours, model.bandwidth)
