@@ -21,19 +21,22 @@ from numpy.typing import NDArray
 from emoviews.checkpoints import NOTES, pinned_spec, read_weights, versions, write_folder
 from emoviews.errors import CheckpointError
 from emoviews.fusion import Space, ViewMap
+from emoviews.labelled_map import LabelledMap
 from emoviews.propagation import Softmax
 from emoviews.recognizer import EmotionRecognizer, FitReport, Fitted, ModeReport, made_views
 from emoviews.semisupervised import MODES, Mode, ModeModel, SemiSupervised, SemiSupervisedConfig
 from emoviews.statistics import Interval
 from emoviews.views import ViewRequest
 
-FORMAT: Final = 1
+FORMAT: Final = 2
+"""2: with the labelled recordings' map."""
 KIND: Final = "recognizer"
 
 COMPUTE_VIEWS: Final = ("opensmile",)
 """Packages of which another version may give other views, without another fingerprint."""
 
 _PARTS: Final = ("mean", "deviation", "within", "prior", "center", "matrix")
+_MAP_PARTS: Final = ("center", "matrix", "positions", "classes")
 
 
 def save_recognizer(folder: Path, recognizer: EmotionRecognizer) -> None:
@@ -43,7 +46,8 @@ def save_recognizer(folder: Path, recognizer: EmotionRecognizer) -> None:
         StoreError: the disk is full or the folder can't be written.
     """
     fitted: Fitted = recognizer.fitted_
-    tensors: dict[str, NDArray[np.float64]] = {}
+    map_ = fitted.labelled
+    tensors: dict[str, NDArray[Any]] = {f"map/{part}": np.array(getattr(map_, part), order="C") for part in _MAP_PARTS}
     modes: dict[str, Any] = {}
     for mode, model in fitted.model.modes.items():
         for number, (space, classifier) in enumerate(model.members):
@@ -112,6 +116,7 @@ def load_recognizer(folder: Path, mode: Mode = "inductive") -> EmotionRecognizer
             temperatures={m: float(notes["modes"][m]["temperature"]) for m in MODES},
             outlier=float(notes["outlier"]),
             report=_report(notes["report"]),
+            labelled=LabelledMap(*(tensors[f"map/{part}"] for part in _MAP_PARTS)),
             provenance=notes["made"],
         )
         classes = fitted.model.modes["inductive"].members[0][1].intercept
@@ -149,7 +154,7 @@ def _compare_views(folder: Path, fitted: Fitted) -> None:
             )
 
 
-def _model(notes: Mapping[str, Any], tensors: Mapping[str, NDArray[np.float64]]) -> SemiSupervised:
+def _model(notes: Mapping[str, Any], tensors: Mapping[str, NDArray[Any]]) -> SemiSupervised:
     modes: dict[Mode, ModeModel] = {}
     for mode in MODES:
         own, members = notes["modes"][mode], []
