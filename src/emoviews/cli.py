@@ -681,6 +681,38 @@ def suggest(
     return chosen
 
 
+@app.command(name="app")
+def app_(
+    model: Path,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 7860,
+    max_seconds: float = 600.0,
+    max_megabytes: int = 200,
+) -> None:
+    """Open a page in the browser that recognises the emotion of recordings: one, over time, or a folder full.
+
+    Args:
+        model: folder that `emoviews fit` wrote.
+        host: address to listen at; 0.0.0.0 lets other computers in.
+        port: of the page; 0 takes any that is free.
+        max_seconds: longer recordings are refused.
+        max_megabytes: larger files are refused.
+    """
+    from emoviews.app import is_local
+    from emoviews.app.archives import Limits
+    from emoviews.app.judging import require_limits
+    from emoviews.app.recognition import serve_recognition
+    from emoviews.bundles import load_recognizer
+
+    limits = Limits(seconds=max_seconds, megabytes=max_megabytes)
+    require_limits(limits)
+    recognizer = load_recognizer(model)
+    if not is_local(host):
+        _warn(f"Whoever reaches {host} over the network can use the page; there is no password.")
+    serve_recognition(recognizer, limits, host, port, _say)
+
+
 @app.command
 def label(
     table: Path,
