@@ -156,7 +156,7 @@ class Agreement:
         alpha = f"is not defined: {self.why}" if self.why else f"= {self.alpha:.3f}"
         return (
             f"Krippendorff's alpha (nominal) {alpha}; {self.n} recordings labelled by two or more, the same label for "
-            f"{self.agreeing}"
+            f"{self.agreeing}."
         )
 
 

@@ -44,7 +44,7 @@ def answer(recognizer: EmotionRecognizer, path: str | None, limits: Limits, adva
     def made() -> tuple[str, str]:
         judgement = judge(recognizer, Path(path), limits, advance)
         if judgement.problem:
-            said = f"No emotion is given: {judgement.problem}"
+            said = judgement.problem[:1].upper() + judgement.problem[1:]
         else:
             said = f"Most probable: {judgement.best}, {percent(judgement.probabilities.max())}."
         return _html("said", text=said), _answer(recognizer, judgement)
