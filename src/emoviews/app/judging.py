@@ -18,7 +18,7 @@ from emoviews import audio, calibration
 from emoviews.app.archives import Limits
 from emoviews.errors import AudioError, EmoViewsError, UsageError
 from emoviews.extraction import MAXIMUM_SECONDS
-from emoviews.predicting import windows
+from emoviews.predicting import distinct, windows
 from emoviews.recognizer import EmotionRecognizer, Fitted, Recognised, computed, made_views, recognised
 from emoviews.table import make_table
 from emoviews.types import SAMPLING_RATE
@@ -153,7 +153,7 @@ def judge_all(
         why.replace(str(path), name).removeprefix(f"{name}: ")
         for why, (name, path) in zip(results["problem"], recordings, strict=True)
     ]
-    return results.assign(id=names, path=names, problem=problems)
+    return results.assign(id=distinct(names), path=names, problem=problems)
 
 
 def _one_by_one(

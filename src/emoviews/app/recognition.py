@@ -250,6 +250,7 @@ def serve_recognition(
         page.launch(
             server_name=host, server_port=port, prevent_thread_lock=True, quiet=True, share=False, footer_links=[],
             max_file_size=limits.megabytes * 10**6, ssr_mode=False, pwa=False, mcp_server=False, theme=theme, css=css,
+            i18n=gr.I18n(en={"common.upload": "Choose files"}),
         )  # fmt: skip
         say(f"The page is at {address(host, port)}")
         say("Stop with Ctrl+C.")
