@@ -10,7 +10,8 @@ recordings; what is not drawn stays there without a label. Recordings with other
 `one-emotion` makes a speaker of what each says with one emotion.
 
 All methods see the same recordings and labels. Inductive: one recording of an unknown speaker. Speaker-adaptive: all of the
-test speaker's recordings, unlabelled (`--files k`: k of them, the one that is judged included). Intervals resample the test
+test speaker's recordings, unlabelled (`--files k`: k of them, the one that is judged included). `--transductive`: the test
+recordings train as well, without labels, and are then judged in the speaker-adaptive mode. Intervals resample the test
 speakers, tests flip the signs of the speakers' differences to the best baseline of the same mode and share.
 """
 
@@ -204,6 +205,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=10)
     parser.add_argument("--methods", default="EmoViews", help="separated by commas, or all")
     parser.add_argument("--files", type=int, default=0, help="unlabelled files of a test speaker; all by default")
+    parser.add_argument("--transductive", action="store_true")
     parser.add_argument("--shift", choices=["", "few-files", "skewed", "one-emotion"], default="")
     options = parser.parse_args()
     warnings.simplefilter("ignore", ConvergenceWarning)
@@ -225,20 +227,23 @@ def main() -> None:
     fractions = [float(text) for text in split(options.fractions)]
     voice = np.array(frame["voice"] if "voice" in frame else frame["speaker"])
     # mode, fraction, method → rows of (voice, repeat, truth, guess)
-    said: defaultdict[tuple[Mode, float, str], list[pd.DataFrame]] = defaultdict(list)
+    said: defaultdict[tuple[str, float, str], list[pd.DataFrame]] = defaultdict(list)
     started = time.monotonic()
     for name, rows, tested in divisions(frame, train, test):
-        part = {view: values[rows] for view, values in views.items()}
+        learnt = np.concatenate([rows, tested]) if options.transductive else rows
+        part = {view: values[learnt] for view, values in views.items()}
         held = {view: values[tested] for view, values in views.items()}
-        speakers, texts = [list(frame[column].iloc[rows]) for column in ("speaker", "text")]
+        speakers, texts = [list(frame[column].iloc[learnt]) for column in ("speaker", "text")]
         for fraction in fractions:
             for repeat in range(options.repeats if fraction < 1 else 1):
                 seed = derive_seed("few labels", name, repeat)
                 budget = select_budget(list(frame["emotion"].iloc[rows]), fraction=fraction, seed=seed)
-                targets = np.full(len(rows), -1)
+                targets = np.full(len(learnt), -1)
                 targets[budget] = code[rows][budget]
                 for method, run in chosen.items():
                     found = run(part, targets, speakers, texts, held, list(frame["speaker"].iloc[tested]), len(wanted))
+                    if options.transductive:
+                        found = {"transductive": found["speaker-adaptive"]}
                     for mode, p in found.items():
                         columns = {
                             "voice": voice[tested],
@@ -261,10 +266,10 @@ def per_voice(rows: pd.DataFrame) -> pd.Series:
     return pd.Series(scores).groupby(level=0).mean()
 
 
-def show(said: dict[tuple[Mode, float, str], list[pd.DataFrame]], fractions: list[float], methods: list[str]) -> None:
+def show(said: dict[tuple[str, float, str], list[pd.DataFrame]], fractions: list[float], methods: list[str]) -> None:
     scores = {key: per_voice(pd.concat(rows)) for key, rows in said.items()}
 
-    def cell(mode: Mode, fraction: float, method: str) -> str:
+    def cell(mode: str, fraction: float, method: str) -> str:
         own = scores[mode, fraction, method]
         values = 100 * own.to_numpy()
         interval = clustered_bootstrap(lambda r: float(values[r].mean()), list(own.index), n_resamples=2000)
@@ -277,7 +282,7 @@ def show(said: dict[tuple[Mode, float, str], list[pd.DataFrame]], fractions: lis
         p = sign_flip_test(gap).p_value
         return f"{text}; {bounds.estimate:+.1f} ({bounds.low:+.1f} to {bounds.high:+.1f}), p {p:.3f}"
 
-    for mode in MODES:
+    for mode in dict.fromkeys(mode for mode, _, _ in said):
         head = [f"{mode}, UAR %", *(f"{100 * fraction:g} %" for fraction in fractions)]
         print(f"\n{table(head, [[method, *(cell(mode, f, method) for f in fractions)] for method in methods])}")
 

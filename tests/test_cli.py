@@ -449,7 +449,10 @@ def test_fit_says_what_to_expect(world: Path, model: Path, capsys: pytest.Captur
     assert "No speech model among them" in printed.err
     made = json.loads((tmp_path / "m" / "emoviews.json").read_text())
     assert made["labels"] == ["joy", "sadness"]
-    assert set(made["report"]["modes"]) == {"inductive", "speaker-adaptive"}
+    assert "Expected on the unlabelled recordings learnt from, transductive: UAR" in printed.out
+    assert set(made["report"]["modes"]) == {"inductive", "speaker-adaptive", "transductive"}
+    assert set(made["made"]["corpus_licences"]) == {"synthetic"}
+    assert "Licence of the corpus synthetic" in printed.err
 
 
 def test_predict_reads_folders_tables_and_files(
@@ -458,11 +461,20 @@ def test_predict_reads_folders_tables_and_files(
     capsys.readouterr()
     common = ["--store", world / "store", "--workers", 1]
     assert run("predict", model, world / "audio", *common, "--format", "csv", "--out", tmp_path / "p.csv") == 0
+    assert set(pd.read_csv(tmp_path / "p.csv")["mode"]) == {"transductive"}
+    assert "72 of 72 recordings are among those that fit learnt from" in capsys.readouterr().err
+    for path in sorted((world / "audio").rglob("*.wav")):  # the same, a little softer: recordings it has never heard
+        samples, rate = soundfile.read(path, dtype="float32")
+        new = tmp_path / "new" / path.relative_to(world / "audio")
+        new.parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(new, 0.9 * samples, rate)
+    (tmp_path / "new.csv").write_text((world / "t.csv").read_text().replace("audio/", "new/"))
+    assert run("predict", model, tmp_path / "new", *common, "--format", "csv", "--out", tmp_path / "p.csv") == 0
     rows = pd.read_csv(tmp_path / "p.csv")
     assert len(rows) == 72
     assert set(rows["mode"]) == {"inductive"}
     assert rows[[c for c in rows if c.startswith("p_")]].sum(axis=1).to_numpy() == pytest.approx(1.0, abs=1e-4)
-    assert run("predict", model, world / "t.csv", *common, "--format", "json") == 0
+    assert run("predict", model, tmp_path / "new.csv", *common, "--format", "json") == 0
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert {line["mode"] for line in lines} == {"speaker-adaptive"}, "the table names the speakers"
     assert len(lines) == 72

@@ -125,7 +125,8 @@ def test_directly_and_by_way_of_a_store_is_the_same(world: Path, table: pd.DataF
 def test_fit_reports_what_to_expect(world: Path, table: pd.DataFrame) -> None:
     report = made(world, evaluate=True).fit(table).fitted_.report
     assert report.folds == 6
-    assert set(report.modes) == {"inductive", "speaker-adaptive"}
+    assert set(report.modes) == {"inductive", "speaker-adaptive", "transductive"}
+    assert len(report.split_hash) == 12
     for found in report.modes.values():
         assert found.uar.low < found.uar.estimate < found.uar.high
         assert 0 <= found.calibration_error < 0.5

@@ -23,13 +23,13 @@ from emoviews.errors import CheckpointError
 from emoviews.fusion import Space, ViewMap
 from emoviews.labelled_map import LabelledMap
 from emoviews.propagation import Softmax
-from emoviews.recognizer import EmotionRecognizer, FitReport, Fitted, ModeReport, made_views
+from emoviews.recognizer import TRANSDUCTIVE, EmotionRecognizer, FitReport, Fitted, ModeReport, made_views
 from emoviews.semisupervised import MODES, Mode, ModeModel, SemiSupervised, SemiSupervisedConfig
 from emoviews.statistics import Interval
 from emoviews.views import ViewRequest
 
-FORMAT: Final = 2
-"""2: with the labelled recordings' map."""
+FORMAT: Final = 3
+"""3: with the map of the labelled recordings."""
 KIND: Final = "recognizer"
 
 COMPUTE_VIEWS: Final = ("opensmile",)
@@ -46,8 +46,8 @@ def save_recognizer(folder: Path, recognizer: EmotionRecognizer) -> None:
         StoreError: the disk is full or the folder can't be written.
     """
     fitted: Fitted = recognizer.fitted_
-    map_ = fitted.labelled
-    tensors: dict[str, NDArray[Any]] = {f"map/{part}": np.array(getattr(map_, part), order="C") for part in _MAP_PARTS}
+    tensors: dict[str, NDArray[Any]] = {"heard": np.array(sorted(fitted.heard), dtype=np.uint64)}
+    tensors |= {f"map/{part}": np.array(getattr(fitted.labelled, part), order="C") for part in _MAP_PARTS}
     modes: dict[str, Any] = {}
     for mode, model in fitted.model.modes.items():
         for number, (space, classifier) in enumerate(model.members):
@@ -60,7 +60,6 @@ def save_recognizer(folder: Path, recognizer: EmotionRecognizer) -> None:
             "adaptive": model.adaptive,
             "members": [list(space.maps) for space, _ in model.members],
             "bandwidth": model.bandwidth,
-            "temperature": fitted.temperatures[mode],
         }
     views = {
         request.label: {
@@ -75,6 +74,7 @@ def save_recognizer(folder: Path, recognizer: EmotionRecognizer) -> None:
         "views": views,
         "labels": list(fitted.labels),
         "modes": modes,
+        "temperatures": dict(fitted.temperatures),
         "configuration": dataclasses.asdict(fitted.model.config),
         "confounding": {"speaker": fitted.model.speaker_confounding, "text": fitted.model.text_confounding},
         "outlier": fitted.outlier,
@@ -113,8 +113,9 @@ def load_recognizer(folder: Path, mode: Mode = "inductive") -> EmotionRecognizer
             specs=specs,
             labels=tuple(notes["labels"]),
             model=_model(notes, tensors),
-            temperatures={m: float(notes["modes"][m]["temperature"]) for m in MODES},
+            temperatures={m: float(notes["temperatures"][m]) for m in (*MODES, TRANSDUCTIVE)},
             outlier=float(notes["outlier"]),
+            heard=frozenset(tensors["heard"].tolist()),
             report=_report(notes["report"]),
             labelled=LabelledMap(*(tensors[f"map/{part}"] for part in _MAP_PARTS)),
             provenance=notes["made"],

@@ -11,7 +11,7 @@ from collections.abc import Hashable, Sequence
 from typing import Final
 
 import numpy as np
-import scipy.optimize
+import scipy  # loads what is used of it at its first use
 from numpy.typing import ArrayLike, NDArray
 
 from emoviews.errors import UsageError
@@ -25,19 +25,18 @@ PRIOR_DEVIATION: Final = 1.0
 _LOWEST: Final = 1e-12
 
 
-def scaled(probabilities: ArrayLike, temperature: float) -> Floats:
+def scaled(probabilities: ArrayLike, temperature: float | Floats) -> Floats:
     """Probabilities at another temperature: above 1 less certain, below 1 more.
 
     Args:
         probabilities: `(rows, classes)`.
-        temperature: above 0.
+        temperature: above 0; one, or `(rows, 1)`.
 
     >>> scaled([[0.8, 0.2]], 2.0).round(3).tolist()
     [[0.667, 0.333]]
     """
     logs = np.log(np.maximum(np.asarray(probabilities, dtype=float), _LOWEST)) / temperature
-    shifted = np.exp(logs - logs.max(axis=1, keepdims=True))
-    result: Floats = shifted / shifted.sum(axis=1, keepdims=True)
+    result: Floats = scipy.special.softmax(logs, axis=1)
     return result
 
 

@@ -554,13 +554,21 @@ def fit(
     )
     recognizer.fit(frame)
     fitted = recognizer.fitted_
-    made = {"corpus": _corpus_name(table, frame), "table": table_hash(frame), "seconds": time.monotonic() - started}
+    licences = _corpus_licences(frame)
+    made = {
+        "corpus": _corpus_name(table, frame),
+        "corpus_licences": licences,
+        "table": table_hash(frame),
+        "seconds": time.monotonic() - started,
+    }
     recognizer.fitted_ = dataclasses.replace(fitted, provenance=made)
     save_recognizer(out, recognizer)
     _print_fit(fitted.report)
     for label, spec in fitted.specs.items():
         if spec.licence:
             _say(f"Licence of {label}: {spec.licence}")
+    for name, licence in licences.items():
+        _say(f"Licence of the corpus {name}: {licence}")
     _out.print(f"Saved in {out} after {readable_seconds(time.monotonic() - started)}")
     return out
 
@@ -621,11 +629,16 @@ def predict(
     results = found.frame(frame)
     if out is not None:
         _write_text(out, written(results, "csv" if format == "table" else format))
-        _say(f"{len(results)} rows written to {out} ({found.mode})")
+        _say(f"{len(results)} rows written to {out} ({', '.join(sorted(set(found.modes)))})")
     elif format != "table":
         _out.print(written(results, format), end="", markup=False)
     else:
-        _print_predictions(results, found.mode)
+        _print_predictions(results)
+    if trained := found.modes.count("transductive"):
+        _say(
+            f"{trained} of {len(results)} recordings are among those that fit learnt from, so they are judged better than new "
+            "ones would be; their mode is transductive, and if they had labels, this is no test."
+        )
     if bad := sum(bool(problem) for problem in found.problems):
         _warn(f"{bad} of {len(results)} recordings get no emotion; the column problem says why.")
         if bad == len(results):
@@ -941,6 +954,15 @@ def _corpus_name(path: Path, table: pd.DataFrame) -> str:
     return str(next(iter(named))) if len(named) == 1 else path.stem
 
 
+def _corpus_licences(table: pd.DataFrame) -> dict[str, str]:
+    """Corpus → licence, of those that the table's column `corpus` names and EmoViews knows."""
+    from emoviews.corpora import CORPORA
+    from emoviews.table import CORPUS
+
+    named = sorted(set(table[CORPUS]) - {""}) if CORPUS in table.columns else []
+    return {name: CORPORA.load(name).licence for name in named if name in CORPORA.names()}
+
+
 def _folds(workspace: Workspace, chosen: Sequence[str]) -> list[str]:
     if unknown := [name for name in chosen if name not in workspace.folds]:
         raise UsageError(f"There is no fold {unknown[0]!r}. Folds: {', '.join(workspace.folds)}.")
@@ -1213,8 +1235,9 @@ def _print_fit(report: Any) -> None:
         else:
             _warn(note)
     for mode, found in report.modes.items():
+        where = "the unlabelled recordings learnt from" if mode == "transductive" else "new speakers"
         _out.print(
-            f"Expected on new speakers, {mode}: UAR {found.uar.estimate:.3f}, {_said(found.uar)}; chance "
+            f"Expected on {where}, {mode}: UAR {found.uar.estimate:.3f}, {_said(found.uar)}; chance "
             f"{1 / len(report.n_labels):.3f}; calibration error {found.calibration_error:.3f} ({report.folds} folds)"
         )
         for what, groups in (("speaker", found.by_speaker), ("gender", found.by_gender)):
@@ -1225,7 +1248,7 @@ def _print_fit(report: Any) -> None:
             _warn(f"{mode}: {warning}")
 
 
-def _print_predictions(results: pd.DataFrame, mode: str) -> None:
+def _print_predictions(results: pd.DataFrame) -> None:
     timed = bool(results["start_seconds"].notna().any())
     shown = Table("id", *(["from", "to"] if timed else []), "emotion", "confidence", box=None, pad_edge=False)
     for row in results.to_dict("records"):
@@ -1233,7 +1256,7 @@ def _print_predictions(results: pd.DataFrame, mode: str) -> None:
         said = [row["emotion"], f"{row['confidence']:.2f}"] if not row["problem"] else ["–", row["problem"]]
         shown.add_row(str(row["id"]), *times, *said)
     _out.print(shown, markup=False)
-    _out.print(f"Mode: {mode}")
+    _out.print(f"Mode: {', '.join(sorted(set(results['mode'])))}")
 
 
 def _labelling_order(

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-import scipy.optimize  # SciPy loads it at the first use of the module that imports this one
+import scipy  # loads scipy.optimize and scipy.special at their first use
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
@@ -39,18 +39,8 @@ class Softmax:
 
     def probabilities(self, values: Floats) -> Floats:
         """`(rows, features)` → `(rows, classes)`, each row with the sum 1."""
-        return softmax(self.logits(values))
-
-
-def softmax(logits: Floats) -> Floats:
-    """Rows of numbers → rows of probabilities.
-
-    >>> softmax(np.array([[0.0, 0.0]])).tolist()
-    [[0.5, 0.5]]
-    """
-    shifted = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    probabilities: Floats = shifted / shifted.sum(axis=-1, keepdims=True)
-    return probabilities
+        found: Floats = scipy.special.softmax(self.logits(values), axis=1)
+        return found
 
 
 def balanced_weights(targets: Floats) -> Floats:

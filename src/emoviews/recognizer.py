@@ -11,6 +11,7 @@ probabilities on speakers who did not train, and says what unweighted average re
 from __future__ import annotations
 
 import concurrent.futures
+import hashlib
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -61,6 +62,11 @@ called unlike them. None of 1 305 recordings of nEMO by speakers who did not cou
 far; noise, clicks, tones, chords and a melody lie 1.08 times as far, or farther."""
 
 
+TRANSDUCTIVE: Final = "transductive"
+"""What the mode of a recording is called that is itself among those that trained, without its label: a table's own unlabelled
+recordings. It is judged better than one that is new, so it is never counted with the others."""
+
+
 def default_views() -> tuple[str, ...]:
     """The views at hand: with openSMILE its functionals and MFCC, else MFCC and the mel spectrogram."""
     return WITH_OPENSMILE if find_spec("opensmile") else WITHOUT_OPENSMILE
@@ -109,7 +115,8 @@ class FitReport:
         n_speakers: of all recordings.
         n_labelled_speakers: with at least one label.
         folds: of the cross-validation; 0 where there was none.
-        modes: mode → what to expect.
+        modes: mode → what to expect: `MODES` of new speakers, `TRANSDUCTIVE` of the unlabelled recordings that trained.
+        split_hash: of the cross-validation's folds, empty where there were none.
         notes: what whoever reads the scores must know.
         left_out: recordings that could not be used, id → why.
     """
@@ -120,6 +127,7 @@ class FitReport:
     n_labelled_speakers: int
     folds: int = 0
     modes: Mapping[str, ModeReport] = field(default_factory=dict)
+    split_hash: str = ""
     notes: tuple[str, ...] = ()
     left_out: Mapping[str, str] = field(default_factory=dict)
 
@@ -133,8 +141,9 @@ class Fitted:
         specs: of each, pinned.
         labels: the classes, in the order of the probabilities' columns.
         model: the classifier.
-        temperatures: mode → of its probabilities.
+        temperatures: mode (`TRANSDUCTIVE` too) → of its probabilities.
         outlier: mode-free: distance from the training recordings beyond which a recording is unlike them.
+        heard: `short_key` of every recording that trained, labelled or not.
         report: what `fit` found.
         labelled: the labelled recordings on a plane of the inductive mode's space.
         provenance: anything else that made it (corpus, licences, split hash), JSON values.
@@ -146,6 +155,7 @@ class Fitted:
     model: SemiSupervised
     temperatures: Mapping[str, float]
     outlier: float
+    heard: frozenset[int]
     report: FitReport
     labelled: LabelledMap
     provenance: Mapping[str, Any] = field(default_factory=dict)
@@ -209,23 +219,24 @@ class EmotionRecognizer(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         table = as_table(X, y, groups)
         requests = tuple(ViewRequest.parse(text) for text in (self.views or default_views()))
         _require_classes(table)
-        vectors, problems = self._extracted(table, requests)
-        usable = np.array([not problem for problem in problems], dtype=bool)
-        left_out = {name: why for name, why in zip(table["id"], problems, strict=True) if why}
+        found = self._extracted(table, requests)
+        usable = np.array([not problem for problem in found.problems], dtype=bool)
+        left_out = {name: why for name, why in zip(table["id"], found.problems, strict=True) if why}
         if not usable.any():
-            raise AudioError(f"None of the {len(table)} recordings can be used. The first: {problems[0]}")
+            raise AudioError(f"None of the {len(table)} recordings can be used. The first: {found.problems[0]}")
         table = table[usable].reset_index(drop=True)
         _require_classes(table, " once recordings that can't be used are left out")
-        self._learn(table, vectors, requests, left_out)
+        self._learn(table, found, requests, left_out)
         return self
 
     def _learn(
         self,
         table: pd.DataFrame,
-        vectors: Mapping[str, Floats],
+        found: Extracted,
         requests: tuple[ViewRequest, ...],
         left_out: Mapping[str, str],
     ) -> None:
+        vectors = found.vectors
         config = SemiSupervisedConfig(
             strength=self.strength,
             unlabelled_weight=self.unlabelled_weight,
@@ -244,9 +255,10 @@ class EmotionRecognizer(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         limit = outlier_limit(vectors, list(table["group"]))
         space, classifier = model.modes["inductive"].members[0]
         known = targets >= 0
-        heard = space.vectors({label: values[known] for label, values in vectors.items()})
-        labelled = fit_map(heard, targets[known], classifier)
-        self.fitted_ = Fitted(requests, specs, labels, model, temperatures, limit, report, labelled)
+        own = space.vectors({label: values[known] for label, values in vectors.items()})
+        labelled = fit_map(own, targets[known], classifier)
+        heard = frozenset(short_key(key) for key in found.keys if key)
+        self.fitted_ = Fitted(requests, specs, labels, model, temperatures, limit, heard, report, labelled)
         self.classes_ = np.array(labels, dtype=object)
 
     def predict_proba(self, X: Any, speakers: Any = None) -> Floats:
@@ -304,16 +316,10 @@ class EmotionRecognizer(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
                 f"The speaker-adaptive mode needs to know who speaks; {missing} of {len(table)} recordings have no speaker. "
                 "Fill in the column 'speaker', say that all are of one speaker (--same-speaker), or use the inductive mode."
             )
-        vectors, problems = self._extracted(table, self.fitted_.requests, self.fitted_.specs, **options)
-        return recognised(self.fitted_, table, vectors, problems, self.mode, judge_all=judge_all)
+        found = self._extracted(table, self.fitted_.requests, **options)
+        return recognised(self.fitted_, table, found, self.mode, judge_all=judge_all)
 
-    def _extracted(
-        self,
-        table: pd.DataFrame,
-        requests: Sequence[ViewRequest],
-        specs: Mapping[str, ViewSpec] | None = None,
-        **options: Any,
-    ) -> tuple[dict[str, Floats], list[str]]:
+    def _extracted(self, table: pd.DataFrame, requests: Sequence[ViewRequest], **options: Any) -> Extracted:
         if self.store is None and len(table) <= DIRECTLY:
             return computed(table, made_views(requests), **options)
         with tempfile.TemporaryDirectory() as folder:
@@ -332,7 +338,7 @@ class Recognised:
         labels: the classes.
         probabilities: `(rows, classes)`; NaN where there is a problem.
         problems: `(rows,)` empty, or why no emotion is given (silence, no voice, no audio, …).
-        mode: in which all of them were judged.
+        modes: `(rows,)` in which each was judged: the one asked for, or `TRANSDUCTIVE` if the recording is one that trained.
         embedded: `(rows, dim)` in the space of all views, where alike recordings are near each other; NaN where there is a
             problem.
     """
@@ -340,7 +346,7 @@ class Recognised:
     labels: tuple[str, ...]
     probabilities: Floats
     problems: tuple[str, ...]
-    mode: Mode
+    modes: tuple[str, ...]
     embedded: Floats
 
     def frame(self, table: pd.DataFrame) -> pd.DataFrame:
@@ -355,7 +361,7 @@ class Recognised:
             **{f"p_{label}": self.probabilities[:, number] for number, label in enumerate(self.labels)},
             "channel": table["channel"],
             "speaker": table["speaker"],
-            "mode": self.mode,
+            "mode": list(self.modes),
             "problem": list(self.problems),
         }
         return pd.DataFrame(columns, index=table.index)
@@ -389,6 +395,30 @@ def as_table(X: Any, y: Any = None, speakers: Any = None) -> pd.DataFrame:
     return table
 
 
+@dataclass(frozen=True)
+class Extracted:
+    """What could be computed of recordings.
+
+    Attributes:
+        vectors: view label → `(usable rows, features)`.
+        problems: `(rows,)` why a row can't be used, empty where it can.
+        keys: `(rows,)` hash of the decoded samples, empty where they can't be used.
+    """
+
+    vectors: dict[str, Floats]
+    problems: list[str]
+    keys: list[str]
+
+
+def short_key(key: str) -> int:
+    """64 bits of the hash of a recording: enough to know it again.
+
+    >>> short_key("00000000000000ff" + "0" * 16)
+    255
+    """
+    return int(key[:16], 16)
+
+
 def extracted(
     table: pd.DataFrame,
     requests: Sequence[ViewRequest],
@@ -396,24 +426,22 @@ def extracted(
     *,
     workers: int | None = None,
     warn: Callable[[str], None] = lambda message: None,
-) -> tuple[dict[str, Floats], list[str]]:
-    """Vectors of every row that can be used, and for each row why it can't be (empty where it can), by way of a store.
-
-    Returns:
-        View label → `(usable rows, features)`, and `(rows,)` problems.
-    """
+) -> Extracted:
+    """Every row that can be used, by way of a store."""
     report = extract(table, store, requests, workers=workers, warn=warn)
     failed = {failure.id: failure.error for failure in report.failures}
     problems = [failed.get(name, "") for name in table["id"]]
     usable = table[[not problem for problem in problems]]
+    keys = iter([source.key for source in locate(usable, store)])
     empty: dict[str, Floats] = {request.label: np.zeros((0, 0)) for request in requests}
-    return (read_vectors(usable, store, requests) if len(usable) else empty), problems
+    vectors = read_vectors(usable, store, requests) if len(usable) else empty
+    return Extracted(vectors, problems, ["" if problem else next(keys) for problem in problems])
 
 
-def computed(table: pd.DataFrame, views: Mapping[str, View], **options: Any) -> tuple[dict[str, Floats], list[str]]:
+def computed(table: pd.DataFrame, views: Mapping[str, View], **options: Any) -> Extracted:
     """As `extracted`, in this process and without a store; the views of a recording on a thread each."""
     rows: list[dict[str, Floats]] = []
-    problems = []
+    problems, keys = [], []
     specs = {label: view.spec for label, view in views.items()}
     with (
         Progress(len(table) if len(table) > 1 else 0, "recognise", "recordings") as progress,
@@ -423,22 +451,26 @@ def computed(table: pd.DataFrame, views: Mapping[str, View], **options: Any) -> 
         for path, start, end, channel in table[columns].itertuples(index=False, name=None):
             try:
                 _refuse_sessions(path, start, end)
-                samples = audio.load(path, start, end, channel)
+                decoded = audio.decode(path, start, end, channel)
+                samples = audio.prepare(decoded.samples, decoded.sampling_rate)
+                audio.check_usable(samples, path)
                 started = {label: threads.submit(view, samples) for label, view in views.items()}
                 rows.append({n: _vector(to_storage(f.result(), specs[n]), specs[n]) for n, f in started.items()})
                 problems.append("")
+                keys.append(audio.content_hash(decoded.samples, decoded.sampling_rate))
             except EmoViewsError as error:
                 message = str(error)
                 problems.append(message if str(path) in message else f"{path}: {message}")
+                keys.append("")
             progress.advance()
-    return {label: np.stack([row[label] for row in rows]) if rows else np.zeros((0, 0)) for label in views}, problems
+    vectors = {label: np.stack([row[label] for row in rows]) if rows else np.zeros((0, 0)) for label in views}
+    return Extracted(vectors, problems, keys)
 
 
 def recognised(
     fitted: Fitted,
     table: pd.DataFrame,
-    vectors: Mapping[str, Floats],
-    problems: Sequence[str],
+    found: Extracted,
     mode: Mode,
     *,
     judge_all: bool = False,
@@ -447,7 +479,9 @@ def recognised(
 
     With `judge_all` such recordings get probabilities as well.
     """
-    problems = list(problems)
+    vectors, problems = found.vectors, list(found.problems)
+    heard = [bool(key) and short_key(key) in fitted.heard for key in found.keys]
+    modes = [TRANSDUCTIVE if own else mode for own in heard]
     usable = np.flatnonzero([not problem for problem in problems])
     space = fitted.model.modes[mode].members[0][0]
     probabilities = np.full((len(table), len(fitted.labels)), np.nan)
@@ -457,12 +491,14 @@ def recognised(
             problems[row] = f"{table['path'].iloc[row]}: {why}" if why else ""
         voice = np.array([not problems[row] for row in usable], dtype=bool)
         if voice.any():
-            heard = {label: values[voice] for label, values in vectors.items()}
-            speakers = list(table["speaker"].iloc[usable[voice]])
-            given = fitted.model.probabilities(heard, mode, speakers)
-            probabilities[usable[voice]] = calibration.scaled(given, fitted.temperatures[mode])
-            embedded[usable[voice]] = space.vectors(heard, apart(speakers))
-    return Recognised(fitted.labels, probabilities, tuple(problems), mode, embedded)
+            rows = usable[voice]
+            spoken = {label: values[voice] for label, values in vectors.items()}
+            speakers = list(table["speaker"].iloc[rows])
+            given = fitted.model.probabilities(spoken, mode, speakers)
+            temperatures = np.array([fitted.temperatures[modes[row]] for row in rows])
+            probabilities[rows] = calibration.scaled(given, temperatures[:, None])
+            embedded[rows] = space.vectors(spoken, apart(speakers))
+    return Recognised(fitted.labels, probabilities, tuple(problems), tuple(modes), embedded)
 
 
 def strange(fitted: Fitted, vectors: Mapping[str, Floats]) -> list[str]:
@@ -498,6 +534,9 @@ def evaluated(
 ) -> tuple[FitReport, dict[str, float]]:
     """Leave each group out, fit on the others, judge it in both modes; the expected UAR, and temperatures for calibration.
 
+    For the transductive mode the group's recordings train as well, without their labels, and are judged in the
+    speaker-adaptive mode, as `predict` judges them where the table names speakers.
+
     Nothing is chosen by these scores: every choice (what to remove, what the unlabelled recordings are) is made again inside
     each fold from its training part. The calibration error of a fold is that of the temperature which the other folds give.
     """
@@ -506,7 +545,7 @@ def evaluated(
     counts = {label: int((targets == number).sum()) for number, label in enumerate(labels)}
     labelled_speakers = {speakers[row] for row in known} - {""}
     report = FitReport(len(table), counts, len(set(speakers) - {""}), len(labelled_speakers))
-    even: dict[str, float] = dict.fromkeys(MODES, 1.0)
+    even: dict[str, float] = dict.fromkeys((*MODES, TRANSDUCTIVE), 1.0)
     if not run:
         return replace(report, notes=("Not evaluated: what to expect on new speakers is not known.",)), even
     notes: list[str] = []
@@ -529,46 +568,47 @@ def evaluated(
         return replace(report, notes=tuple(notes)), even
     if len(set(groups)) > MOST_FOLDS:
         groups = splits.merge_groups(groups, MOST_FOLDS)
-    probabilities = {mode: np.full((len(table), len(labels)), np.nan) for mode in MODES}
-    folds, skipped = 0, 0
+    known_speakers = all(speakers)
+    wanted: tuple[str, ...] = (*MODES, TRANSDUCTIVE) if known_speakers else ("inductive",)
+    probabilities = {mode: np.full((len(table), len(labels)), np.nan) for mode in wanted}
+    folds: list[splits.Fold] = []
     ordered = splits.leave_one_group_out(groups, validation="none")
+
+    def fitted(rows: NDArray[np.int64], hidden: NDArray[np.int64]) -> SemiSupervised:
+        """A classifier that learns from these rows, and sees no label of the hidden ones."""
+        seen = np.where(np.isin(rows, hidden), -1, targets[rows])
+        own = {label: values[rows] for label, values in vectors.items()}
+        said = list(table["text"].iloc[rows])
+        return fit_semisupervised(own, seen, len(labels), [speakers[row] for row in rows], said, config)
+
     with Progress(len(ordered), "cross-validate", "folds") as progress:
         for fold in ordered:
             inner = targets[fold.train]
             if len(set(inner[inner >= 0])) >= 2 and (targets[fold.test] >= 0).any():
-                train = {label: values[fold.train] for label, values in vectors.items()}
-                model = fit_semisupervised(
-                    train,
-                    inner,
-                    len(labels),
-                    [speakers[row] for row in fold.train],
-                    list(table["text"].iloc[fold.train]),
-                    config,
-                )
                 test = {label: values[fold.test] for label, values in vectors.items()}
-                for mode in MODES:
-                    own = [speakers[row] for row in fold.test]
-                    probabilities[mode][fold.test] = model.probabilities(test, mode, own)
-                folds += 1
-            else:
-                skipped += 1
+                own = [speakers[row] for row in fold.test]
+                model = fitted(fold.train, fold.test)
+                for judged_in in MODES if known_speakers else MODES[:1]:
+                    probabilities[judged_in][fold.test] = model.probabilities(test, judged_in, own)
+                if known_speakers:
+                    model = fitted(np.arange(len(table)), fold.test)
+                    probabilities[TRANSDUCTIVE][fold.test] = model.probabilities(test, "speaker-adaptive", own)
+                folds.append(fold)
             progress.advance()
     judged = known[~np.isnan(probabilities["inductive"][known, 0])]
-    if skipped:
+    if skipped := len(ordered) - len(folds):
         notes.append(f"{skipped} of {len(ordered)} folds have no label to test, or labels of one class to learn from.")
     if len(judged) < FEWEST_LABELS:
         notes.append(
             f"{len(judged)} labelled recordings could be tested; at least {FEWEST_LABELS} are needed to say what to expect."
         )
-        return replace(report, notes=tuple(notes), folds=folds), even
+        return replace(report, notes=tuple(notes), folds=len(folds)), even
     if len(judged) < 100:
         notes.append(f"Only {len(judged)} labelled recordings test it; the interval is as wide as it says.")
     modes: dict[str, ModeReport] = {}
     temperatures = dict(even)
     truth = [labels[targets[row]] for row in judged]
-    for mode in MODES:
-        if mode == "speaker-adaptive" and any(not speaker for speaker in speakers):
-            continue
+    for mode in wanted:
         given = probabilities[mode][judged]
         fold_of = [groups[row] for row in judged]
         temperatures[mode] = calibration.fit_temperature(truth, given, labels)
@@ -578,7 +618,9 @@ def evaluated(
             temperature = calibration.fit_temperature([truth[row] for row in others], given[others], labels)
             crossed[rows] = calibration.scaled(given[rows], temperature)
         modes[mode] = _mode_report(table.iloc[judged], truth, crossed, labels)
-    return replace(report, modes=modes, notes=tuple(notes), folds=folds), temperatures
+    hashes = "".join(splits.split_hash(fold, list(table["id"])) for fold in folds)
+    whole = hashlib.sha256(hashes.encode()).hexdigest()[:12]
+    return replace(report, modes=modes, split_hash=whole, notes=tuple(notes), folds=len(folds)), temperatures
 
 
 def _mode_report(

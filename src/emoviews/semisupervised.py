@@ -22,10 +22,11 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 import numpy as np
+import scipy  # loads scipy.special at its first use
 from numpy.typing import NDArray
 
 from emoviews.fusion import Space, confounding, fit_space, rows_by
-from emoviews.propagation import Softmax, balanced_weights, fit_softmax, match_shares, neighbour_graph, softmax
+from emoviews.propagation import Softmax, balanced_weights, fit_softmax, match_shares, neighbour_graph
 
 Floats = NDArray[np.float64]
 Mode = Literal["inductive", "speaker-adaptive"]
@@ -119,7 +120,8 @@ class SemiSupervised:
         speakers = None if speakers is None else apart(speakers)
         each = [space.vectors(views, speakers) for space, _ in model.members]
         logs = [np.log(c.probabilities(v) + 1e-9) for (_, c), v in zip(model.members, each, strict=True)]
-        vectors, found = each[0], softmax(np.mean(logs, axis=0))
+        vectors = each[0]
+        found: Floats = scipy.special.softmax(np.mean(logs, axis=0), axis=1)
         if mode == "speaker-adaptive" and model.bandwidth > 0 and speakers is not None:
             for rows in rows_by(speakers):
                 graph, _ = neighbour_graph(vectors[rows], self.config.neighbours, model.bandwidth)
@@ -143,7 +145,8 @@ class SemiSupervised:
             else:
                 vectors = np.zeros((len(views[label]), space.dimensions))
             logs.append(np.log(classifier.probabilities(vectors) + 1e-9))
-        return softmax(np.mean(logs, axis=0))
+        found: Floats = scipy.special.softmax(np.mean(logs, axis=0), axis=1)
+        return found
 
 
 def apart(speakers: Sequence[str]) -> list[str]:

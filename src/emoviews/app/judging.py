@@ -19,7 +19,7 @@ from emoviews.app.archives import Limits
 from emoviews.errors import AudioError, EmoViewsError, UsageError
 from emoviews.extraction import MAXIMUM_SECONDS
 from emoviews.predicting import distinct, windows
-from emoviews.recognizer import EmotionRecognizer, Fitted, Recognised, computed, made_views, recognised
+from emoviews.recognizer import TRANSDUCTIVE, EmotionRecognizer, Fitted, Recognised, computed, made_views, recognised
 from emoviews.table import make_table
 from emoviews.types import SAMPLING_RATE
 
@@ -48,6 +48,7 @@ class Judgement:
         samples: `(samples,)` at 16 000 Hz.
         problem: why no emotion is given; empty where one is.
         probabilities: `(classes,)` calibrated; NaN where there is a problem.
+        trained: whether the recogniser learnt from this very recording.
         alone: view → `(classes,)` what it says by itself (`SemiSupervised.alone`), at the same temperature; empty where
             there is a problem, or one view only.
         place: `(2,)` on the map of the labelled recordings; NaN where there is a problem.
@@ -59,6 +60,7 @@ class Judgement:
     samples: NDArray[np.float32]
     problem: str
     probabilities: Floats
+    trained: bool
     alone: Mapping[str, Floats]
     place: Floats
     times_seconds: Floats
@@ -103,15 +105,15 @@ def judge(
     _refuse_long(path, limits)
     samples = audio.load(path)
     table = make_table([{"id": path.stem, "path": str(path)}])
-    vectors, problems = computed(table, made_views(fitted.requests))
-    found = recognised(fitted, table, vectors, problems, "inductive")
+    computed_ = computed(table, made_views(fitted.requests))
+    found, vectors = recognised(fitted, table, computed_, "inductive"), computed_.vectors
     problem = found.problems[0].removeprefix(f"{path}: ")
     alone: dict[str, Floats] = {}
     place = np.full(2, np.nan)
     if not problem:
         place = fitted.labelled.place(found.embedded)[0]
         if len(vectors) > 1:
-            temperature = fitted.temperatures["inductive"]
+            temperature = fitted.temperatures[found.modes[0]]
             alone = {n: calibration.scaled(fitted.model.alone(vectors, n), temperature)[0] for n in vectors}
     times, over_time = np.zeros((0, 2)), np.zeros((0, len(fitted.labels)))
     seconds = len(samples) / SAMPLING_RATE
@@ -120,7 +122,8 @@ def judge(
         parts = windows(table.assign(start_seconds=0.0, end_seconds=seconds), WINDOW_SECONDS, hop)
         over_time = _one_by_one(recognizer, parts, advance).probabilities
         times = parts[["start_seconds", "end_seconds"]].to_numpy(dtype=float)
-    return Judgement(fitted.labels, samples, problem, found.probabilities[0], alone, place, times, over_time)
+    trained = found.modes[0] == TRANSDUCTIVE
+    return Judgement(fitted.labels, samples, problem, found.probabilities[0], trained, alone, place, times, over_time)
 
 
 def judge_all(
@@ -164,19 +167,19 @@ def _one_by_one(
     views, classes = made_views(fitted.requests), len(fitted.labels)
     dimensions = fitted.model.modes["inductive"].members[0][0].dimensions
     probabilities, embedded = np.full((len(table), classes), np.nan), np.full((len(table), dimensions), np.nan)
-    problems: list[str] = []
+    problems, modes = [""] * len(table), ["inductive"] * len(table)
     for row in range(len(table)):
         try:
             if limits is not None:
                 _refuse_long(table["path"].iloc[row], limits)
             one = table.iloc[[row]].reset_index(drop=True)
-            found = recognised(fitted, one, *computed(one, views), "inductive")
-            problems += found.problems
+            found = recognised(fitted, one, computed(one, views), "inductive")
+            problems[row], modes[row] = found.problems[0], found.modes[0]
             probabilities[row], embedded[row] = found.probabilities[0], found.embedded[0]
         except EmoViewsError as error:
-            problems.append(str(error))
+            problems[row] = str(error)
         advance((row + 1) / len(table))
-    return Recognised(fitted.labels, probabilities, tuple(problems), "inductive", embedded)
+    return Recognised(fitted.labels, probabilities, tuple(problems), tuple(modes), embedded)
 
 
 def _refuse_long(path: str | Path, limits: Limits) -> None:

@@ -11,7 +11,8 @@ import signal
 import sys
 import tempfile
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from importlib import resources
 from pathlib import Path
 from types import ModuleType
@@ -212,6 +213,19 @@ _LIVE: Final = """() => {
 """Screen readers are told of what appears in these places."""
 
 
+@contextmanager
+def _own_folder() -> Iterator[None]:
+    """A folder for all that people send and all that is made of it, removed afterwards. Gradio is told before it is imported."""
+    before = tempfile.tempdir
+    with tempfile.TemporaryDirectory(prefix="emoviews-app-") as folder:
+        os.environ |= {"GRADIO_TEMP_DIR": folder, "GRADIO_ANALYTICS_ENABLED": "False"}
+        tempfile.tempdir = folder
+        try:
+            yield
+        finally:
+            tempfile.tempdir = before
+
+
 def serve_recognition(
     recognizer: EmotionRecognizer, limits: Limits, host: str, port: int, say: Callable[[str], None]
 ) -> None:
@@ -231,13 +245,11 @@ def serve_recognition(
     listening = open_socket(host, port)
     port = listening.getsockname()[1]
     listening.close()  # Gradio opens it again
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # so that the folder is removed then, too
-    with tempfile.TemporaryDirectory(prefix="emoviews-app-") as folder:
-        os.environ |= {"GRADIO_TEMP_DIR": folder, "GRADIO_ANALYTICS_ENABLED": "False"}
-        tempfile.tempdir = folder
+    with _own_folder():
         require("gradio")
         import gradio as gr
 
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # so that the folder is removed then, too
         theme = gr.themes.Default(
             primary_hue="teal", neutral_hue="slate", font=["system-ui", "sans-serif"],
             font_mono=["ui-monospace", "monospace"],
