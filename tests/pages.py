@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 GRADIOS = (("scrollable-region-focusable", 'part="scroll"'), ("nested-interactive", 'aria-label="Choose files"'))
 """Rule and place of what axe finds inside Gradio's components: the waveform, which its buttons move as well; the button for
 more files, within the area to drop them on."""

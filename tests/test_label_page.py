@@ -108,6 +108,11 @@ def test_it_says_how_well_annotators_agree(client):
     assert found["disagreements"] == [{"id": "cut", "said": {"Ann": "anger", "Bob": "sadness"}}]
 
 
+def heard(page) -> None:
+    """Wait until the page takes an answer: not at once, or a key pressed twice would label what nobody has heard."""
+    page.locator("body[data-ready]").wait_for(state="attached")
+
+
 def test_two_people_label_in_the_browser_and_a_kill_loses_nothing(tmp_path: Path):
     table = write_corpus(tmp_path)
     before = table.read_bytes()
@@ -119,7 +124,7 @@ def test_two_people_label_in_the_browser_and_a_kill_loses_nothing(tmp_path: Path
         wrong = watched(page)
 
         def press(key: str, said: str, done: str) -> None:
-            page.wait_for_timeout(450)  # longer than the guard against keys pressed twice
+            heard(page)
             page.keyboard.press(key)
             page.get_by_text(said).wait_for()
             page.get_by_role("heading", name=done).wait_for()
@@ -132,14 +137,14 @@ def test_two_people_label_in_the_browser_and_a_kill_loses_nothing(tmp_path: Path
         assert page.get_by_role("button", name="Undo").is_disabled()
         press("2", "Saved: joy.", "1 of 5 done")
         page.keyboard.press("1")  # at once: nobody has heard it
-        page.wait_for_timeout(200)
+        heard(page)
         assert page.get_by_role("heading", name="1 of 5 done").is_visible()
         press("u", "Undone.", "0 of 5 done")
         press("s", "Skipped.", "0 of 5 done")
         press("0", "Saved: can’t tell.", "1 of 5 done")
         press("1", "Saved: anger.", "2 of 5 done")
         press("1", "Saved: anger.", "3 of 5 done")
-        page.wait_for_timeout(450)
+        heard(page)
         page.get_by_role("button", name="sadness").click()
         page.get_by_text("Saved: sadness. A recording that you skipped.").wait_for()
         press("2", "Saved: joy. All recordings are done.", "All 5 done")
@@ -157,10 +162,10 @@ def test_two_people_label_in_the_browser_and_a_kill_loses_nothing(tmp_path: Path
         second.get_by_label("Who is labelling?").fill("Bob")
         second.keyboard.press("Enter")
         second.get_by_role("heading", name="0 of 5 done").wait_for()
-        other.wait_for_timeout(450)
+        heard(other)
         other.get_by_role("button", name="joy").click()
         other.get_by_role("heading", name="1 of 5 done").wait_for()
-        second.wait_for_timeout(450)
+        heard(second)
         second.get_by_role("button", name="anger").click()
         second.get_by_text("Bob has gone on in another window. Nothing was saved from this one").wait_for()
         second.get_by_role("heading", name="1 of 5 done").wait_for()
@@ -170,7 +175,7 @@ def test_two_people_label_in_the_browser_and_a_kill_loses_nothing(tmp_path: Path
 
         process.send_signal(signal.SIGKILL)
         process.wait()
-        second.wait_for_timeout(450)
+        heard(second)
         second.get_by_role("button", name="anger").click()
         second.get_by_text("The program that serves this page does not answer").wait_for()
     given = [(e.annotator, e.action, e.emotion) for e in read_journal(journal_of(table))]

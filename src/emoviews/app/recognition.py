@@ -215,7 +215,7 @@ _LIVE: Final = """() => {
 
 @contextmanager
 def _own_folder() -> Iterator[None]:
-    """A folder for all that people send and all that is made of it, removed afterwards. Gradio is told before it is imported."""
+    """A folder for what people send and what is made of it, removed afterwards. Gradio reads its name when it is imported."""
     before = tempfile.tempdir
     with tempfile.TemporaryDirectory(prefix="emoviews-app-") as folder:
         os.environ |= {"GRADIO_TEMP_DIR": folder, "GRADIO_ANALYTICS_ENABLED": "False"}
