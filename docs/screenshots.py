@@ -54,7 +54,7 @@ def main() -> None:
                 page.get_by_role("heading", name="0 of").wait_for()
                 page.locator("body[data-ready]").wait_for(state="attached")
                 page.keyboard.press("1")
-                page.get_by_text("Saved").wait_for()
+                page.get_by_text("Saved: ").wait_for()
                 save(page.screenshot(), "label.png")
 
 
