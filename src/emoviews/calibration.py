@@ -11,11 +11,12 @@ from collections.abc import Hashable, Sequence
 from typing import Final
 
 import numpy as np
-import scipy  # loads what is used of it at its first use
+import scipy  # loads scipy.optimize at its first use
 from numpy.typing import ArrayLike, NDArray
 
 from emoviews.errors import UsageError
 from emoviews.metrics import as_list
+from emoviews.propagation import softmax
 
 Floats = NDArray[np.float64]
 
@@ -36,8 +37,7 @@ def scaled(probabilities: ArrayLike, temperature: float | Floats) -> Floats:
     [[0.667, 0.333]]
     """
     logs = np.log(np.maximum(np.asarray(probabilities, dtype=float), _LOWEST)) / temperature
-    result: Floats = scipy.special.softmax(logs, axis=1)
-    return result
+    return softmax(logs)
 
 
 def fit_temperature(y_true: Sequence[Hashable], probabilities: ArrayLike, labels: Sequence[Hashable]) -> float:

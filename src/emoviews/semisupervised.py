@@ -22,11 +22,10 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 import numpy as np
-import scipy  # loads scipy.special at its first use
 from numpy.typing import NDArray
 
 from emoviews.fusion import Space, confounding, fit_space, rows_by
-from emoviews.propagation import Softmax, balanced_weights, fit_softmax, match_shares, neighbour_graph
+from emoviews.propagation import Softmax, balanced_weights, fit_softmax, match_shares, neighbour_graph, softmax
 
 Floats = NDArray[np.float64]
 Mode = Literal["inductive", "speaker-adaptive"]
@@ -121,7 +120,7 @@ class SemiSupervised:
         each = [space.vectors(views, speakers) for space, _ in model.members]
         logs = [np.log(c.probabilities(v) + 1e-9) for (_, c), v in zip(model.members, each, strict=True)]
         vectors = each[0]
-        found: Floats = scipy.special.softmax(np.mean(logs, axis=0), axis=1)
+        found = softmax(np.mean(logs, axis=0))
         if mode == "speaker-adaptive" and model.bandwidth > 0 and speakers is not None:
             for rows in rows_by(speakers):
                 graph, _ = neighbour_graph(vectors[rows], self.config.neighbours, model.bandwidth)
