@@ -144,8 +144,7 @@ class SemiSupervised:
             else:
                 vectors = np.zeros((len(views[label]), space.dimensions))
             logs.append(np.log(classifier.probabilities(vectors) + 1e-9))
-        found: Floats = scipy.special.softmax(np.mean(logs, axis=0), axis=1)
-        return found
+        return softmax(np.mean(logs, axis=0))
 
 
 def apart(speakers: Sequence[str]) -> list[str]:
