@@ -23,8 +23,9 @@ from emoviews.app.archives import Limits, unpack
 from emoviews.app.judging import judge, judge_all, require_limits
 from emoviews.bundles import load_recognizer, save_recognizer
 from emoviews.errors import AudioError, MissingExtraError, UsageError
+from emoviews.labelling import Journal
 from emoviews.recognizer import EmotionRecognizer
-from emoviews.table import read_table
+from emoviews.table import read_table, write_table
 
 LIMITS = Limits(seconds=12, megabytes=2, unpacked_megabytes=1, files=5)
 
@@ -323,6 +324,21 @@ def test_without_gradio_the_install_command_is_said(world: Path, monkeypatch: py
     monkeypatch.setitem(__import__("sys").modules, "gradio", None)
     with pytest.raises(MissingExtraError, match=r"pip install 'emoviews\[app\]'"):
         cli.app_(world / "model", port=0)
+
+
+def test_recordings_to_label_come_in_the_order_of_suggest(world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    frame = read_table(world / "t.csv")
+    frame.loc[::2, "emotion"] = ""
+    write_table(frame, tmp_path / "some.csv")
+    seen: list[Journal] = []
+    monkeypatch.setattr("emoviews.app.labels.serve_labels", lambda table, journal, *_: seen.append(journal))
+    how = {"store": world / "store", "workers": 1}
+    cli.label(tmp_path / "some.csv", model=world / "model", **how)
+    chosen = list(cli.suggest(world / "model", tmp_path / "some.csv", budget=1000, **how)["id"])
+    assert len(chosen) > 30
+    assert list(seen[0].order[: len(chosen)]) == chosen
+    assert sorted(seen[0].order) == sorted(frame["id"][::2])
+    assert seen[0].labels == tuple(sorted(set(frame["emotion"]) - {""}))
 
 
 # The page in a browser
