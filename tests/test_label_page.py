@@ -108,6 +108,17 @@ def test_it_says_how_well_annotators_agree(client):
     assert found["disagreements"] == [{"id": "cut", "said": {"Ann": "anger", "Bob": "sadness"}}]
 
 
+TOO_SOON = """() => {
+  const watch = setInterval(() => {
+    if (now.expected !== 1 || busy || "ready" in document.body.dataset) return;
+    clearInterval(watch);
+    document.body.dispatchEvent(new KeyboardEvent("keydown", { key: "1", bubbles: true }));
+    window.pressed = true;
+  }, 5);
+}"""
+"""Presses a key as soon as the second recording is there, before anybody can have heard it."""
+
+
 def heard(page) -> None:
     """Wait until the page takes an answer: not at once, or a key pressed twice would label what nobody has heard."""
     page.locator("body[data-ready]").wait_for(state="attached")
@@ -135,9 +146,10 @@ def test_two_people_label_in_the_browser_and_a_kill_loses_nothing(tmp_path: Path
         page.keyboard.press("Enter")
         page.get_by_role("heading", name="0 of 5 done").wait_for()
         assert page.get_by_role("button", name="Undo").is_disabled()
+        page.evaluate(TOO_SOON)
         press("2", "Saved: joy.", "1 of 5 done")
-        page.keyboard.press("1")  # at once: nobody has heard it
         heard(page)
+        assert page.evaluate("window.pressed")
         assert page.get_by_role("heading", name="1 of 5 done").is_visible()
         press("u", "Undone.", "0 of 5 done")
         press("s", "Skipped.", "0 of 5 done")
