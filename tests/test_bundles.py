@@ -63,7 +63,7 @@ def test_what_is_none_is_refused(tmp_path: Path) -> None:
     ("changes", "said"),
     [
         ({"kind": "encoders"}, "has kind 'encoders'; expected 'recognizer'"),
-        ({"format": 99}, "has format 99; expected 2"),
+        ({"format": 99}, "has format 99; expected 3"),
         ({"labels": ["anger", "happiness"]}, r"names 2 labels .*, its classifier tells 4 apart"),
         ({"modes": {}}, "can't be read as a recogniser"),
     ],

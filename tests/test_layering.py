@@ -37,8 +37,9 @@ ORDER = [
         "propagation",
         "calibration",
         "semisupervised",
+        "labelled_map",
     ],
-    *["recognizer", "bundles", "predicting", "annotation", "cluster", "app", "cli"],
+    *["recognizer", "bundles", "predicting", "annotation", "labelling", "cluster", "app", "cli"],
 ]
 ROOT = Path(emoviews.__file__).parent
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 import importlib.util
 import os
 import re
+import shlex
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.pages import served
 
 from emoviews import cli
 
@@ -19,9 +22,11 @@ README = ROOT / "README.md"
 ARCHITECTURE = ROOT / "docs" / "architecture.md"
 
 DOCS = ROOT / "docs"
-PAGES = [DOCS / name for name in ("index.md", "reproduce.md", "few-labels.md")]
+PAGES = [DOCS / name for name in ("index.md", "reproduce.md", "few-labels.md", "pages.md")]
 """Pages of the documentation that are read from the beginning, each in a folder of its own."""
 
+SERVES = re.compile(r"emoviews (app|label) (?!.*--merge).*\n")
+"""A command that runs until it is stopped: it is shown by itself, and run until its page answers."""
 NEEDS_NETWORK = re.compile(r"^(git clone|make|pip install)\b", re.MULTILINE)
 EXAMPLES = {"views": "zero_crossings", "corpora": "my_corpus", "encoders": "mean_pool", "losses": "pairwise_cosine"}
 ATTRIBUTES = {"views": "VIEW", "corpora": "CORPUS", "encoders": "ENCODER", "losses": "LOSS"}
@@ -43,6 +48,11 @@ def environment(folder: Path) -> dict[str, str]:
 
 
 def run_block(language: str, text: str, folder: Path) -> None:
+    if SERVES.fullmatch(text):
+        pytest.importorskip("gradio")
+        with served(*shlex.split(text)[1:], folder=folder) as (url, _), urllib.request.urlopen(url) as page:
+            assert b"<html" in page.read()
+        return
     command = ["bash", "-eu", "-c", text] if language == "bash" else [sys.executable, "-c", text]
     done = subprocess.run(command, cwd=folder, env=environment(folder), capture_output=True, text=True)
     assert done.returncode == 0, f"{text}\nleft with {done.returncode}:\n{done.stdout}\n{done.stderr}"

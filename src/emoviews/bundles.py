@@ -21,19 +21,22 @@ from numpy.typing import NDArray
 from emoviews.checkpoints import NOTES, pinned_spec, read_weights, versions, write_folder
 from emoviews.errors import CheckpointError
 from emoviews.fusion import Space, ViewMap
+from emoviews.labelled_map import LabelledMap
 from emoviews.propagation import Softmax
 from emoviews.recognizer import TRANSDUCTIVE, EmotionRecognizer, FitReport, Fitted, ModeReport, made_views
 from emoviews.semisupervised import MODES, Mode, ModeModel, SemiSupervised, SemiSupervisedConfig
 from emoviews.statistics import Interval
 from emoviews.views import ViewRequest
 
-FORMAT: Final = 2
+FORMAT: Final = 3
+"""3: with the map of the labelled recordings."""
 KIND: Final = "recognizer"
 
 COMPUTE_VIEWS: Final = ("opensmile",)
 """Packages of which another version may give other views, without another fingerprint."""
 
 _PARTS: Final = ("mean", "deviation", "within", "prior", "center", "matrix")
+_MAP_PARTS: Final = ("center", "matrix", "positions", "classes")
 
 
 def save_recognizer(folder: Path, recognizer: EmotionRecognizer) -> None:
@@ -44,6 +47,7 @@ def save_recognizer(folder: Path, recognizer: EmotionRecognizer) -> None:
     """
     fitted: Fitted = recognizer.fitted_
     tensors: dict[str, NDArray[Any]] = {"heard": np.array(sorted(fitted.heard), dtype=np.uint64)}
+    tensors |= {f"map/{part}": np.array(getattr(fitted.labelled, part), order="C") for part in _MAP_PARTS}
     modes: dict[str, Any] = {}
     for mode, model in fitted.model.modes.items():
         for number, (space, classifier) in enumerate(model.members):
@@ -113,6 +117,7 @@ def load_recognizer(folder: Path, mode: Mode = "inductive") -> EmotionRecognizer
             outlier=float(notes["outlier"]),
             heard=frozenset(tensors["heard"].tolist()),
             report=_report(notes["report"]),
+            labelled=LabelledMap(*(tensors[f"map/{part}"] for part in _MAP_PARTS)),
             provenance=notes["made"],
         )
         classes = fitted.model.modes["inductive"].members[0][1].intercept

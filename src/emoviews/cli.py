@@ -694,6 +694,98 @@ def suggest(
     return chosen
 
 
+@app.command(name="app")
+def app_(
+    model: Path,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 7860,
+    max_seconds: float = 600.0,
+    max_megabytes: int = 200,
+) -> None:
+    """Open a page in the browser that recognises the emotion of recordings: one, over time, or a folder full.
+
+    Args:
+        model: folder that `emoviews fit` wrote.
+        host: address to listen at; 0.0.0.0 lets other computers in.
+        port: of the page; 0 takes any that is free.
+        max_seconds: longer recordings are refused.
+        max_megabytes: larger files are refused.
+    """
+    from emoviews.app import is_local
+    from emoviews.app.archives import Limits
+    from emoviews.app.judging import require_limits
+    from emoviews.app.recognition import serve_recognition
+    from emoviews.bundles import load_recognizer
+
+    limits = Limits(seconds=max_seconds, megabytes=max_megabytes)
+    require_limits(limits)
+    recognizer = load_recognizer(model)
+    if not is_local(host):
+        _warn(f"Whoever reaches {host} over the network can use the page; there is no password.")
+    serve_recognition(recognizer, limits, host, port, _say)
+
+
+@app.command
+def label(
+    table: Path,
+    *,
+    model: Path | None = None,
+    labels: Names = (),
+    strategy: Literal["random", "margin", "core_set", "mixture"] = "mixture",
+    merge: Path | None = None,
+    host: str = "127.0.0.1",
+    port: int = 7861,
+    seed: int = 0,
+    store: Path | None = None,
+    workers: int | None = None,
+) -> Any:
+    """Listen and label in the browser, by keyboard. Every label is on disk at once, in TABLE.labels.jsonl.
+
+    Args:
+        table: the utterance table; its recordings without an emotion are labelled. The table itself is not changed.
+        model: folder that `emoviews fit` wrote: recordings then come in the order of `emoviews suggest`, at random without.
+        labels: the emotions to choose from, separated by commas; by default those of the model, or those in the table.
+        strategy: of the order, see `emoviews suggest`.
+        merge: no page: write the table with the labels given so far to this file, and say how well annotators agree. A label
+            counts where all who gave one agree. A file that is there is kept beside it.
+        host: address to listen at; 0.0.0.0 lets other computers in, who then hear the recordings.
+        port: of the page; 0 takes any that is free.
+        seed: of the order.
+        store: folder of the extracted views; the user's cache folder if not given.
+        workers: processes; all cores by default.
+    """
+    from emoviews.app import is_local, require
+    from emoviews.app.labels import serve_labels
+    from emoviews.labelling import Journal, journal_of, labelling_order, merged, read_journal, write_merged
+    from emoviews.table import read_table
+
+    frame, entries = read_table(table), read_journal(journal_of(table))
+    if merge is not None:
+        if not entries:
+            raise UsageError(f"{journal_of(table)} has no labels yet. Give some first: emoviews label {table}")
+        found = merged(frame, entries)
+        kept = write_merged(found, merge)
+        _print_merge(found, merge, kept)
+        return found
+    require("starlette")
+    require("uvicorn")
+    order, known = _labelling_order(frame, model, strategy, seed, store, workers)
+    chosen = tuple(dict.fromkeys(labels or known or sorted(set(frame["emotion"]) - {""})))
+    if len(chosen) < 2:
+        raise UsageError("Say which emotions there are to choose from, e.g. --labels anger,joy,neutral,sadness")
+    journal = Journal(table, labelling_order(frame, entries, order), chosen)
+    try:
+        if not is_local(host):
+            _warn(
+                f"Whoever reaches {host} over the network hears the recordings and can label them; there is no password."
+            )
+        serve_labels(frame, journal, host, port, _say)
+    finally:
+        journal.close()
+    return journal.path
+
+
 @app.command
 def demo(*, out: Path = Path("emoviews-demo"), workers: int | None = None) -> Path:
     """The whole main job on a built-in synthetic corpus: recordings, views, pre-training, few labels, one page of results.
@@ -1165,6 +1257,46 @@ def _print_predictions(results: pd.DataFrame) -> None:
         shown.add_row(str(row["id"]), *times, *said)
     _out.print(shown, markup=False)
     _out.print(f"Mode: {', '.join(sorted(set(results['mode'])))}")
+
+
+def _labelling_order(
+    frame: pd.DataFrame, model: Path | None, strategy: Any, seed: int, store: Path | None, workers: int | None
+) -> tuple[list[str], tuple[str, ...]]:
+    """The ids without an emotion, the best to label first, and the labels that the model knows."""
+    import numpy as np
+
+    from emoviews.annotation import Pool, suggest, suggested
+    from emoviews.bundles import load_recognizer
+
+    unlabelled = np.array(frame["emotion"] == "", dtype=bool)
+    if model is None:
+        pool = Pool(np.zeros((len(frame), 1)), ~unlabelled, list(frame["speaker"]))
+        order = suggest(pool, len(frame), "random", seed=seed) if unlabelled.any() else np.zeros(0, dtype=np.int64)
+        return list(frame["id"].iloc[order]), ()
+    recognizer = load_recognizer(model, "speaker-adaptive" if (frame["speaker"] != "").all() else "inductive")
+    recognizer.set_params(workers=workers, store=_store(store))
+    if not unlabelled.any():
+        return [], recognizer.fitted_.labels
+    chosen = suggested(frame, recognizer.recognise(frame), len(frame), strategy, seed=seed)
+    return list(chosen["id"]), recognizer.fitted_.labels
+
+
+def _print_merge(found: Any, out: Path, kept: Path | None) -> None:
+    """What became of the labels that people gave."""
+    _out.print(f"{found.filled} recordings got their emotion; written to {out}")
+    if kept is not None:
+        _say(f"What stood there is now {kept}")
+    _out.print(str(found.agreement))
+    for name, said in list(found.agreement.disagreements.items())[:20]:
+        _out.print(f"  {name}: " + ", ".join(f"{who} {emotion}" for who, emotion in said.items()), markup=False)
+    if (n := len(found.agreement.disagreements)) > 20:
+        _out.print(f"  … and {n - 20} more")
+    if found.cannot_tell:
+        _say(f"{found.cannot_tell} recordings of which nobody could tell stay as they were.")
+    for name, (before, said) in list(found.conflicts.items())[:20]:
+        _warn(f"{name} has the emotion {before}, which stays; the annotators say {said}.")
+    for name in found.unknown[:5]:
+        _warn(f"{name} has a label, but the table does not have it (any more).")
 
 
 def _write_text(path: Path, text: str) -> None:

@@ -37,7 +37,7 @@ def gather(inputs: Sequence[Path]) -> pd.DataFrame:
             if not found:
                 raise UsageError(f"The folder {place} has no recordings ({', '.join(sorted(audio.AUDIO_SUFFIXES))}).")
             names = [path.relative_to(place).with_suffix("").as_posix() for path in found]
-            rows.append(make_table([{"id": n, "path": str(p)} for n, p in zip(_distinct(names), found, strict=True)]))
+            rows.append(make_table([{"id": n, "path": str(p)} for n, p in zip(distinct(names), found, strict=True)]))
         elif place.suffix.lower() in TABLE_SUFFIXES:
             rows.append(read_table(place))
         elif place.exists():
@@ -49,7 +49,7 @@ def gather(inputs: Sequence[Path]) -> pd.DataFrame:
     table = pd.concat(rows, ignore_index=True)
     text = [column for column in table.columns if column not in ("start_seconds", "end_seconds", "channel")]
     table[text] = table[text].astype(object).where(table[text].notna(), "")
-    table["id"] = pd.Series(_distinct(list(table["id"])), dtype=object)
+    table["id"] = pd.Series(distinct(list(table["id"])), dtype=object)
     return table
 
 
@@ -137,10 +137,10 @@ def _duration(path: str) -> float:
         return math.nan
 
 
-def _distinct(names: Sequence[str]) -> list[str]:
+def distinct(names: Sequence[str]) -> list[str]:
     """Names with a number behind those that came before.
 
-    >>> _distinct(["a", "b", "a", "a-2"])
+    >>> distinct(["a", "b", "a", "a-2"])
     ['a', 'b', 'a-2', 'a-2-2']
     """
     taken: set[str] = set()

@@ -29,6 +29,7 @@ from emoviews import audio, calibration, metrics, splits, statistics
 from emoviews.errors import AudioError, EmoViewsError, TableError, UsageError
 from emoviews.extraction import MAXIMUM_SECONDS, extract, locate
 from emoviews.fusion import CLIP, rows_by, time_statistics
+from emoviews.labelled_map import LabelledMap, fit_map
 from emoviews.progress import Progress
 from emoviews.semisupervised import (
     CONFOUNDED,
@@ -144,6 +145,7 @@ class Fitted:
         outlier: mode-free: distance from the training recordings beyond which a recording is unlike them.
         heard: `short_key` of every recording that trained, labelled or not.
         report: what `fit` found.
+        labelled: the labelled recordings on a plane of the inductive mode's space.
         provenance: anything else that made it (corpus, licences, split hash), JSON values.
     """
 
@@ -155,6 +157,7 @@ class Fitted:
     outlier: float
     heard: frozenset[int]
     report: FitReport
+    labelled: LabelledMap
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -250,8 +253,12 @@ class EmotionRecognizer(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         report = replace(report, left_out=dict(left_out), notes=(*_notes(model), *report.notes))
         specs = {label: view.spec for label, view in made_views(requests).items()}
         limit = outlier_limit(vectors, list(table["group"]))
+        space, classifier = model.modes["inductive"].members[0]
+        known = targets >= 0
+        own = space.vectors({label: values[known] for label, values in vectors.items()})
+        labelled = fit_map(own, targets[known], classifier)
         heard = frozenset(short_key(key) for key in found.keys if key)
-        self.fitted_ = Fitted(requests, specs, labels, model, temperatures, limit, heard, report)
+        self.fitted_ = Fitted(requests, specs, labels, model, temperatures, limit, heard, report, labelled)
         self.classes_ = np.array(labels, dtype=object)
 
     def predict_proba(self, X: Any, speakers: Any = None) -> Floats:

@@ -127,6 +127,25 @@ class SemiSupervised:
                 found[rows] = graph.smooth(found[rows], self.config.self_weight)
         return found
 
+    def alone(self, views: Mapping[str, Floats], label: str) -> Floats:
+        """`(rows, classes)` what one view says in the inductive mode, were all others those of an average recording.
+
+        Vectors are sums over views, centred on the training recordings, so the others' part is 0. This is a view's part in
+        the whole, not a classifier that was trained on the view.
+
+        Args:
+            views: view → `(rows, features)`; the others are not looked at.
+            label: of the view.
+        """
+        logs = []
+        for space, classifier in self.modes["inductive"].members:
+            if label in space.maps:
+                vectors = Space(space.adaptive, {label: space.maps[label]}).vectors(views)
+            else:
+                vectors = np.zeros((len(views[label]), space.dimensions))
+            logs.append(np.log(classifier.probabilities(vectors) + 1e-9))
+        return softmax(np.mean(logs, axis=0))
+
 
 def apart(speakers: Sequence[str]) -> list[str]:
     """Give each recording of an unknown speaker a speaker of its own, whose name starts with a NUL.

@@ -1,0 +1,191 @@
+"""What a recogniser makes of one recording (altogether, view by view, over time, on the map) and of many.
+
+Inductive throughout: nobody tells a page who speaks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from emoviews import audio, calibration
+from emoviews.app.archives import Limits
+from emoviews.errors import AudioError, EmoViewsError, UsageError
+from emoviews.extraction import MAXIMUM_SECONDS
+from emoviews.predicting import distinct, windows
+from emoviews.recognizer import TRANSDUCTIVE, EmotionRecognizer, Fitted, Recognised, computed, made_views, recognised
+from emoviews.table import make_table
+from emoviews.types import SAMPLING_RATE
+
+Floats = NDArray[np.float64]
+Advance = Callable[[float], None]
+"""Is told which share of the work is done, 0 to 1."""
+
+WINDOW_SECONDS: Final = 4.0
+"""About as long as an utterance."""
+
+TIMED_SECONDS: Final = 6.0
+"""From this length on a recording is judged over time as well."""
+
+HOP_SECONDS: Final = 2.0
+
+MOST_WINDOWS: Final = 45
+"""Longer recordings get windows farther apart."""
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What was made of one recording.
+
+    Attributes:
+        labels: the classes.
+        samples: `(samples,)` at 16 000 Hz.
+        problem: why no emotion is given; empty where one is.
+        probabilities: `(classes,)` calibrated; NaN where there is a problem.
+        trained: whether the recogniser learnt from this very recording.
+        alone: view → `(classes,)` what it says by itself (`SemiSupervised.alone`), at the same temperature; empty where
+            there is a problem, or one view only.
+        place: `(2,)` on the map of the labelled recordings; NaN where there is a problem.
+        times_seconds: `(windows, 2)` start and end; no rows for a short recording.
+        over_time: `(windows, classes)`; NaN where no emotion is given.
+    """
+
+    labels: tuple[str, ...]
+    samples: NDArray[np.float32]
+    problem: str
+    probabilities: Floats
+    trained: bool
+    alone: Mapping[str, Floats]
+    place: Floats
+    times_seconds: Floats
+    over_time: Floats
+
+    @property
+    def seconds(self) -> float:
+        """How long the recording lasts."""
+        return len(self.samples) / SAMPLING_RATE
+
+    @property
+    def best(self) -> str:
+        """The most probable emotion; empty where there is a problem."""
+        return "" if self.problem else self.labels[int(self.probabilities.argmax())]
+
+
+def require_limits(limits: Limits) -> None:
+    """Refuse limits that can't be kept.
+
+    Raises:
+        UsageError: one is not above 0, or recordings longer than one emotion makes sense for.
+    """
+    if not 0 < limits.seconds <= MAXIMUM_SECONDS:
+        raise UsageError(
+            f"--max-seconds: expected more than 0 and at most {MAXIMUM_SECONDS:.0f}, got {limits.seconds:g}. For longer "
+            "recordings: emoviews predict MODEL FILE --window-seconds 4"
+        )
+    if limits.megabytes < 1:
+        raise UsageError(f"--max-megabytes: expected at least 1, got {limits.megabytes}.")
+
+
+def judge(
+    recognizer: EmotionRecognizer, path: Path, limits: Limits, advance: Advance = lambda share: None
+) -> Judgement:
+    """Judge one recording.
+
+    Raises:
+        AudioError: it can't be used (no audio, silent, too short, too long).
+        MissingExtraError: its format needs a package that is not installed.
+    """
+    fitted: Fitted = recognizer.fitted_
+    _refuse_long(path, limits)
+    samples = audio.load(path)
+    table = make_table([{"id": path.stem, "path": str(path)}])
+    computed_ = computed(table, made_views(fitted.requests))
+    found, vectors = recognised(fitted, table, computed_, "inductive"), computed_.vectors
+    problem = found.problems[0].removeprefix(f"{path}: ")
+    alone: dict[str, Floats] = {}
+    place = np.full(2, np.nan)
+    if not problem:
+        place = fitted.labelled.place(found.embedded)[0]
+        if len(vectors) > 1:
+            temperature = fitted.temperatures[found.modes[0]]
+            alone = {n: calibration.scaled(fitted.model.alone(vectors, n), temperature)[0] for n in vectors}
+    times, over_time = np.zeros((0, 2)), np.zeros((0, len(fitted.labels)))
+    seconds = len(samples) / SAMPLING_RATE
+    if seconds > TIMED_SECONDS:
+        hop = max(HOP_SECONDS, (seconds - WINDOW_SECONDS) / (MOST_WINDOWS - 1))
+        parts = windows(table.assign(start_seconds=0.0, end_seconds=seconds), WINDOW_SECONDS, hop)
+        over_time = _one_by_one(recognizer, parts, advance).probabilities
+        times = parts[["start_seconds", "end_seconds"]].to_numpy(dtype=float)
+    trained = found.modes[0] == TRANSDUCTIVE
+    return Judgement(fitted.labels, samples, problem, found.probabilities[0], trained, alone, place, times, over_time)
+
+
+def judge_all(
+    recognizer: EmotionRecognizer,
+    recordings: Sequence[tuple[str, Path]],
+    limits: Limits,
+    advance: Advance = lambda share: None,
+) -> pd.DataFrame:
+    """Judge many recordings: the columns of `emoviews predict`, where `path` is the name that was given.
+
+    A recording that can't be used is a row with its problem.
+
+    Args:
+        recognizer: a fitted one.
+        recordings: name and file of each.
+        limits: how long and how many.
+        advance: see `Advance`.
+
+    Raises:
+        UsageError: none, or too many.
+    """
+    if not recordings:
+        raise UsageError(f"There are no recordings among these files ({', '.join(sorted(audio.AUDIO_SUFFIXES))}).")
+    if len(recordings) > limits.files:
+        raise UsageError(f"These are {len(recordings)} recordings; at most {limits.files} are taken at a time.")
+    names = [name for name, _ in recordings]
+    table = make_table([{"id": f"{n} {name}", "path": str(path)} for n, (name, path) in enumerate(recordings)])
+    results = _one_by_one(recognizer, table, advance, limits).frame(table)
+    problems = [
+        why.replace(str(path), name).removeprefix(f"{name}: ")
+        for why, (name, path) in zip(results["problem"], recordings, strict=True)
+    ]
+    return results.assign(id=distinct(names), path=names, problem=problems)
+
+
+def _one_by_one(
+    recognizer: EmotionRecognizer, table: pd.DataFrame, advance: Advance, limits: Limits | None = None
+) -> Recognised:
+    """`recognised` of every row by itself, with the progress told in between."""
+    fitted: Fitted = recognizer.fitted_
+    views, classes = made_views(fitted.requests), len(fitted.labels)
+    dimensions = fitted.model.modes["inductive"].members[0][0].dimensions
+    probabilities, embedded = np.full((len(table), classes), np.nan), np.full((len(table), dimensions), np.nan)
+    problems, modes = [""] * len(table), ["inductive"] * len(table)
+    for row in range(len(table)):
+        try:
+            if limits is not None:
+                _refuse_long(table["path"].iloc[row], limits)
+            one = table.iloc[[row]].reset_index(drop=True)
+            found = recognised(fitted, one, computed(one, views), "inductive")
+            problems[row], modes[row] = found.problems[0], found.modes[0]
+            probabilities[row], embedded[row] = found.probabilities[0], found.embedded[0]
+        except EmoViewsError as error:
+            problems[row] = str(error)
+        advance((row + 1) / len(table))
+    return Recognised(fitted.labels, probabilities, tuple(problems), tuple(modes), embedded)
+
+
+def _refuse_long(path: str | Path, limits: Limits) -> None:
+    seconds = audio.probe(path).duration_seconds
+    if seconds > limits.seconds:
+        raise AudioError(
+            f"It lasts {seconds:.0f} s; this page takes up to {limits.seconds:.0f} s. Cut it, or use: emoviews predict MODEL "
+            f"FILE --window-seconds {WINDOW_SECONDS:.0f}"
+        )

@@ -1,0 +1,269 @@
+"""The page that shows what a recogniser makes of recordings, laid out with Gradio.
+
+Nothing here decides anything: `judging` and `archives` do the work, `pictures` draws, and `recognition.html.jinja` writes the
+answers, with every name from outside escaped. Whatever goes wrong with a file becomes words on the page.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import tempfile
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from importlib import resources
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Final
+
+import numpy as np
+from jinja2 import Environment, StrictUndefined
+
+from emoviews.app import address, is_local, open_socket, pictures, require
+from emoviews.app.archives import Limits, unpack
+from emoviews.app.judging import Advance, Judgement, judge, judge_all
+from emoviews.audio import AUDIO_SUFFIXES
+from emoviews.errors import EmoViewsError
+from emoviews.predicting import written
+from emoviews.recognizer import EmotionRecognizer, FitReport
+
+CSV_NAME: Final = "emotions.csv"
+SHOWN_ROWS: Final = 200
+"""Of a batch, on the page; the CSV has all."""
+
+KEPT_SECONDS: Final = 3600
+"""How long what was sent stays on disk."""
+
+
+def answer(recognizer: EmotionRecognizer, path: str | None, limits: Limits, advance: Advance) -> tuple[str, str]:
+    """One sentence, and all that there is to say, as HTML, of one recording."""
+    if not path:
+        return _failed("There is no recording yet. Record one, or choose a file.")
+
+    def made() -> tuple[str, str]:
+        judgement = judge(recognizer, Path(path), limits, advance)
+        if judgement.problem:
+            said = judgement.problem[:1].upper() + judgement.problem[1:]
+        else:
+            said = f"Most probable: {judgement.best}, {percent(judgement.probabilities.max())}."
+        return _html("said", text=said), _answer(recognizer, judgement)
+
+    return _guarded(made, Path(path).name)
+
+
+def batch(
+    recognizer: EmotionRecognizer, paths: Sequence[str], limits: Limits, advance: Advance
+) -> tuple[str, str, str | None]:
+    """One sentence and a table as HTML, and the CSV's path, of many recordings, some of them perhaps in zips."""
+    csv: list[str] = []
+
+    def made() -> tuple[str, str]:
+        with tempfile.TemporaryDirectory() as folder:
+            recordings, others = _gathered([Path(path) for path in paths], Path(folder), limits)
+            results = judge_all(recognizer, recordings, limits, advance)
+        target = Path(tempfile.mkdtemp()) / CSV_NAME
+        target.write_text(written(results, "csv"), encoding="utf-8")
+        csv.append(str(target))
+        bad = int((results["problem"] != "").sum())
+        said = f"{len(results) - bad} of {len(results)} recordings got an emotion."
+        rows = results.head(SHOWN_ROWS).to_dict("records")
+        return _html("said", text=said), _html("batch", rows=rows, n=len(results), others=others)
+
+    said, table = (
+        _guarded(made, "these files") if paths else _failed("There are no files yet. Choose some, or a folder.")
+    )
+    return said, table, csv[0] if csv else None
+
+
+def _gathered(paths: Sequence[Path], folder: Path, limits: Limits) -> tuple[list[tuple[str, Path]], int]:
+    """Name and file of each recording, zips unpacked; and how many other files there were."""
+    recordings: list[tuple[str, Path]] = []
+    others = 0
+    for number, path in enumerate(paths):
+        if path.suffix.lower() == ".zip":
+            inside = folder / str(number)
+            inside.mkdir()
+            found, left_out = unpack(path, inside, limits)
+            recordings += found
+            others += left_out
+        elif path.suffix.lower() in AUDIO_SUFFIXES:
+            recordings.append((path.name, path))
+        else:
+            others += 1
+    return recordings, others
+
+
+def _guarded(make: Callable[[], tuple[str, str]], what: str) -> tuple[str, str]:
+    try:
+        return make()
+    except EmoViewsError as error:
+        return _failed(str(error))
+    except Exception:  # a defect of ours must not take the page from everybody else
+        traceback.print_exc()
+        return _failed(
+            f"Something in EmoViews broke on {what}; the terminal in which it runs says what. The page goes on working."
+        )
+
+
+def _failed(why: str) -> tuple[str, str]:
+    return _html("failed", text=why), ""
+
+
+def _answer(recognizer: EmotionRecognizer, judgement: Judgement) -> str:
+    order = np.argsort(-judgement.probabilities, kind="stable")
+    fitted = recognizer.fitted_
+    placed = "" if judgement.problem else pictures.map_of(fitted.labelled, fitted.labels, judgement.place)
+    times = [(start, end, row) for (start, end), row in zip(judgement.times_seconds, judgement.over_time, strict=True)]
+    return _html(
+        "answer", judgement=judgement, order=order, timeline=pictures.timeline(judgement), map=placed, times=times
+    )
+
+
+def expectation(report: FitReport) -> str:
+    """What to expect on new speakers, in words."""
+    chance = 1 / len(report.n_labels)
+    found = report.modes.get("inductive")
+    if found is None:
+        return "How well it recognises new speakers is not known: " + (" ".join(report.notes) or "it was not tested.")
+    uar, sure = found.uar, ""
+    if not np.isnan(uar.low):
+        sure = f" (95 % interval {percent(uar.low)} to {percent(uar.high)})"
+    return (
+        f"On new speakers, expect an unweighted average recall (UAR) of {percent(uar.estimate)}{sure}; guessing has "
+        f"{percent(chance)}."
+    )
+
+
+def percent(share: float) -> str:
+    r"""A share, with a space that does not break.
+
+    >>> percent(0.256)
+    '26\xa0%'
+    """
+    return f"{100 * share:.0f}\u00a0%"
+
+
+def _html(block: str, **values: Any) -> str:
+    source = resources.files("emoviews.app").joinpath("recognition.html.jinja").read_text(encoding="utf-8")
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters["percent"] = percent
+    template = environment.from_string(source)
+    return "".join(template.blocks[block](template.new_context(values)))
+
+
+def recognition_page(gradio: ModuleType, recognizer: EmotionRecognizer, limits: Limits, local: bool) -> Any:
+    """Lay the page out.
+
+    Args:
+        gradio: the package, which is imported when the page's temporary folder is known.
+        recognizer: a fitted one.
+        limits: what it takes.
+        local: whether it is reached from this computer alone.
+    """
+    gr, fitted = gradio, recognizer.fitted_
+
+    def reported(progress: Any, doing: str) -> Advance:
+        return lambda share: progress(share, desc=doing)
+
+    def one(path: str | None, progress: Any = gr.Progress()) -> tuple[str, str]:  # noqa: B008 (Gradio finds it by its default)
+        return answer(recognizer, path, limits, reported(progress, "Listening"))
+
+    def many(files: list[str] | None, folder: list[str] | None, progress: Any = gr.Progress()) -> tuple[str, str, Any]:  # noqa: B008
+        given = [*(files or []), *(folder or [])]
+        said, table, csv = batch(recognizer, given, limits, reported(progress, "Listening"))
+        return said, table, gr.DownloadButton(value=csv, visible=csv is not None)
+
+    with gr.Blocks(title="EmoViews", analytics_enabled=False, delete_cache=(KEPT_SECONDS // 12, KEPT_SECONDS)) as page:
+        known = {"labels": fitted.labels, "expected": expectation(fitted.report), "local": local, "limits": limits}
+        gr.HTML(_html("intro", **known), apply_default_css=False)
+        with gr.Tabs():
+            with gr.Tab("One recording"):
+                sound = gr.Audio(
+                    sources=["upload", "microphone"], type="filepath", label="Record, or drop a file", editable=False,
+                    buttons=[], elem_id="ev-sound",
+                )  # fmt: skip
+                go = gr.Button("Recognise the emotion", variant="primary")
+                said = gr.HTML(elem_classes="ev-live", apply_default_css=False)
+                shown = gr.HTML(elem_id="ev-answer", apply_default_css=False)
+            with gr.Tab("Batch"):
+                gr.HTML(_html("many", limits=limits), apply_default_css=False)
+                with gr.Row():
+                    kinds = [".zip", *sorted(AUDIO_SUFFIXES)]
+                    files = gr.File(file_count="multiple", file_types=kinds, label="Files, or a zip", height=170)
+                    folder = gr.File(file_count="directory", label="Or a folder", height=170)
+                start = gr.Button("Recognise all", variant="primary")
+                summary = gr.HTML(elem_classes="ev-live", apply_default_css=False)
+                csv = gr.DownloadButton("Download all as CSV", visible=False)
+                rows = gr.HTML(elem_id="ev-rows", apply_default_css=False)
+            with gr.Tab("About"):
+                gr.HTML(_html("about", report=fitted.report, specs=fitted.specs, **known), apply_default_css=False)
+        go.click(one, [sound], [said, shown], api_visibility="private", show_progress_on=said)
+        start.click(many, [files, folder], [summary, rows, csv], api_visibility="private", show_progress_on=summary)
+        sound.clear(lambda: ("", ""), None, [said, shown], api_visibility="private", queue=False)
+        page.load(None, js=_LIVE)
+    return page
+
+
+_LIVE: Final = """() => {
+  document.documentElement.lang = "en";
+  document.querySelectorAll(".ev-live").forEach((place) => place.setAttribute("aria-live", "polite"));
+}"""
+"""Screen readers are told of what appears in these places."""
+
+
+@contextmanager
+def _own_folder() -> Iterator[None]:
+    """A folder for what people send and what is made of it, removed afterwards. Gradio reads its name when it is imported."""
+    before = tempfile.tempdir
+    with tempfile.TemporaryDirectory(prefix="emoviews-app-") as folder:
+        os.environ |= {"GRADIO_TEMP_DIR": folder, "GRADIO_ANALYTICS_ENABLED": "False"}
+        tempfile.tempdir = folder
+        try:
+            yield
+        finally:
+            tempfile.tempdir = before
+
+
+def serve_recognition(
+    recognizer: EmotionRecognizer, limits: Limits, host: str, port: int, say: Callable[[str], None]
+) -> None:
+    """Serve the page until the program is stopped.
+
+    Args:
+        recognizer: a fitted one.
+        limits: what the page takes.
+        host: the address to listen at.
+        port: 0 for any that is free.
+        say: is told where the page is.
+
+    Raises:
+        UsageError: the port is taken.
+        MissingExtraError: Gradio is not installed.
+    """
+    listening = open_socket(host, port)
+    port = listening.getsockname()[1]
+    listening.close()  # Gradio opens it again
+    with _own_folder():
+        require("gradio")
+        import gradio as gr
+
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # so that the folder is removed then, too
+        theme = gr.themes.Default(
+            primary_hue="teal", neutral_hue="slate", font=["system-ui", "sans-serif"],
+            font_mono=["ui-monospace", "monospace"],
+        ).set(
+            button_primary_background_fill="*primary_700", button_primary_background_fill_hover="*primary_800",
+            button_primary_background_fill_dark="*primary_700", button_primary_background_fill_hover_dark="*primary_800",
+        )  # fmt: skip
+        css = resources.files("emoviews.app").joinpath("recognition.css").read_text(encoding="utf-8")
+        page = recognition_page(gr, recognizer, limits, is_local(host))
+        page.launch(
+            server_name=host, server_port=port, prevent_thread_lock=True, quiet=True, share=False, footer_links=[],
+            max_file_size=limits.megabytes * 10**6, ssr_mode=False, pwa=False, mcp_server=False, theme=theme, css=css,
+            i18n=gr.I18n(en={"common.upload": "Choose files"}),
+        )  # fmt: skip
+        say(f"The page is at {address(host, port)}")
+        say("Stop with Ctrl+C.")
+        page.block_thread()

@@ -1,0 +1,424 @@
+"""The page that recognises: hostile zips, what is said of a recording, drawings, and the whole of it in a real browser."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+import stat
+import struct
+import zipfile
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile
+from tests.pages import PHONE, WIDE, barriers, chromium, overflow, served, watched
+
+from emoviews import cli
+from emoviews.app import open_socket, pictures, recognition
+from emoviews.app.archives import Limits, unpack
+from emoviews.app.judging import judge, judge_all, require_limits
+from emoviews.bundles import load_recognizer, save_recognizer
+from emoviews.errors import AudioError, MissingExtraError, UsageError
+from emoviews.labelling import Journal
+from emoviews.recognizer import EmotionRecognizer
+from emoviews.table import read_table, write_table
+
+LIMITS = Limits(seconds=12, megabytes=2, unpacked_megabytes=1, files=5)
+
+
+# Zips
+
+
+def zipped(path: Path, **files: bytes) -> Path:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    return path
+
+
+def test_recordings_come_out_under_names_of_ours(tmp_path: Path):
+    files = {"a/one.wav": b"1", "b/one.WAV": b"22", "readme.txt": b"-", "__MACOSX/._one.wav": b"-"}
+    (tmp_path / "out").mkdir()
+    found, others = unpack(zipped(tmp_path / "z.zip", **files), tmp_path / "out", LIMITS)
+    assert [(name, path.name, path.read_bytes()) for name, path in found] == [
+        ("a/one.wav", "0.wav", b"1"),
+        ("b/one.WAV", "1.wav", b"22"),
+    ]
+    assert others == 2
+
+
+HOSTILE = (
+    "../evil.wav",
+    "a/../../evil.wav",
+    "/etc/evil.wav",
+    "C:\\evil.wav",
+    "\\\\host\\evil.wav",
+    "a\\..\\..\\evil.wav",
+)
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_path_out_of_the_zip_is_refused_with_all_of_it(tmp_path: Path, name: str):
+    (tmp_path / "out").mkdir()
+    with pytest.raises(UsageError, match=r"leads out of the zip's own folder.*nothing of it was used"):
+        unpack(zipped(tmp_path / "z.zip", **{"good.wav": b"1", name: b"2"}), tmp_path / "out", LIMITS)
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["out", "z.zip"]
+
+
+def test_a_link_is_refused(tmp_path: Path):
+    (tmp_path / "out").mkdir()
+    link = zipfile.ZipInfo("link.wav")
+    link.external_attr = (stat.S_IFLNK | 0o777) << 16
+    with zipfile.ZipFile(tmp_path / "z.zip", "w") as archive:
+        archive.writestr(link, "/etc/passwd")
+    with pytest.raises(UsageError, match=r"has a link, 'link\.wav'"):
+        unpack(tmp_path / "z.zip", tmp_path / "out", LIMITS)
+
+
+def test_what_unpacks_to_too_much_is_refused_and_removed(tmp_path: Path):
+    (tmp_path / "out").mkdir()
+    bomb = zipped(tmp_path / "bomb.zip", **{"a.wav": bytes(700_000), "b.wav": bytes(700_000)})
+    assert bomb.stat().st_size < 10_000
+    with pytest.raises(UsageError, match="holds more than 1 MB when it is unpacked"):
+        unpack(bomb, tmp_path / "out", LIMITS)
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_a_size_that_a_header_lies_about_is_counted(tmp_path: Path):
+    (tmp_path / "out").mkdir()
+    content = zipped(tmp_path / "bomb.zip", **{"a.wav": bytes(3_000_000)}).read_bytes()
+    assert content.count(struct.pack("<I", 3_000_000)) == 2
+    (tmp_path / "bomb.zip").write_bytes(content.replace(struct.pack("<I", 3_000_000), struct.pack("<I", 10)))
+    with pytest.raises(UsageError):
+        unpack(tmp_path / "bomb.zip", tmp_path / "out", LIMITS)
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def broken(path: Path) -> Path:
+    zipped(path, **{"a.wav": bytes(range(256)) * 50})
+    content = bytearray(path.read_bytes())
+    content[40:60] = bytes(20)
+    path.write_bytes(content)
+    return path
+
+
+def encrypted(path: Path) -> Path:
+    content = bytearray(zipped(path, **{"a.wav": b"1"}).read_bytes())
+    content[content.index(b"PK\x01\x02") + 8] |= 1
+    path.write_bytes(content)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda path: path.write_bytes(b"no zip"), "can't be unpacked: File is not a zip file"),
+        (broken, "can't be unpacked"),
+        (encrypted, "is encrypted"),
+        (lambda path: zipped(path, **{"a.txt": b"1"}), "has no recordings"),
+        (lambda path: zipped(path, **{f"{n}.wav": b"1" for n in range(6)}), "has 6 recordings; at most 5"),
+    ],
+)
+def test_what_else_can_not_be_unpacked_is_said(tmp_path: Path, make, said):
+    (tmp_path / "out").mkdir()
+    make(tmp_path / "z.zip")
+    with pytest.raises(UsageError, match=said):
+        unpack(tmp_path / "z.zip", tmp_path / "out", LIMITS)
+
+
+# Judging
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A corpus, a recogniser of two views and one of a single view."""
+    pytest.importorskip("opensmile")
+    folder = tmp_path_factory.mktemp("app")
+    cli.main(["corpus", "synthetic", str(folder / "audio"), "--out", str(folder / "t.csv"), "--preset", "tiny"])
+    table = read_table(folder / "t.csv")
+    table = table[table["speaker"] < "S05"].reset_index(drop=True)  # four speakers make four folds
+    for name, views in (("model", ("egemaps", "mfcc")), ("one-view", ("mfcc",))):
+        recognizer = EmotionRecognizer(views=views, store=folder / "store", workers=1, evaluate=name == "model")
+        save_recognizer(folder / name, recognizer.fit(table))
+    samples = [soundfile.read(path)[0] for path in table["path"][:5]]
+    speech = np.concatenate([*samples[:3], np.zeros(16000 * 5), *samples[3:]])
+    soundfile.write(folder / "speech.wav", samples[0], 16000)
+    soundfile.write(folder / "long.wav", np.resize(speech, 11 * 16000), 16000)
+    soundfile.write(folder / "too long.wav", np.resize(speech, 13 * 16000), 16000)
+    soundfile.write(folder / "silence.wav", np.zeros(32000), 16000)
+    soundfile.write(folder / "noise.wav", np.random.default_rng(0).normal(size=32000) * 0.2, 16000)
+    (folder / "text.wav").write_text("I am no recording.")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def recognizer(world: Path) -> EmotionRecognizer:
+    return load_recognizer(world / "model")
+
+
+def test_one_recording_gets_what_predict_gives_it(world: Path, recognizer: EmotionRecognizer):
+    found = judge(recognizer, world / "speech.wav", LIMITS)
+    expected = recognizer.predict_proba([world / "speech.wav"])[0]
+    assert found.probabilities == pytest.approx(expected)
+    assert found.best == recognizer.predict([world / "speech.wav"])[0]
+    assert len(found.times_seconds) == 0
+    assert set(found.alone) == {"egemaps", "mfcc"}
+    for shares in found.alone.values():
+        assert shares.sum() == pytest.approx(1)
+
+
+def test_it_lies_where_training_put_it(world: Path, recognizer: EmotionRecognizer):
+    labelled = recognizer.fitted_.labelled
+    place = judge(recognizer, world / "speech.wav", LIMITS).place
+    assert place == pytest.approx(labelled.positions[0], abs=1e-3 * np.abs(labelled.positions).max())
+
+
+def test_a_view_alone_is_the_whole_where_it_is_the_only_one(world: Path):
+    recognizer = load_recognizer(world / "one-view")
+    found = judge(recognizer, world / "speech.wav", LIMITS)
+    assert found.alone == {}
+    vectors = {"mfcc": np.random.default_rng(0).normal(size=(3, len(recognizer.fitted_.model.modes["inductive"].members[0][0].maps["mfcc"].mean)))}  # fmt: skip # noqa: E501
+    model = recognizer.fitted_.model
+    assert model.alone(vectors, "mfcc") == pytest.approx(model.probabilities(vectors, "inductive"))
+
+
+def test_views_alone_add_up_to_the_whole(recognizer: EmotionRecognizer):
+    """With one member, log-odds of the whole less those of no view at all are the sum of the views' own."""
+    model = recognizer.fitted_.model
+    first = replace(model, modes={**model.modes, "inductive": replace(model.modes["inductive"], members=model.modes["inductive"].members[:1])})  # fmt: skip # noqa: E501
+    maps = first.modes["inductive"].members[0][0].maps
+    random = np.random.default_rng(1)
+    vectors = {
+        name: view.mean + view.deviation * random.normal(size=(4, len(view.mean))) for name, view in maps.items()
+    }
+    classifier = first.modes["inductive"].members[0][1]
+
+    def odds(p):
+        return np.log(p[:, 1:] / p[:, :1])
+
+    nothing = classifier.intercept[1:] - classifier.intercept[:1]
+    parts = sum(odds(first.alone(vectors, name)) - nothing for name in vectors)
+    assert odds(first.probabilities(vectors, "inductive")) - nothing == pytest.approx(parts, abs=1e-4)
+
+
+def test_a_long_recording_is_judged_over_time_and_silent_windows_are_not(world: Path, recognizer: EmotionRecognizer):
+    shares: list[float] = []
+    found = judge(recognizer, world / "long.wav", LIMITS, shares.append)
+    assert found.times_seconds[0].tolist() == [0, 4]
+    assert found.times_seconds[-1, 1] == pytest.approx(11)
+    assert np.diff(found.times_seconds[:, 0]).max() <= 2
+    assert shares == sorted(shares)
+    assert shares[-1] == 1
+    spoken = recognizer.recognise(
+        pd.DataFrame([{"path": str(world / "long.wav"), "start_seconds": 0, "end_seconds": 4}])
+    )
+    assert found.over_time[0] == pytest.approx(spoken.probabilities[0])
+    soundfile.write(world / "half.wav", np.concatenate([soundfile.read(world / "long.wav")[0][:64000], np.zeros(96000)]), 16000)  # fmt: skip # noqa: E501
+    half = judge(recognizer, world / "half.wav", LIMITS)
+    assert np.isnan(half.over_time[-1]).all()
+    assert not np.isnan(half.over_time[0]).any()
+
+
+def test_what_is_no_speech_gets_no_emotion(world: Path, recognizer: EmotionRecognizer):
+    found = judge(recognizer, world / "noise.wav", LIMITS)
+    assert found.best == ""
+    assert "so no emotion is given" in found.problem
+    assert str(world) not in found.problem
+    assert np.isnan([*found.probabilities, *found.place]).all()
+    with pytest.raises(AudioError, match="silen"):
+        judge(recognizer, world / "silence.wav", LIMITS)
+    with pytest.raises(AudioError, match="It lasts 13 s; this page takes up to 12 s"):
+        judge(recognizer, world / "too long.wav", LIMITS)
+
+
+def test_one_bad_file_is_a_row_among_the_others(world: Path, recognizer: EmotionRecognizer):
+    names = ("speech.wav", "text.wav", "too long.wav", "noise.wav")
+    found = judge_all(recognizer, [(f"in/{name}", world / name) for name in names], LIMITS)
+    assert found["path"].tolist() == [f"in/{name}" for name in names]
+    assert [bool(why) for why in found["problem"]] == [False, True, True, True]
+    assert found["emotion"].tolist() == [recognizer.predict([world / "speech.wav"])[0], "", "", ""]
+    assert not found["problem"].str.contains(str(world)).any()
+    with pytest.raises(UsageError, match="at most 5"):
+        judge_all(recognizer, [("a.wav", world / "speech.wav")] * 6, LIMITS)
+    with pytest.raises(UsageError, match="no recordings among these files"):
+        judge_all(recognizer, [], LIMITS)
+
+
+@pytest.mark.parametrize("limits", [Limits(seconds=0), Limits(seconds=601), Limits(megabytes=0)])
+def test_limits_that_make_no_sense_are_refused(limits: Limits):
+    with pytest.raises(UsageError, match="--max-"):
+        require_limits(limits)
+
+
+# Drawings and words
+
+
+def luminance(colour: str) -> float:
+    parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+@pytest.mark.parametrize("colour", pictures.COLOURS)
+@pytest.mark.parametrize("back", ["#FFFFFF", "#0B0F19"])
+def test_every_colour_can_be_seen_on_light_and_dark(colour: str, back: str):
+    lighter, darker = sorted((luminance(colour), luminance(back)), reverse=True)
+    assert (lighter + 0.05) / (darker + 0.05) >= 3  # WCAG 2.2, criterion 1.4.11
+
+
+def test_drawings_say_what_they_show_and_take_the_colour_of_the_text(world: Path, recognizer: EmotionRecognizer):
+    found = judge(recognizer, world / "long.wav", LIMITS)
+    timeline = pictures.timeline(found)
+    placed = pictures.map_of(recognizer.fitted_.labelled, found.labels, found.place)
+    for drawing in (timeline, placed):
+        assert drawing.count('role="img" aria-label="') == 2
+        assert "currentColor" in drawing
+        assert "#010203" not in drawing
+        ids = re.findall(r'\bid="([^"]+)"', drawing)
+        assert len(ids) == len(set(ids))
+        assert set(re.findall(r'(?:href="|url\()#([^")]+)', drawing)) <= set(ids)
+    assert "Most probable, one after the other: " in timeline
+    words = re.search(r"nearest neighbours are labelled ([^.]*)\.", placed)
+    assert words is not None
+    assert len(words[1].split(", ")) == 5
+
+
+def test_names_from_outside_can_not_write_the_page(world: Path, recognizer: EmotionRecognizer, tmp_path: Path):
+    name = "<img src=x onerror=alert(1)>.wav"
+    (tmp_path / name).write_text("no audio")
+    for said, html in (
+        recognition.answer(recognizer, str(tmp_path / name), LIMITS, lambda share: None),
+        recognition.batch(recognizer, [str(tmp_path / name)], LIMITS, lambda share: None)[:2],
+    ):
+        assert "<img" not in said + html
+        assert "&lt;img" in said + html
+
+
+def test_a_defect_of_ours_is_words_on_the_page(recognizer: EmotionRecognizer, monkeypatch: pytest.MonkeyPatch, capsys):
+    def breaks(*_):
+        raise ZeroDivisionError("ours")
+
+    monkeypatch.setattr(recognition, "judge", breaks)
+    said, html = recognition.answer(recognizer, "a.wav", LIMITS, lambda share: None)
+    assert "Something in EmoViews broke on a.wav" in said
+    assert html == ""
+    assert "ZeroDivisionError: ours" in capsys.readouterr().err
+
+
+def test_what_to_expect_is_said_or_that_it_is_not_known(recognizer: EmotionRecognizer):
+    report = recognizer.fitted_.report
+    assert re.search(r"UAR\) of \d+\s% \(95 % interval .*; guessing has 25\s%", recognition.expectation(report))
+    assert "is not known: not tested" in recognition.expectation(replace(report, modes={}, notes=("not tested",)))
+
+
+def test_a_port_that_is_taken_is_said():
+    with open_socket("127.0.0.1", 0) as taken, pytest.raises(UsageError, match="Name another port"):
+        open_socket("127.0.0.1", taken.getsockname()[1])
+
+
+def test_without_gradio_the_install_command_is_said(world: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(__import__("sys").modules, "gradio", None)
+    with pytest.raises(MissingExtraError, match=r"pip install 'emoviews\[app\]'"):
+        cli.app_(world / "model", port=0)
+
+
+def test_recordings_to_label_come_in_the_order_of_suggest(world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    frame = read_table(world / "t.csv")
+    frame.loc[::2, "emotion"] = ""
+    write_table(frame, tmp_path / "some.csv")
+    seen: list[Journal] = []
+    monkeypatch.setattr("emoviews.app.labels.serve_labels", lambda table, journal, *_: seen.append(journal))
+    how = {"store": world / "store", "workers": 1}
+    cli.label(tmp_path / "some.csv", model=world / "model", **how)
+    chosen = list(cli.suggest(world / "model", tmp_path / "some.csv", budget=1000, **how)["id"])
+    assert len(chosen) > 30
+    assert list(seen[0].order[: len(chosen)]) == chosen
+    assert sorted(seen[0].order) == sorted(frame["id"][::2])
+    assert seen[0].labels == tuple(sorted(set(frame["emotion"]) - {""}))
+
+
+# The page in a browser
+
+
+def test_the_page_recognises_one_and_many_in_the_browser(world: Path, tmp_path: Path):
+    pytest.importorskip("gradio")
+    limits = ["--max-seconds", "12", "--max-megabytes", "1"]
+    zipped(tmp_path / "evil.zip", **{"../evil.wav": b"1"})
+    zipped(tmp_path / "good.zip", **{n: (world / n).read_bytes() for n in ("speech.wav", "text.wav")}, **{"a.txt": b""})
+    (tmp_path / "large.wav").write_bytes(bytes(1_100_000))
+    with chromium() as browser, served("app", str(world / "model"), *limits, folder=tmp_path) as (url, _):
+        page = browser.new_context(viewport=WIDE).new_page()
+        wrong = watched(page)
+        page.goto(url)
+        start = page.get_by_role("button", name="Recognise the emotion")
+        start.wait_for()
+        page.get_by_text("guessing has 25").first.wait_for()
+        assert barriers(page) == []
+        start.click()
+        page.get_by_text("There is no recording yet").wait_for()
+
+        def choose(name: str) -> None:
+            if (clear := page.get_by_role("button", name="Clear")).count():
+                clear.click()
+            page.locator("input[type=file]").first.set_input_files(world / name)
+            page.get_by_role("button", name="Play", exact=True).wait_for()
+
+        page.locator("input[type=file]").first.set_input_files(tmp_path / "large.wav")
+        page.get_by_text(re.compile("exceed", re.IGNORECASE)).first.wait_for()
+        page.reload()
+        start.wait_for()
+        choose("long.wav")
+        start.click()
+        page.get_by_text("Most probable: ").wait_for()
+        assert page.get_by_role("row").count() > 8  # probabilities, and each view's
+        for heading in ("Over time", "What each view says by itself", "Among the labelled recordings"):
+            assert page.get_by_role("heading", name=heading).is_visible()
+        assert page.get_by_role("img", name="Map of").is_visible()
+        assert page.get_by_role("img", name=re.compile("probability of each emotion over time")).is_visible()
+        assert barriers(page) == []
+        choose("noise.wav")
+        start.click()
+        page.get_by_text("so no emotion is given").wait_for()
+
+        page.get_by_role("tab", name="One recording").focus()  # by keyboard from here
+        page.keyboard.press("Tab")
+        page.keyboard.press("Enter")
+        assert page.get_by_role("tab", selected=True).inner_text() == "Batch"
+        files = page.locator("input[type=file][multiple]")
+        files.set_input_files([tmp_path / "evil.zip"])
+        page.get_by_role("button", name="Clear").wait_for()
+        page.get_by_role("button", name="Recognise all").click()
+        page.get_by_text("leads out of the zip's own folder").wait_for()
+        page.get_by_role("button", name="Clear").click()
+        files.set_input_files([tmp_path / "good.zip", world / "noise.wav"])
+        page.get_by_role("button", name="Remove this file").nth(1).wait_for()
+        page.get_by_role("button", name="Recognise all").click()
+        page.get_by_text("1 of 3 recordings got an emotion").wait_for()
+        with page.expect_download() as download:
+            page.get_by_role("button", name="Download all as CSV").click()
+        rows = list(csv.DictReader(io.StringIO(Path(download.value.path()).read_text())))
+        assert [row["id"] for row in rows] == ["speech.wav", "text.wav", "noise.wav"]
+        assert [bool(row["problem"]) for row in rows] == [False, True, True]
+        assert float(rows[0]["confidence"]) == pytest.approx(max(float(v) for k, v in rows[0].items() if k[:2] == "p_"))
+        assert barriers(page) == []
+        assert wrong == []
+        assert not (tmp_path.parent / "evil.wav").exists()
+
+        phone = browser.new_context(viewport=PHONE, color_scheme="dark").new_page()
+        phone.goto(url)
+        phone.get_by_role("button", name="Recognise the emotion").wait_for()
+        assert overflow(phone) == 0
+        phone.locator("input[type=file]").first.set_input_files(world / "long.wav")
+        phone.get_by_role("button", name="Play", exact=True).wait_for()
+        phone.get_by_role("button", name="Recognise the emotion").click()
+        phone.get_by_role("img", name="Map of").wait_for()
+        assert overflow(phone) == 0
+        for tab in ("Batch", "About"):
+            phone.get_by_role("tab", name=tab).click()
+            assert overflow(phone) == 0
+            assert barriers(phone) == []
+    assert list(tmp_path.glob("emoviews-app-*")) == []  # what people sent is gone

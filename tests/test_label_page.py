@@ -1,0 +1,237 @@
+"""The page for labelling: what its server answers, and the whole of it in a real browser."""
+
+from __future__ import annotations
+
+import io
+import json
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from tests.pages import PHONE, WIDE, barriers, chromium, overflow, served, watched
+
+from emoviews import cli
+from emoviews.app.labels import label_page
+from emoviews.labelling import Journal, journal_of, read_journal
+from emoviews.table import make_table, read_table, write_table
+
+pytest.importorskip("starlette")
+
+LABELS = ("anger", "joy", "sadness")
+
+
+def write_corpus(folder: Path) -> Path:
+    time = np.arange(8000) / 16000
+    for number, name in enumerate("abcd"):
+        soundfile.write(folder / f"{name}.wav", 0.5 * np.sin(2 * np.pi * 220 * (number + 1) * time), 16000)
+    (folder / "d.wav").write_text("no audio")
+    rows = [{"id": name, "path": f"{name}.wav"} for name in "abcd"]
+    rows += [{"id": "cut", "path": "b.wav", "start_seconds": 0.1, "end_seconds": 0.3}]
+    rows += [{"id": "known", "path": "a.wav", "emotion": "joy"}]
+    write_table(make_table(rows, folder), folder / "table.csv")
+    return folder / "table.csv"
+
+
+@pytest.fixture
+def client(tmp_path: Path):
+    from starlette.testclient import TestClient
+
+    table = write_corpus(tmp_path)
+    journal = Journal(table, ["a", "cut", "d", "b", "c"], LABELS)
+    yield TestClient(label_page(read_table(table), journal, "127.0.0.1"), base_url="http://127.0.0.1")
+    journal.close()
+
+
+def send(client, **changes):
+    sent = {"annotator": "Ann", "expected": 0, "current": 0, "action": "label", "emotion": "joy", **changes}
+    return client.post("/answer", json=sent)
+
+
+def test_an_answer_gives_the_next_recording(client):
+    first = client.get("/state", params={"annotator": "Ann"}).json()
+    assert (first["total"], first["done"], first["current"], first["last"]) == (5, 0, 0, None)
+    assert first["labels"] == list(LABELS)
+    after = send(client).json()
+    assert (after["done"], after["current"], after["expected"]) == (1, 1, 1)
+    assert after["last"] == {"action": "label", "emotion": "joy"}
+    undone = send(client, action="undo", expected=1, current=1, emotion="").json()
+    assert (undone["done"], undone["current"], undone["last"]) == (0, 0, None)
+    assert client.get("/state", params={"annotator": "Bob"}).json()["done"] == 0
+
+
+@pytest.mark.parametrize(
+    ("changes", "status", "said"),
+    [
+        ({"emotion": "boredom"}, 400, "'boredom' is none of anger, joy, sadness. Nothing was saved"),
+        ({"expected": 3}, 409, "gone on in another window"),
+        ({"current": 99}, 400, "no recording 99"),
+        ({"current": None}, 400, "no recording None"),
+        ({"annotator": " "}, 400, "Expected a name"),
+        ({"annotator": 3}, 400, "Nothing was saved; load the page again"),
+        ({"action": "undo"}, 400, "nothing to undo"),
+    ],
+)
+def test_what_is_no_answer_is_said(client, changes, status, said):
+    answer = send(client, **changes)
+    assert answer.status_code == status
+    assert said in answer.json()["error"]
+    assert client.get("/state", params={"annotator": "Ann"}).json()["done"] == 0
+
+
+def test_other_web_sites_can_not_answer(client):
+    sent = json.dumps({"annotator": "Ann", "expected": 0, "current": 0, "action": "label", "emotion": "joy"})
+    assert client.post("/answer", content=sent, headers={"Content-Type": "text/plain"}).status_code == 415
+    assert client.get("/state?annotator=Ann", headers={"Host": "evil.example"}).status_code == 400
+    assert "default-src 'none'" in client.get("/").headers["Content-Security-Policy"]
+
+
+def test_sound_is_the_recording_or_its_part_and_names_no_file(client):
+    samples, rate = soundfile.read(io.BytesIO(client.get("/audio/1").content))
+    whole, _ = soundfile.read(io.BytesIO(client.get("/audio/3").content))
+    assert rate == 16000
+    assert samples == pytest.approx(whole[1600:4800], abs=2**-14)
+    assert client.get("/audio/2").status_code == 404
+    assert "d.wav" in client.get("/audio/2").json()["error"]
+    assert client.get("/audio/99").status_code == 404
+    assert "b.wav" not in client.get("/state", params={"annotator": "Ann"}).text
+
+
+def test_it_says_how_well_annotators_agree(client):
+    for person, emotions in (("Ann", ("joy", "anger")), ("Bob", ("joy", "sadness"))):
+        for turn, emotion in enumerate(emotions):
+            assert send(client, annotator=person, expected=turn, current=turn, emotion=emotion).status_code == 200
+    found = client.get("/agreement").json()
+    assert found["text"].startswith("Krippendorff's alpha (nominal) = 0.4")
+    assert found["counts"] == {"Ann": 2, "Bob": 2}
+    assert found["disagreements"] == [{"id": "cut", "said": {"Ann": "anger", "Bob": "sadness"}}]
+
+
+TOO_SOON = """() => {
+  const watch = setInterval(() => {
+    if (now.expected !== 1 || busy || "ready" in document.body.dataset) return;
+    clearInterval(watch);
+    document.body.dispatchEvent(new KeyboardEvent("keydown", { key: "1", bubbles: true }));
+    window.pressed = true;
+  }, 5);
+}"""
+"""Presses a key as soon as the second recording is there, before anybody can have heard it."""
+
+
+def heard(page) -> None:
+    """Wait until the page takes an answer: not at once, or a key pressed twice would label what nobody has heard."""
+    page.locator("body[data-ready]").wait_for(state="attached")
+
+
+def test_two_people_label_in_the_browser_and_a_kill_loses_nothing(tmp_path: Path):
+    table = write_corpus(tmp_path)
+    before = table.read_bytes()
+    with (
+        chromium() as browser,
+        served("label", str(table), "--labels", ",".join(LABELS), folder=tmp_path) as (url, process),
+    ):
+        page = browser.new_context(viewport=WIDE).new_page()
+        wrong = watched(page)
+
+        def press(key: str, said: str, done: str) -> None:
+            heard(page)
+            page.keyboard.press(key)
+            page.get_by_text(said).wait_for()
+            page.get_by_role("heading", name=done).wait_for()
+
+        page.goto(url)
+        assert barriers(page) == []
+        page.keyboard.type("Ann")  # the field has the focus
+        page.keyboard.press("Enter")
+        page.get_by_role("heading", name="0 of 5 done").wait_for()
+        assert page.get_by_role("button", name="Undo").is_disabled()
+        page.evaluate(TOO_SOON)
+        press("2", "Saved: joy.", "1 of 5 done")
+        heard(page)
+        assert page.evaluate("window.pressed")
+        assert page.get_by_role("heading", name="1 of 5 done").is_visible()
+        press("u", "Undone.", "0 of 5 done")
+        press("s", "Skipped.", "0 of 5 done")
+        press("0", "Saved: can’t tell.", "1 of 5 done")
+        press("1", "Saved: anger.", "2 of 5 done")
+        press("1", "Saved: anger.", "3 of 5 done")
+        heard(page)
+        page.get_by_role("button", name="sadness").click()
+        page.get_by_text("Saved: sadness. A recording that you skipped.").wait_for()
+        press("2", "Saved: joy. All recordings are done.", "All 5 done")
+        assert barriers(page) == []
+        assert wrong == []
+
+        other = browser.new_context(viewport=PHONE, color_scheme="dark").new_page()  # somebody else, on a phone
+        other.goto(url)
+        other.get_by_label("Who is labelling?").fill("Bob")
+        other.get_by_role("button", name="Start").click()
+        other.get_by_role("heading", name="0 of 5 done").wait_for()
+        assert overflow(other) == 0
+        second = other.context.new_page()  # Bob opens it twice
+        second.goto(url)
+        second.get_by_label("Who is labelling?").fill("Bob")
+        second.keyboard.press("Enter")
+        second.get_by_role("heading", name="0 of 5 done").wait_for()
+        heard(other)
+        other.get_by_role("button", name="joy").click()
+        other.get_by_role("heading", name="1 of 5 done").wait_for()
+        heard(second)
+        second.get_by_role("button", name="anger").click()
+        second.get_by_text("Bob has gone on in another window. Nothing was saved from this one").wait_for()
+        second.get_by_role("heading", name="1 of 5 done").wait_for()
+        second.get_by_text("Agreement of the annotators").click()
+        second.get_by_text("1 recordings labelled by two or more").wait_for()
+        assert barriers(second) == []
+
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        heard(second)
+        second.get_by_role("button", name="anger").click()
+        second.get_by_text("The program that serves this page does not answer").wait_for()
+    given = [(e.annotator, e.action, e.emotion) for e in read_journal(journal_of(table))]
+    assert given[-1] == ("Bob", "label", "joy")
+    assert [what for who, what, _ in given if who == "Ann"].count("label") == 5
+    assert table.read_bytes() == before
+
+
+def test_a_recording_that_can_not_be_played_is_said_on_the_page(tmp_path: Path):
+    table = write_corpus(tmp_path)
+    write_table(read_table(table).query("id == 'd'"), table)
+    with chromium() as browser, served("label", str(table), "--labels", "a,b", folder=tmp_path) as (url, _):
+        page = browser.new_page()
+        page.goto(url)
+        page.get_by_label("Who is labelling?").fill("Ann")
+        page.keyboard.press("Enter")
+        page.get_by_role("alert").get_by_text("This recording can't be played").wait_for()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([], "Say which emotions there are to choose from"),
+        (["--merge", "out.csv"], "has no labels yet. Give some first: emoviews label"),
+        (["--labels", "a,b", "--host", "203.0.113.7"], "Can't open a page at 203.0.113.7:7861"),
+    ],
+)
+def test_wrong_use_is_said_in_the_shell(tmp_path: Path, arguments, said, capsys: pytest.CaptureFixture[str]):
+    table = write_corpus(tmp_path)
+    with pytest.raises(SystemExit) as left:
+        cli.main(["label", str(table), *arguments])
+    assert left.value.code == 2
+    assert said in " ".join(capsys.readouterr().err.split())
+
+
+def test_merge_says_what_it_did(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    table = write_corpus(tmp_path)
+    journal = Journal(table, "abc", LABELS)
+    for person, emotions in (("Ann", ("joy", "anger")), ("Bob", ("joy", "sadness"))):
+        for turn, (name, emotion) in enumerate(zip("ab", emotions, strict=True)):
+            journal.add(person, turn, name, "label", emotion)
+    journal.close()
+    cli.main(["label", str(table), "--merge", str(tmp_path / "labelled.csv")])
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "1 recordings got their emotion" in printed
+    assert "b: Ann anger, Bob sadness" in printed
+    assert read_table(tmp_path / "labelled.csv")["emotion"].tolist() == ["joy", "", "", "", "", "joy"]
