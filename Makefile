@@ -76,5 +76,5 @@ endif
 	@touch $@
 
 $(DEV): $(RUN)
-	$(PIP) install $(CONSTRAINT) --editable '.[egemaps,video,audformat]' --group dev
+	$(PIP) install $(CONSTRAINT) --editable '.[egemaps,video,audformat,onnx]' --group dev
 	@touch $@

@@ -38,7 +38,8 @@ ORDER = [
         "propagation",
         "semisupervised",
     ],
-    *["recognizer", "bundles", "predicting", "annotation", "cluster", "app", "cli"],
+    *["recognizer", "card", "bundles", "predicting", "inference", "exporting", "hub", "tracking"],
+    *["annotation", "cluster", "app", "cli"],
 ]
 ROOT = Path(emoviews.__file__).parent
 

@@ -36,6 +36,8 @@ from emoviews.types import ViewSpec
 from emoviews.views import View, ViewRequest
 
 Floats = NDArray[np.float64]
+Digest = Callable[[Mapping[str, NDArray[Any]]], Mapping[str, Floats]]
+"""What is kept of a recording: its views as they are stored → arrays that have one shape for all recordings, by name."""
 
 WITH_OPENSMILE: Final = ("egemaps", "compare_2016", "mfcc")
 WITHOUT_OPENSMILE: Final = ("mfcc", "mel_spectrogram")
@@ -57,18 +59,22 @@ def default_views() -> tuple[str, ...]:
     return WITH_OPENSMILE if find_spec("opensmile") else WITHOUT_OPENSMILE
 
 
-def read_vectors(table: pd.DataFrame, store: Path, requests: Sequence[ViewRequest]) -> dict[str, Floats]:
-    """What a store holds of every row: view label → `(rows, features)`, frames by their statistics over time.
+def as_vectors(views: Mapping[str, NDArray[Any]]) -> dict[str, Floats]:
+    """Views of a recording → a vector each, `(features,)`; frames by their statistics over time."""
+    return {label: _vector(array) for label, array in views.items()}
+
+
+def read_vectors(
+    table: pd.DataFrame, store: Path, requests: Sequence[ViewRequest], digest: Digest = as_vectors
+) -> dict[str, Floats]:
+    """What a store holds of every row, digested: view label → `(rows, features)`.
 
     Raises:
         StoreError: a recording has not been extracted.
     """
     keys = [source.key for source in locate(table, store)]
-    found = {}
-    for request in requests:
-        view_store = ViewStore(store, request.make().spec)
-        found[request.label] = np.stack([_vector(np.asarray(view_store[key]), view_store.spec) for key in keys])
-    return found
+    stores = {request.label: ViewStore(store, request.make().spec) for request in requests}
+    return _stacked([digest({n: np.asarray(held[key]) for n, held in stores.items()}) for key in keys])
 
 
 @dataclass(frozen=True)
@@ -266,18 +272,25 @@ class EmotionRecognizer(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         labelled = table[table["emotion"] != ""]
         return metrics.uar(list(labelled["emotion"]), list(self.predict(labelled.reset_index(drop=True))))
 
-    def recognise(self, X: Any, speakers: Any = None, **options: Any) -> Recognised:
+    def recognise(self, X: Any, speakers: Any = None, *, graph: Digest | None = None, **options: Any) -> Recognised:
         """Probabilities of every recording, or why there are none.
 
         Args:
             X: table or paths.
             speakers: `(rows,)`.
+            graph: what judges each recording in place of the model: `inference.Graph.judge`.
             options: those of `extracted`.
 
         Raises:
-            UsageError: the speaker-adaptive mode without speakers.
+            UsageError: the speaker-adaptive mode without speakers, or with a graph.
         """
-        return self._recognised(X, speakers, judge_all=False, **options)
+        if graph is None:
+            return self._recognised(X, speakers, judge_all=False, **options)
+        if self.mode != "inductive":
+            raise UsageError(f"An exported graph judges each recording alone; got the mode {self.mode}. Use inductive.")
+        table = as_table(X, None, speakers)
+        outputs, problems = self._extracted(table, self.fitted_.requests, digest=graph, **options)
+        return judged(self.fitted_.labels, table, outputs, problems)
 
     def _recognised(self, X: Any, speakers: Any, *, judge_all: bool, **options: Any) -> Recognised:
         if not hasattr(self, "fitted_"):
@@ -289,15 +302,11 @@ class EmotionRecognizer(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
                 f"The speaker-adaptive mode needs to know who speaks; {missing} of {len(table)} recordings have no speaker. "
                 "Fill in the column 'speaker', say that all are of one speaker (--same-speaker), or use the inductive mode."
             )
-        vectors, problems = self._extracted(table, self.fitted_.requests, self.fitted_.specs, **options)
+        vectors, problems = self._extracted(table, self.fitted_.requests, **options)
         return recognised(self.fitted_, table, vectors, problems, self.mode, judge_all=judge_all)
 
     def _extracted(
-        self,
-        table: pd.DataFrame,
-        requests: Sequence[ViewRequest],
-        specs: Mapping[str, ViewSpec] | None = None,
-        **options: Any,
+        self, table: pd.DataFrame, requests: Sequence[ViewRequest], **options: Any
     ) -> tuple[dict[str, Floats], list[str]]:
         if self.store is None and len(table) <= DIRECTLY:
             return computed(table, made_views(requests), **options)
@@ -378,23 +387,24 @@ def extracted(
     *,
     workers: int | None = None,
     warn: Callable[[str], None] = lambda message: None,
+    digest: Digest = as_vectors,
 ) -> tuple[dict[str, Floats], list[str]]:
-    """Vectors of every row that can be used, and for each row why it can't be (empty where it can), by way of a store.
+    """What is kept of every row that can be used, and for each row why it can't be (empty where it can), by way of a store.
 
     Returns:
-        View label → `(usable rows, features)`, and `(rows,)` problems.
+        View label → `(usable rows, features)` (nothing where no row can be used), and `(rows,)` problems.
     """
     report = extract(table, store, requests, workers=workers, warn=warn)
     failed = {failure.id: failure.error for failure in report.failures}
     problems = [failed.get(name, "") for name in table["id"]]
-    usable = table[[not problem for problem in problems]]
-    empty: dict[str, Floats] = {request.label: np.zeros((0, 0)) for request in requests}
-    return (read_vectors(usable, store, requests) if len(usable) else empty), problems
+    return read_vectors(table[[not problem for problem in problems]], store, requests, digest), problems
 
 
-def computed(table: pd.DataFrame, views: Mapping[str, View], **options: Any) -> tuple[dict[str, Floats], list[str]]:
+def computed(
+    table: pd.DataFrame, views: Mapping[str, View], *, digest: Digest = as_vectors, **_: Any
+) -> tuple[dict[str, Floats], list[str]]:
     """As `extracted`, in this process and without a store; the views of a recording on a thread each."""
-    rows: list[dict[str, Floats]] = []
+    rows: list[Mapping[str, Floats]] = []
     problems = []
     specs = {label: view.spec for label, view in views.items()}
     with (
@@ -407,13 +417,13 @@ def computed(table: pd.DataFrame, views: Mapping[str, View], **options: Any) -> 
                 _refuse_sessions(path, start, end)
                 samples = audio.load(path, start, end, channel)
                 started = {label: threads.submit(view, samples) for label, view in views.items()}
-                rows.append({n: _vector(to_storage(f.result(), specs[n]), specs[n]) for n, f in started.items()})
+                rows.append(digest({n: to_storage(f.result(), specs[n]) for n, f in started.items()}))
                 problems.append("")
             except EmoViewsError as error:
                 message = str(error)
                 problems.append(message if str(path) in message else f"{path}: {message}")
             progress.advance()
-    return {label: np.stack([row[label] for row in rows]) if rows else np.zeros((0, 0)) for label in views}, problems
+    return _stacked(rows), problems
 
 
 def recognised(
@@ -444,25 +454,64 @@ def recognised(
     return Recognised(fitted.labels, probabilities, tuple(problems), mode)
 
 
+def judged(
+    labels: tuple[str, ...], table: pd.DataFrame, outputs: Mapping[str, Floats], problems: Sequence[str]
+) -> Recognised:
+    """As `recognised`, of what an exported graph gave for every row that could be extracted.
+
+    Args:
+        labels: the classes.
+        table: the recordings.
+        outputs: `probabilities` `(usable rows, classes)` and `distance` `(usable rows,)`.
+        problems: `(rows,)` why a row could not be extracted.
+    """
+    problems = list(problems)
+    usable = np.flatnonzero([not problem for problem in problems])
+    probabilities = np.full((len(table), len(labels)), np.nan)
+    if len(usable):
+        for row, why, given in zip(usable, reasons(outputs["distance"]), outputs["probabilities"], strict=True):
+            problems[row] = f"{table['path'].iloc[row]}: {why}" if why else ""
+            probabilities[row] = np.nan if why else given
+    return Recognised(labels, probabilities, tuple(problems), "inductive")
+
+
 def strange(fitted: Fitted, vectors: Mapping[str, Floats]) -> list[str]:
     """For each row why it is taken for no speech, empty where it may be speech.
 
     Without a voiced segment (eGeMAPS) nobody speaks; and what lies far outside the training recordings (music, noise, tones)
     is nothing the recogniser knows.
     """
-    reasons = ["" for _ in range(len(next(iter(vectors.values()))))]
-    for row, distance in enumerate(_distances(_spreads(fitted.model), vectors)):
-        if distance > fitted.outlier:
-            reasons[row] = (
-                f"no speech like that of the training recordings ({distance / fitted.outlier:.1f} times too far from them: "
-                "music, noise, or another kind of recording?), so no emotion is given."
-            )
-    for label, spec in fitted.specs.items():
+    far = _distances(_spreads(fitted.model), vectors) / fitted.outlier
+    if place := voiced_feature(fitted.specs):
+        label, feature = place
+        far[vectors[label][:, feature] <= 0] = np.inf
+    return reasons(far)
+
+
+def voiced_feature(specs: Mapping[str, ViewSpec]) -> tuple[str, int] | None:
+    """The view, by its label, and the feature of it that counts voiced segments, where there is one."""
+    for label, spec in specs.items():
         if spec.name == "egemaps" and "VoicedSegmentsPerSec" in spec.feature_names:
-            voiced = vectors[label][:, spec.feature_names.index("VoicedSegmentsPerSec")]
-            for row in np.flatnonzero(voiced <= 0).tolist():
-                reasons[row] = "nobody speaks in it (no voiced segment), so no emotion is given."
-    return reasons
+            return label, spec.feature_names.index("VoicedSegmentsPerSec")
+    return None
+
+
+def reasons(far: Floats) -> list[str]:
+    """For each row why it is taken for no speech, empty where it may be.
+
+    Args:
+        far: `(rows,)` distance from the training recordings over the farthest that is taken for speech; infinite where nobody
+            speaks.
+    """
+    found = ["" for _ in far]
+    for row in np.flatnonzero(far > 1).tolist():
+        found[row] = (
+            "nobody speaks in it (no voiced segment), so no emotion is given."
+            if np.isinf(far[row])
+            else f"no speech like that of the training recordings ({far[row]:.1f} times too far from them: music, noise, or "
+            "another kind of recording?), so no emotion is given."
+        )
+    return found
 
 
 def evaluated(
@@ -682,14 +731,16 @@ def _distances(spreads: Mapping[str, tuple[Floats, Floats]], vectors: Mapping[st
     return distances
 
 
-def _vector(array: NDArray[Any], spec: ViewSpec) -> Floats:
-    """One vector of an utterance."""
-    if spec.has_frames:
-        frames = array.astype(np.float64)
-        if frames.ndim == 3:  # layers: their mean, as the encoder of speech models starts
-            frames = frames.mean(axis=0)
-        return time_statistics(frames)
-    return array.astype(np.float64)
+def _vector(array: NDArray[Any]) -> Floats:
+    """One vector of an utterance: functionals as they are."""
+    values = array.astype(np.float64)
+    if values.ndim == 3:  # layers: their mean, as the encoder of speech models starts
+        values = values.mean(axis=0)
+    return time_statistics(values) if values.ndim == 2 else values
+
+
+def _stacked(rows: Sequence[Mapping[str, Floats]]) -> dict[str, Floats]:
+    return {name: np.stack([row[name] for row in rows]) for name in (rows[0] if rows else {})}
 
 
 _constructed: dict[str, View] = {}
