@@ -171,7 +171,7 @@ def _clear_words(repository: str, revision: str | None) -> Iterator[None]:
     try:
         yield
     except hub.HFValidationError as error:
-        raise UsageError(f"{repository!r} is no name that the hub takes: {error}") from error
+        raise UsageError(f"{repository!r} is no name that the hub takes: {_line(error)}") from error
     except hub.GatedRepoError as error:
         raise HubError(
             f"{repository} is given to those only whom its owner lets in. Ask on its page on the hub, then: hf auth login"
@@ -188,9 +188,14 @@ def _clear_words(repository: str, revision: str | None) -> Iterator[None]:
     except hub.HfHubHTTPError as error:
         refused = error.response.status_code in (401, 403)
         remedy = "Log in with a token that may do it (hf auth login, or HF_TOKEN)." if refused else "Try again later."
-        raise HubError(f"The hub refused {repository}: {error}. Nothing was changed here. {remedy}") from error
+        raise HubError(f"The hub refused {repository}: {_line(error)} Nothing was changed here. {remedy}") from error
     except Exception as error:  # whatever the network, a proxy or the cache does
         raise HubError(
-            f"The hub can't be reached for {repository} ({type(error).__name__}: {error}). What was downloaded before is used "
+            f"The hub can't be reached for {repository} ({_line(error)}). What was downloaded before is used "
             f"where its commit is named ({SCHEME}{repository}@COMMIT). Nothing was changed here; try again with a network."
         ) from error
+
+
+def _line(error: Exception) -> str:
+    """The client's words, which have several paragraphs, as one line."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"

@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from emoviews.errors import EmoViewsError, MissingExtraError, UsageError
 from emoviews.results import FILE, TIDY_COLUMNS, Results
@@ -146,7 +146,7 @@ def tracked(run: Path) -> Iterator[Tracked]:
     drawn = {str(job): rows for job, rows in curves.groupby("job_id")}
     for row in tidy[list(_DESCRIBING)].drop_duplicates("job_id").to_dict("records"):
         job_id = str(row["job_id"])
-        parameters = {str(k): str(v) for k, v in row.items() if v == v and v not in (None, "")}
+        parameters = {str(k): _said(v) for k, v in row.items() if v == v and v not in (None, "")}
         parts = [
             parameters.get(k, "") for k in ("experiment", "kind", "view", "init", "label_fraction", "fold", "repeat")
         ]
@@ -159,6 +159,15 @@ def tracked(run: Path) -> Iterator[Tracked]:
         yield Tracked(job_id, name, parameters, points, scores)
 
 
+def _said(value: Any) -> str:
+    """A number that is whole without a point.
+
+    >>> _said(0.05), _said(3.0), _said("a")
+    ('0.05', '3', 'a')
+    """
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
 def _mlflow_name(name: str) -> str:
     """What MLflow takes as a metric's name."""
-    return re.sub(r"[^\w./ -]+", "_", name)
+    return re.sub(r"[^\w./ -]", "_", name)
