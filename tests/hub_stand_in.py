@@ -1,7 +1,7 @@
 """A stand-in for the Hugging Face hub: the endpoints and the file layout that huggingface_hub uses, in memory, on this machine.
 
-Repositories have commits (40 hexadecimal digits over the content) and branches; large files go the way of Git LFS. The client is
-the real one, pointed here by its environment variable HF_ENDPOINT.
+Repositories have commits (40 hexadecimal digits over the content) and branches; large files go the way of Git LFS. The client
+is the real one, pointed here by its environment variable HF_ENDPOINT.
 """
 
 from __future__ import annotations
@@ -75,9 +75,9 @@ class Handler(BaseHTTPRequestHandler):
         path = unquote(urlsplit(self.path).path)
         if self.server.broken:
             return self.answer(503, b"out of order")
-        if self.command in ("POST", "PUT") and self.server.token:
-            if self.headers.get("Authorization") != f"Bearer {self.server.token}" and not path.startswith("/objects/"):
-                return self.answer(401, b'{"error": "Invalid username or password."}')
+        writes = self.command in ("POST", "PUT") and not path.startswith("/objects/")
+        if writes and self.server.token and self.headers.get("Authorization") != f"Bearer {self.server.token}":
+            return self.answer(401, b'{"error": "Invalid username or password."}')
         for pattern, handle in ROUTES:
             if found := re.fullmatch(pattern, path):
                 return handle(self, body, **found.groupdict())
@@ -190,8 +190,9 @@ class Handler(BaseHTTPRequestHandler):
         if commit := self.found(repository, revision):
             blob = self.server.commits[commit].get(file)
             if blob is None:
-                return self.answer(404, X_Error_Code="EntryNotFound", X_Repo_Commit=commit)
-            self.answer(200, blob, ETag=f'"{digest(blob)}"', X_Repo_Commit=commit)
+                self.answer(404, X_Error_Code="EntryNotFound", X_Repo_Commit=commit)
+            else:
+                self.answer(200, blob, ETag=f'"{digest(blob)}"', X_Repo_Commit=commit)
 
 
 def digest(blob: bytes) -> str:

@@ -6,7 +6,6 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -63,12 +62,12 @@ def test_a_recogniser_answers_alike_on_every_recording(world: Path) -> None:
 def test_egemaps_say_that_nobody_speaks_in_the_graph_too(world: Path, tmp_path: Path) -> None:
     pytest.importorskip("opensmile")
     recognizer = EmotionRecognizer(views=("egemaps", "mfcc"), store=world / "store", workers=1, evaluate=False)
-    table = read_table(world / "t.csv")
+    table = read_table(world / "t.csv").iloc[::3].reset_index(drop=True)
     save_recognizer(tmp_path, recognizer.fit(table))
     export_onnx(tmp_path)
     graph = Graph.of(tmp_path)
     values = np.zeros(88, np.float32)
-    assert graph.judge({"egemaps": values, "mfcc": np.zeros((9, 20))[:, : mfccs(graph)]})["distance"] == np.inf
+    assert graph.judge({"egemaps": values, "mfcc": np.zeros((9, mfccs(graph)))})["distance"] == np.inf
     again = load_recognizer(tmp_path).set_params(store=world / "store", workers=1)
     plain, other = again.recognise(table), again.recognise(table, graph=graph.judge)
     assert plain.problems == other.problems
@@ -215,9 +214,8 @@ def test_what_holds_nothing_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def bundle(world: Path, tmp_path: Path) -> Iterator[Path]:
-    shutil.copytree(world / "model", tmp_path / "model")
-    yield tmp_path / "model"
+def bundle(world: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(world / "model", tmp_path / "model"))
 
 
 def test_a_missing_a_foreign_and_a_damaged_graph_are_refused(bundle: Path) -> None:

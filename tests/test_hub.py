@@ -15,6 +15,7 @@ import huggingface_hub
 import pytest
 import yaml
 from huggingface_hub import constants
+from tests.hub_stand_in import Hub, hub
 
 from emoviews import cli, from_pretrained, push_to_hub
 from emoviews.bundles import load_recognizer, save_recognizer
@@ -22,7 +23,6 @@ from emoviews.errors import CheckpointError, HubError, UsageError
 from emoviews.hub import fetched
 from emoviews.recognizer import EmotionRecognizer
 from emoviews.table import read_table
-from tests.hub_stand_in import Hub, hub
 
 
 @pytest.fixture(scope="module")
@@ -170,7 +170,7 @@ def test_a_hub_that_refuses_and_one_that_is_not_there(
     world: Path, server: Hub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server.token = "secret"
-    with pytest.raises(HubError, match="Nothing was changed here. Log in with a token"):
+    with pytest.raises(HubError, match=r"Nothing was changed here\. Log in with a token"):
         push_to_hub(world / "model", "someone/voices", token="wrong")
     push_to_hub(world / "model", "someone/voices", token="secret")
     monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
@@ -208,12 +208,25 @@ def test_on_the_command_line(world: Path, tmp_path: Path) -> None:
         code, _, words = run("predict", "hf://someone/else", recording, HF_HUB_OFFLINE="1")
         assert (code, "can't be reached" in words) == (1, True)
         assert run("predict", place, recording, HF_HUB_OFFLINE="1")[0] == 0
-        code, _, words = run("export", str(world / "model"), "--format", "hub")
-        assert (code, "--to OWNER/NAME" in words) == (2, True)
-        code, _, words = run("export", str(world / "model"), "--format", "onnx", "--private")
-        assert (code, "are for --format hub" in words) == (2, True)
         code, _, words = run("predict", "someone/voices", recording)
         assert (code, "holds no recogniser" in words) == (1, True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--format", "hub"], "--to OWNER/NAME"),
+        (["--format", "onnx", "--private"], "are for --format hub"),
+        (["--format", "tensorboard", "--branch", "v1"], "are for --format hub"),
+    ],
+)
+def test_options_of_another_format_are_refused(
+    arguments: list[str], words: str, world: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as left:
+        cli.main(["export", str(world / "model"), *arguments])
+    assert left.value.code == 2
+    assert words in " ".join(capsys.readouterr().err.split())
 
 
 def test_the_hub_s_client_reads_the_card(world: Path) -> None:

@@ -19,7 +19,7 @@ README = ROOT / "README.md"
 ARCHITECTURE = ROOT / "docs" / "architecture.md"
 
 DOCS = ROOT / "docs"
-PAGES = [DOCS / name for name in ("index.md", "reproduce.md", "few-labels.md")]
+PAGES = [DOCS / name for name in ("index.md", "reproduce.md", "few-labels.md", "share.md")]
 """Pages of the documentation that are read from the beginning, each in a folder of its own."""
 
 NEEDS_NETWORK = re.compile(r"^(git clone|make|pip install)\b", re.MULTILINE)
