@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,8 @@ from emoviews.types import FEATURES, FRAMES, LAYERS, ViewBatch, ViewSpec
 onnxruntime = pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
 
-TOLERANCE = 1e-4
+TOLERANCE = 1e-5
+"""A tenth of what is promised: graphs are a hundred times nearer, unless something in them is wrong."""
 VIEWS = ("mfcc", "mel_spectrogram(bands=8)")
 
 
@@ -57,6 +59,22 @@ def test_a_recogniser_answers_alike_on_every_recording(world: Path) -> None:
     assert np.abs(plain.probabilities - graph.probabilities).max() < TOLERANCE
     assert plain.problems == graph.problems
     assert plain.probabilities.std(axis=0).min() > 100 * TOLERANCE  # answers differ, so agreement means something
+
+
+def test_a_certain_recogniser_answers_alike(world: Path, tmp_path: Path) -> None:
+    """Where a class is next to impossible, the floor under its probability decides, and exporters drop small summands."""
+    recognizer = load_recognizer(world / "model").set_params(store=world / "store", workers=1)
+    fitted, modes = recognizer.fitted_, {}
+    for mode, model in fitted.model.modes.items():
+        certain = [(space, replace(judge, weights=10 * judge.weights)) for space, judge in model.members]
+        modes[mode] = replace(model, members=tuple(certain))
+    model = replace(fitted.model, modes=modes)
+    recognizer.fitted_ = replace(fitted, model=model, temperatures=dict.fromkeys(fitted.temperatures, 5.0))
+    save_recognizer(tmp_path, recognizer)
+    export_onnx(tmp_path)
+    table = read_table(world / "t.csv").iloc[::4].reset_index(drop=True)
+    plain, graph = recognizer.recognise(table), recognizer.recognise(table, graph=Graph.of(tmp_path).judge)
+    assert np.nanmax(np.abs(plain.probabilities - graph.probabilities)) < 10 * TOLERANCE
 
 
 def test_egemaps_say_that_nobody_speaks_in_the_graph_too(world: Path, tmp_path: Path) -> None:
