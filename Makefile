@@ -76,5 +76,5 @@ endif
 	@touch $@
 
 $(DEV): $(RUN)
-	$(PIP) install $(CONSTRAINT) --editable '.[egemaps,video,audformat,app]' --group dev
+	$(PIP) install $(CONSTRAINT) --editable '.[egemaps,video,audformat,app,onnx]' --group dev
 	@touch $@

@@ -48,7 +48,7 @@ def test_it_comes_back_as_it_was(world: Path, mode: str) -> None:
 
 
 def test_nothing_in_it_is_pickled(world: Path) -> None:
-    assert sorted(path.suffix for path in (world / "model").iterdir()) == [".json", ".safetensors"]
+    assert sorted(path.suffix for path in (world / "model").iterdir()) == [".json", ".md", ".safetensors"]
     notes = json.loads((world / "model" / "emoviews.json").read_text())
     assert notes["kind"] == "recognizer"
     assert set(notes["views"]["mfcc"]) == {"request", "spec", "fingerprint", "licence"}

@@ -39,7 +39,8 @@ ORDER = [
         "semisupervised",
         "labelled_map",
     ],
-    *["recognizer", "bundles", "predicting", "annotation", "labelling", "cluster", "app", "cli"],
+    *["recognizer", "card", "bundles", "predicting", "inference", "exporting", "hub", "tracking"],
+    *["annotation", "labelling", "cluster", "app", "cli"],
 ]
 ROOT = Path(emoviews.__file__).parent
 

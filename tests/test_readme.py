@@ -22,7 +22,7 @@ README = ROOT / "README.md"
 ARCHITECTURE = ROOT / "docs" / "architecture.md"
 
 DOCS = ROOT / "docs"
-PAGES = [DOCS / name for name in ("index.md", "reproduce.md", "few-labels.md", "pages.md")]
+PAGES = [DOCS / name for name in ("index.md", "reproduce.md", "few-labels.md", "pages.md", "share.md")]
 """Pages of the documentation that are read from the beginning, each in a folder of its own."""
 
 SERVES = re.compile(r"emoviews (app|label) (?!.*--merge).*\n")

@@ -12,6 +12,7 @@ The flow goes one way, and a module imports only from what stands before it here
     experiments, report         the paper's tables and figures, from saved rows only
     fusion, semisupervised      a classifier from few labels and many recordings without
     recognizer, bundles         the recogniser for people: fit, predict, save, load
+    exporting, hub, tracking    what others take: ONNX graphs, the Hugging Face hub, TensorBoard and MLflow
     cli                         one thin function a command
 
 The names below are imported when they are first used, so `import emoviews` takes milliseconds and loads no torch.
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from emoviews.encoders import make_encoder
     from emoviews.extraction import extract, locate
     from emoviews.finetuning import finetune
+    from emoviews.hub import from_pretrained, push_to_hub
     from emoviews.losses import make_loss
     from emoviews.metrics import uar
     from emoviews.pretraining import pretrain
@@ -48,6 +50,7 @@ __all__ = [
     "ViewStore",
     "extract",
     "finetune",
+    "from_pretrained",
     "load",
     "load_recognizer",
     "locate",
@@ -56,6 +59,7 @@ __all__ = [
     "make_table",
     "make_view",
     "pretrain",
+    "push_to_hub",
     "read_table",
     "save_recognizer",
     "uar",
@@ -69,6 +73,7 @@ _HOMES: Final = {
     "ViewStore": "store",
     "extract": "extraction",
     "finetune": "finetuning",
+    "from_pretrained": "hub",
     "load": "audio",
     "load_recognizer": "bundles",
     "locate": "extraction",
@@ -77,6 +82,7 @@ _HOMES: Final = {
     "make_table": "table",
     "make_view": "views",
     "pretrain": "pretraining",
+    "push_to_hub": "hub",
     "read_table": "table",
     "save_recognizer": "bundles",
     "uar": "metrics",

@@ -1,4 +1,4 @@
-"""A recogniser on disk: a folder with one safetensors file and `emoviews.json`. Never pickle.
+"""A recogniser on disk: a folder with one safetensors file, `emoviews.json` and a model card. Never pickle.
 
 Laid out as a checkpoint of encoders is (`checkpoints`), with `"kind": "recognizer"`. `emoviews.json` names the views with
 their fingerprints and licences, the labels in their order, how probabilities are calibrated, what `fit` found, and the versions
@@ -18,6 +18,7 @@ import safetensors
 import safetensors.numpy
 from numpy.typing import NDArray
 
+from emoviews.card import CARD, model_card
 from emoviews.checkpoints import NOTES, pinned_spec, read_weights, versions, write_folder
 from emoviews.errors import CheckpointError
 from emoviews.fusion import Space, ViewMap
@@ -26,6 +27,7 @@ from emoviews.propagation import Softmax
 from emoviews.recognizer import TRANSDUCTIVE, EmotionRecognizer, FitReport, Fitted, ModeReport, made_views
 from emoviews.semisupervised import MODES, Mode, ModeModel, SemiSupervised, SemiSupervisedConfig
 from emoviews.statistics import Interval
+from emoviews.store import write_atomically, write_failed
 from emoviews.views import ViewRequest
 
 FORMAT: Final = 3
@@ -40,7 +42,7 @@ _MAP_PARTS: Final = ("center", "matrix", "positions", "classes")
 
 
 def save_recognizer(folder: Path, recognizer: EmotionRecognizer) -> None:
-    """Write a fitted recogniser; one that is there is replaced, and stays whole until the new one is.
+    """Write a fitted recogniser and its model card; one that is there is replaced, and stays whole until the new one is.
 
     Raises:
         StoreError: the disk is full or the folder can't be written.
@@ -82,6 +84,11 @@ def save_recognizer(folder: Path, recognizer: EmotionRecognizer) -> None:
         "made": dict(fitted.provenance),
     }
     write_folder(folder, safetensors.numpy.save(tensors), KIND, FORMAT, notes)
+    card = model_card(fitted).encode()
+    try:
+        write_atomically(folder / CARD, card)
+    except OSError as error:
+        raise write_failed(folder / CARD, error, len(card)) from error
 
 
 def load_recognizer(folder: Path, mode: Mode = "inductive") -> EmotionRecognizer:

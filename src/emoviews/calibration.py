@@ -23,7 +23,8 @@ Floats = NDArray[np.float64]
 PRIOR_DEVIATION: Final = 1.0
 """Of the temperature's natural logarithm: without data it lies between 1/2.7 and 2.7 in two of three cases."""
 
-_LOWEST: Final = 1e-12
+LOWEST: Final = 1e-12
+"""Probability below which none is taken; its logarithm is finite."""
 
 
 def scaled(probabilities: ArrayLike, temperature: float | Floats) -> Floats:
@@ -36,7 +37,7 @@ def scaled(probabilities: ArrayLike, temperature: float | Floats) -> Floats:
     >>> scaled([[0.8, 0.2]], 2.0).round(3).tolist()
     [[0.667, 0.333]]
     """
-    logs = np.log(np.maximum(np.asarray(probabilities, dtype=float), _LOWEST)) / temperature
+    logs = np.log(np.maximum(np.asarray(probabilities, dtype=float), LOWEST)) / temperature
     return softmax(logs)
 
 
@@ -66,7 +67,7 @@ def fit_temperature(y_true: Sequence[Hashable], probabilities: ArrayLike, labels
 
     def loss(log_temperature: float) -> float:
         given = scaled(p, float(np.exp(log_temperature)))[rows, columns]
-        return float(-np.log(np.maximum(given, _LOWEST)).sum() + 0.5 * (log_temperature / PRIOR_DEVIATION) ** 2)
+        return float(-np.log(np.maximum(given, LOWEST)).sum() + 0.5 * (log_temperature / PRIOR_DEVIATION) ** 2)
 
     found = scipy.optimize.minimize_scalar(loss, bounds=(-3.0, 3.0), method="bounded")
     return float(np.exp(found.x))

@@ -16,18 +16,21 @@ import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import safetensors
-import safetensors.torch
-import torch
-from torch import Tensor
 
 from emoviews import __version__
-from emoviews.batching import Scaler
 from emoviews.errors import CheckpointError
 from emoviews.store import write_atomically, write_failed
 from emoviews.types import ViewSpec
+
+if (
+    TYPE_CHECKING
+):  # a recogniser's bundle is read by the same functions, and needs no torch, which takes seconds to import
+    from torch import Tensor
+
+    from emoviews.batching import Scaler
 
 FORMAT: Final = 1
 NOTES: Final = "emoviews.json"
@@ -42,12 +45,29 @@ class ViewCheckpoint:
         encoder: the encoder's registered name and its parameters.
         tensors: the encoder's state.
         scaler: z-scores of its input, None where it takes raw values.
+        head: what classifies its output; None where it was pre-trained only.
     """
 
     spec: ViewSpec
     encoder: tuple[str, Mapping[str, Any]]
     tensors: Mapping[str, Tensor]
     scaler: Scaler | None
+    head: Head | None = None
+
+
+@dataclass(frozen=True)
+class Head:
+    """The classifier on a fine-tuned encoder.
+
+    Attributes:
+        labels: the classes, in the order of its outputs.
+        hidden: sizes of its hidden layers (`heads.Classifier`).
+        tensors: its state.
+    """
+
+    labels: tuple[str, ...]
+    hidden: tuple[int, ...]
+    tensors: Mapping[str, Tensor]
 
 
 @dataclass(frozen=True)
@@ -88,6 +108,8 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
     Raises:
         StoreError: the disk is full or the folder can't be written.
     """
+    import torch
+
     tensors: dict[str, Tensor] = {}
     views: dict[str, Any] = {}
     for label, view in checkpoint.views.items():
@@ -102,6 +124,9 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
             "encoder": {"name": name, "parameters": dict(parameters)},
             "licence": view.spec.licence,
         }
+        if view.head is not None:
+            tensors |= {f"{label}/head/{name}": tensor for name, tensor in view.head.tensors.items()}
+            views[label]["head"] = {"labels": list(view.head.labels), "hidden": list(view.head.hidden)}
     write_folder(folder, _encode(tensors, {}), "encoders", FORMAT, {"views": views, "made": dict(checkpoint.made)})
 
 
@@ -139,6 +164,8 @@ def load_checkpoint(folder: Path) -> Checkpoint:
     Raises:
         CheckpointError: the folder holds none, one of another format, or one that is damaged.
     """
+    import safetensors.torch
+
     path = folder / NOTES
     if not path.is_file():
         raise CheckpointError(f"{folder} holds no checkpoint (no {NOTES}). Make one with: emoviews pretrain")
@@ -205,6 +232,8 @@ def versions() -> dict[str, str]:
 
 
 def _encode(tensors: Mapping[str, Tensor], notes: Mapping[str, Any]) -> bytes:
+    import safetensors.torch
+
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     blob: bytes = safetensors.torch.save(plain, {"notes": json.dumps(notes)})
     return blob
@@ -240,10 +269,16 @@ def pinned_spec(path: Path, label: str, entry: Mapping[str, Any], remedy: str = 
 
 
 def _view(path: Path, label: str, entry: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> ViewCheckpoint:
+    from emoviews.batching import Scaler
+
     spec = pinned_spec(path, label, entry)
     own = {k.removeprefix(f"{label}/"): t for k, t in tensors.items() if k.startswith(f"{label}/")}
     scaler = None
     if "scaler/mean" in own:
         scaler = Scaler(own["scaler/mean"].numpy(), own["scaler/deviation"].numpy())
     state = {k.removeprefix("encoder/"): t for k, t in own.items() if k.startswith("encoder/")}
-    return ViewCheckpoint(spec, (entry["encoder"]["name"], entry["encoder"]["parameters"]), state, scaler)
+    head = None
+    if named := entry.get("head"):
+        weights = {k.removeprefix("head/"): t for k, t in own.items() if k.startswith("head/")}
+        head = Head(tuple(named["labels"]), tuple(named["hidden"]), weights)
+    return ViewCheckpoint(spec, (entry["encoder"]["name"], entry["encoder"]["parameters"]), state, scaler, head)

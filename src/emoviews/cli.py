@@ -327,6 +327,7 @@ def finetune(
     labels_per_class: int | None = None,
     validation: Validation = "full",
     repeats: int = 1,
+    save_models: Annotated[bool, Parameter(negative=())] = False,
     training: FineTuningConfig = FineTuningConfig(),  # noqa: B008 (frozen)
     options: Options = Options(),
 ) -> Path:
@@ -342,6 +343,7 @@ def finetune(
         labels_per_class: number of labels a class to use, instead of a share.
         validation: full (the whole validation group's labels, as in the paper), budget (out of the same few labels) or none.
         repeats: label subsets to draw.
+        save_models: keep each encoder with its classifier in OUT/models/FOLD-REPEAT, for `emoviews export`.
         training: the optimisation.
         options: what the commands that train have in common.
     """
@@ -361,15 +363,15 @@ def finetune(
         "labels_per_class": labels_per_class,
         "validation": validation,
         "repeats": repeats,
+        "save_models": save_models,
         "training": training,
     }
     workspace = _workspace(table, out, (view,), options, "finetune", settings)
     _require_labels(workspace)
     folds = _folds(workspace, options.fold)
-    inits = dict.fromkeys(folds, RANDOM)
+    inits, folders = dict.fromkeys(folds, RANDOM), dict[str, Path]()
     if init is not None:
         inits, folders = _checkpoints(init, folds)
-        workspace.config = dataclasses.replace(workspace.config, checkpoints=folders)
     plan = plan_for(workspace, workspace.config.corpus, preset=options.preset, seed=options.seed)
     label = next(iter(workspace.specs))
     jobs = [
@@ -382,10 +384,14 @@ def finetune(
             budget,
             validation,
             repeat,
+            keep=save_models,
         )
         for fold, start in inits.items()
         for repeat in range(repeats)
     ]
+    if save_models:
+        folders |= {job.id: out / "models" / _folder_name(f"{job.fold}-{job.repeat}") for job in jobs}
+    workspace.config = dataclasses.replace(workspace.config, checkpoints=folders)
     workspace.require_learnable(jobs)
     rows, failed = _run(workspace, "finetune", {"finetune": jobs}, options, settings=settings)
     rows = rows[rows["job_id"].isin({job.id for job in jobs})]
@@ -559,6 +565,7 @@ def fit(
         "corpus": _corpus_name(table, frame),
         "corpus_licences": licences,
         "table": table_hash(frame),
+        "languages": sorted(set(frame["language"]) - {""}),
         "seconds": time.monotonic() - started,
     }
     recognizer.fitted_ = dataclasses.replace(fitted, provenance=made)
@@ -575,7 +582,7 @@ def fit(
 
 @app.command
 def predict(
-    model: Path,
+    model: str,
     recordings: Annotated[list[Path], Parameter(negative=())],
     *,
     format: Literal["table", "csv", "json"] = "table",
@@ -585,13 +592,14 @@ def predict(
     window_seconds: float | None = None,
     hop_seconds: float | None = None,
     split_channels: Annotated[bool, Parameter(negative=())] = False,
+    backend: Literal["numpy", "onnx"] = "numpy",
     store: Path | None = None,
     workers: int | None = None,
 ) -> Any:
     """Recognise the emotion of recordings. A run that was stopped goes on where it was when it is given again.
 
     Args:
-        model: folder that `emoviews fit` wrote.
+        model: folder that `emoviews fit` wrote, or one on the Hugging Face hub: hf://OWNER/NAME@COMMIT.
         recordings: files, folders or utterance tables.
         format: table, csv, or json (one object a line).
         out: file to write csv or json to, instead of printing.
@@ -601,10 +609,13 @@ def predict(
         window_seconds: length of windows that slide over each recording; whole recordings if not given.
         hop_seconds: from one window to the next; the length of a window if not given.
         split_channels: judge each channel of a stereo recording by itself, as in calls; their mean if not given.
+        backend: numpy, or onnx: the graph that `emoviews export` left in the folder, by onnxruntime; inductive alone.
         store: folder of the extracted views, used for more than 16 recordings; the user's cache folder if not given.
         workers: processes; all cores by default.
     """
     from emoviews.bundles import load_recognizer
+    from emoviews.hub import located
+    from emoviews.inference import Graph
     from emoviews.predicting import by_channel, gather, windows, written
     from emoviews.recognizer import DIRECTLY
 
@@ -617,15 +628,17 @@ def predict(
         frame = by_channel(frame)
     if window_seconds is not None:
         frame = windows(frame, window_seconds, hop_seconds or window_seconds)
-    known = bool((frame["speaker"] != "").all())
-    recognizer = load_recognizer(model, mode or ("speaker-adaptive" if known else "inductive"))
+    folder = located(str(model), _warn)
+    adaptive = bool((frame["speaker"] != "").all()) and backend == "numpy"
+    recognizer = load_recognizer(folder, mode or ("speaker-adaptive" if adaptive else "inductive"))
+    graph = Graph.of(folder).judge if backend == "onnx" else None
     if unknown := sorted(set(frame["emotion"]) - {"", *recognizer.fitted_.labels}):
         raise UsageError(
             f"The table has the emotion {unknown[0]!r}, which {model} does not know; its labels: "
             f"{', '.join(recognizer.fitted_.labels)}. Rename or empty it."
         )
     recognizer.set_params(workers=workers, store=_store(store) if store or len(frame) > DIRECTLY else None)
-    found = recognizer.recognise(frame)
+    found = recognizer.recognise(frame, graph=graph)
     results = found.frame(frame)
     if out is not None:
         _write_text(out, written(results, "csv" if format == "table" else format))
@@ -784,6 +797,55 @@ def label(
     finally:
         journal.close()
     return journal.path
+
+
+@app.command
+def export(
+    folder: Path,
+    *,
+    format: Literal["onnx", "hub", "tensorboard", "mlflow"],
+    to: str | None = None,
+    branch: str | None = None,
+    private: Annotated[bool, Parameter(negative=())] = False,
+) -> Any:
+    """Take a recogniser, encoders or the rows of a run elsewhere.
+
+    Args:
+        folder: that `emoviews fit`, `pretrain` or `finetune --save-models` wrote; for tensorboard and mlflow, a run folder.
+        format: onnx (graphs for onnxruntime in any language), hub (a recogniser with its card to the Hugging Face hub),
+            tensorboard or mlflow (curves and scores of a run).
+        to: onnx: a folder, by default the same. hub: OWNER/NAME, which must be given. tensorboard: a folder, by default
+            FOLDER/tensorboard. mlflow: a tracking URI, by default a database in FOLDER.
+        branch: on the hub; main by default.
+        private: make a new repository on the hub a private one.
+    """
+    if format != "hub" and (branch or private):
+        raise UsageError(f"--branch and --private are for --format hub, not for {format}. Leave them out.")
+    if format == "onnx":
+        from emoviews.exporting import export_onnx
+
+        written = export_onnx(folder, Path(to) if to else None)
+        for path in written:
+            _out.print(f"{path}: {path.stat().st_size / 1000:.0f} kB")
+        return written
+    if format == "hub":
+        from emoviews.hub import SCHEME, push_to_hub
+
+        if to is None:
+            raise UsageError("Name the repository on the hub: --to OWNER/NAME")
+        commit = push_to_hub(folder, to, branch=branch, private=private or None)
+        _out.print(f"Pushed: {SCHEME}{to.removeprefix(SCHEME)}@{commit}")
+        return commit
+    from emoviews.tracking import to_mlflow, to_tensorboard
+
+    if format == "tensorboard":
+        place = to or str(folder / "tensorboard")
+        new, present = to_tensorboard(folder, Path(place))
+    else:
+        place = to or f"sqlite:///{(folder / 'mlflow.db').resolve()}"
+        new, present = to_mlflow(folder, place)
+    _out.print(f"{new} jobs written to {place}, {present} were there")
+    return place
 
 
 @app.command

@@ -41,6 +41,10 @@ class CheckpointError(EmoViewsError):
     """A checkpoint does not fit what it is used for; the message names both values."""
 
 
+class HubError(EmoViewsError):
+    """The Hugging Face hub can't be reached, or refuses what was asked; nothing was changed here."""
+
+
 class LeakageError(EmoViewsError):
     """Training and test data share a speaker, a group or a recording."""
 

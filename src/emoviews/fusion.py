@@ -44,6 +44,9 @@ VIEW_WEIGHTS: Final[Mapping[str, float]] = {"egemaps": 1.0, "compare_2016": 0.5}
 
 OTHER_WEIGHT: Final = 0.35
 
+QUANTILES: Final = (0.1, 0.5, 0.9)
+"""Over time, of a view with frames."""
+
 
 def time_statistics(frames: NDArray[np.floating]) -> Floats:
     """`(frames, features)` → `(7 · features,)`: mean, deviation, three quantiles, size and deviation of the change.
@@ -53,7 +56,7 @@ def time_statistics(frames: NDArray[np.floating]) -> Floats:
     """
     values = np.asarray(frames, dtype=np.float64)
     change = np.diff(values, axis=0) if len(values) > 1 else np.zeros((1, values.shape[1]))
-    quantiles = np.quantile(values, [0.1, 0.5, 0.9], axis=0)
+    quantiles = np.quantile(values, QUANTILES, axis=0)
     parts = [values.mean(axis=0), values.std(axis=0), *quantiles, np.abs(change).mean(axis=0), change.std(axis=0)]
     return np.concatenate(parts)
 

@@ -109,7 +109,7 @@ class FineTuningJob(Job):
         frozen: only the head is trained.
         config: the optimisation.
         repeat: number of the label subset.
-        keep: leave the trained encoder as a checkpoint, for jobs whose `init` names this one.
+        keep: leave the trained encoder and classifier as a checkpoint, to be exported, or for jobs whose `init` names this one.
     """
 
     kind: ClassVar[str] = "finetuning"

@@ -46,6 +46,8 @@ from emoviews.types import ViewSpec
 from emoviews.views import View, ViewRequest
 
 Floats = NDArray[np.float64]
+Digest = Callable[[Mapping[str, NDArray[Any]]], Mapping[str, Floats]]
+"""What is kept of a recording: its views as they are stored → arrays that have one shape for all recordings, by name."""
 
 WITH_OPENSMILE: Final = ("egemaps", "compare_2016", "mfcc")
 WITHOUT_OPENSMILE: Final = ("mfcc", "mel_spectrogram")
@@ -72,18 +74,22 @@ def default_views() -> tuple[str, ...]:
     return WITH_OPENSMILE if find_spec("opensmile") else WITHOUT_OPENSMILE
 
 
-def read_vectors(table: pd.DataFrame, store: Path, requests: Sequence[ViewRequest]) -> dict[str, Floats]:
-    """What a store holds of every row: view label → `(rows, features)`, frames by their statistics over time.
+def as_vectors(views: Mapping[str, NDArray[Any]]) -> dict[str, Floats]:
+    """Views of a recording → a vector each, `(features,)`; frames by their statistics over time."""
+    return {label: _vector(array) for label, array in views.items()}
+
+
+def read_vectors(
+    table: pd.DataFrame, store: Path, requests: Sequence[ViewRequest], digest: Digest = as_vectors
+) -> dict[str, Floats]:
+    """What a store holds of every row, digested: view label → `(rows, features)`.
 
     Raises:
         StoreError: a recording has not been extracted.
     """
     keys = [source.key for source in locate(table, store)]
-    found = {}
-    for request in requests:
-        view_store = ViewStore(store, request.make().spec)
-        found[request.label] = np.stack([_vector(np.asarray(view_store[key]), view_store.spec) for key in keys])
-    return found
+    stores = {request.label: ViewStore(store, request.make().spec) for request in requests}
+    return _stacked([digest({n: np.asarray(held[key]) for n, held in stores.items()}) for key in keys])
 
 
 @dataclass(frozen=True)
@@ -293,18 +299,24 @@ class EmotionRecognizer(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         labelled = table[table["emotion"] != ""]
         return metrics.uar(list(labelled["emotion"]), list(self.predict(labelled.reset_index(drop=True))))
 
-    def recognise(self, X: Any, speakers: Any = None, **options: Any) -> Recognised:
+    def recognise(self, X: Any, speakers: Any = None, *, graph: Digest | None = None, **options: Any) -> Recognised:
         """Probabilities of every recording, or why there are none.
 
         Args:
             X: table or paths.
             speakers: `(rows,)`.
+            graph: what judges each recording in place of the model: `inference.Graph.judge`.
             options: those of `extracted`.
 
         Raises:
-            UsageError: the speaker-adaptive mode without speakers.
+            UsageError: the speaker-adaptive mode without speakers, or with a graph.
         """
-        return self._recognised(X, speakers, judge_all=False, **options)
+        if graph is None:
+            return self._recognised(X, speakers, judge_all=False, **options)
+        if self.mode != "inductive":
+            raise UsageError(f"An exported graph judges each recording alone; got the mode {self.mode}. Use inductive.")
+        table = as_table(X, None, speakers)
+        return judged(self.fitted_, table, self._extracted(table, self.fitted_.requests, digest=graph, **options))
 
     def _recognised(self, X: Any, speakers: Any, *, judge_all: bool, **options: Any) -> Recognised:
         if not hasattr(self, "fitted_"):
@@ -426,6 +438,7 @@ def extracted(
     *,
     workers: int | None = None,
     warn: Callable[[str], None] = lambda message: None,
+    digest: Digest = as_vectors,
 ) -> Extracted:
     """Every row that can be used, by way of a store."""
     report = extract(table, store, requests, workers=workers, warn=warn)
@@ -433,14 +446,13 @@ def extracted(
     problems = [failed.get(name, "") for name in table["id"]]
     usable = table[[not problem for problem in problems]]
     keys = iter([source.key for source in locate(usable, store)])
-    empty: dict[str, Floats] = {request.label: np.zeros((0, 0)) for request in requests}
-    vectors = read_vectors(usable, store, requests) if len(usable) else empty
+    vectors = read_vectors(usable, store, requests, digest)
     return Extracted(vectors, problems, ["" if problem else next(keys) for problem in problems])
 
 
-def computed(table: pd.DataFrame, views: Mapping[str, View], **options: Any) -> Extracted:
+def computed(table: pd.DataFrame, views: Mapping[str, View], *, digest: Digest = as_vectors, **_: Any) -> Extracted:
     """As `extracted`, in this process and without a store; the views of a recording on a thread each."""
-    rows: list[dict[str, Floats]] = []
+    rows: list[Mapping[str, Floats]] = []
     problems, keys = [], []
     specs = {label: view.spec for label, view in views.items()}
     with (
@@ -455,7 +467,7 @@ def computed(table: pd.DataFrame, views: Mapping[str, View], **options: Any) -> 
                 samples = audio.prepare(decoded.samples, decoded.sampling_rate)
                 audio.check_usable(samples, path)
                 started = {label: threads.submit(view, samples) for label, view in views.items()}
-                rows.append({n: _vector(to_storage(f.result(), specs[n]), specs[n]) for n, f in started.items()})
+                rows.append(digest({n: to_storage(f.result(), specs[n]) for n, f in started.items()}))
                 problems.append("")
                 keys.append(audio.content_hash(decoded.samples, decoded.sampling_rate))
             except EmoViewsError as error:
@@ -463,8 +475,7 @@ def computed(table: pd.DataFrame, views: Mapping[str, View], **options: Any) -> 
                 problems.append(message if str(path) in message else f"{path}: {message}")
                 keys.append("")
             progress.advance()
-    vectors = {label: np.stack([row[label] for row in rows]) if rows else np.zeros((0, 0)) for label in views}
-    return Extracted(vectors, problems, keys)
+    return Extracted(_stacked(rows), problems, keys)
 
 
 def recognised(
@@ -480,8 +491,7 @@ def recognised(
     With `judge_all` such recordings get probabilities as well.
     """
     vectors, problems = found.vectors, list(found.problems)
-    heard = [bool(key) and short_key(key) in fitted.heard for key in found.keys]
-    modes = [TRANSDUCTIVE if own else mode for own in heard]
+    modes = modes_of(fitted, found, mode)
     usable = np.flatnonzero([not problem for problem in problems])
     space = fitted.model.modes[mode].members[0][0]
     probabilities = np.full((len(table), len(fitted.labels)), np.nan)
@@ -495,10 +505,37 @@ def recognised(
             spoken = {label: values[voice] for label, values in vectors.items()}
             speakers = list(table["speaker"].iloc[rows])
             given = fitted.model.probabilities(spoken, mode, speakers)
-            temperatures = np.array([fitted.temperatures[modes[row]] for row in rows])
+            # What the transductive mode's was fitted on were judgements relative to the speaker.
+            named = [modes[row] if mode == "speaker-adaptive" else mode for row in rows]
+            temperatures = np.array([fitted.temperatures[name] for name in named])
             probabilities[rows] = calibration.scaled(given, temperatures[:, None])
             embedded[rows] = space.vectors(spoken, apart(speakers))
-    return Recognised(fitted.labels, probabilities, tuple(problems), tuple(modes), embedded)
+    return Recognised(fitted.labels, probabilities, tuple(problems), modes, embedded)
+
+
+def judged(fitted: Fitted, table: pd.DataFrame, found: Extracted) -> Recognised:
+    """As `recognised` in the inductive mode, of what an exported graph gave for every row that could be extracted.
+
+    Args:
+        fitted: what the graph was made from.
+        table: the recordings.
+        found: `probabilities` `(usable rows, classes)` and `distance` `(usable rows,)` in place of vectors.
+    """
+    problems = list(found.problems)
+    usable = np.flatnonzero([not problem for problem in problems])
+    probabilities = np.full((len(table), len(fitted.labels)), np.nan)
+    if len(usable):
+        outputs = found.vectors
+        for row, why, given in zip(usable, reasons(outputs["distance"]), outputs["probabilities"], strict=True):
+            problems[row] = f"{table['path'].iloc[row]}: {why}" if why else ""
+            probabilities[row] = np.nan if why else given
+    nowhere = np.full((len(table), 0), np.nan)
+    return Recognised(fitted.labels, probabilities, tuple(problems), modes_of(fitted, found, "inductive"), nowhere)
+
+
+def modes_of(fitted: Fitted, found: Extracted, mode: Mode) -> tuple[str, ...]:
+    """`(rows,)` the mode in which each counts: a recording that trained is transductive."""
+    return tuple(TRANSDUCTIVE if key and short_key(key) in fitted.heard else mode for key in found.keys)
 
 
 def strange(fitted: Fitted, vectors: Mapping[str, Floats]) -> list[str]:
@@ -507,19 +544,37 @@ def strange(fitted: Fitted, vectors: Mapping[str, Floats]) -> list[str]:
     Without a voiced segment (eGeMAPS) nobody speaks; and what lies far outside the training recordings (music, noise, tones)
     is nothing the recogniser knows.
     """
-    reasons = ["" for _ in range(len(next(iter(vectors.values()))))]
-    for row, distance in enumerate(_distances(_spreads(fitted.model), vectors)):
-        if distance > fitted.outlier:
-            reasons[row] = (
-                f"no speech like that of the training recordings ({distance / fitted.outlier:.1f} times too far from them: "
-                "music, noise, or another kind of recording?), so no emotion is given."
-            )
-    for label, spec in fitted.specs.items():
+    far = _distances(_spreads(fitted.model), vectors) / fitted.outlier
+    if place := voiced_feature(fitted.specs):
+        label, feature = place
+        far[vectors[label][:, feature] <= 0] = np.inf
+    return reasons(far)
+
+
+def voiced_feature(specs: Mapping[str, ViewSpec]) -> tuple[str, int] | None:
+    """The view, by its label, and the feature of it that counts voiced segments, where there is one."""
+    for label, spec in specs.items():
         if spec.name == "egemaps" and "VoicedSegmentsPerSec" in spec.feature_names:
-            voiced = vectors[label][:, spec.feature_names.index("VoicedSegmentsPerSec")]
-            for row in np.flatnonzero(voiced <= 0).tolist():
-                reasons[row] = "nobody speaks in it (no voiced segment), so no emotion is given."
-    return reasons
+            return label, spec.feature_names.index("VoicedSegmentsPerSec")
+    return None
+
+
+def reasons(far: Floats) -> list[str]:
+    """For each row why it is taken for no speech, empty where it may be.
+
+    Args:
+        far: `(rows,)` distance from the training recordings over the farthest that is taken for speech; infinite where nobody
+            speaks.
+    """
+    found = ["" for _ in far]
+    for row in np.flatnonzero(far > 1).tolist():
+        found[row] = (
+            "nobody speaks in it (no voiced segment), so no emotion is given."
+            if np.isinf(far[row])
+            else f"no speech like that of the training recordings ({far[row]:.1f} times too far from them: music, noise, or "
+            "another kind of recording?), so no emotion is given."
+        )
+    return found
 
 
 def evaluated(
@@ -745,14 +800,16 @@ def _distances(spreads: Mapping[str, tuple[Floats, Floats]], vectors: Mapping[st
     return distances
 
 
-def _vector(array: NDArray[Any], spec: ViewSpec) -> Floats:
-    """One vector of an utterance."""
-    if spec.has_frames:
-        frames = array.astype(np.float64)
-        if frames.ndim == 3:  # layers: their mean, as the encoder of speech models starts
-            frames = frames.mean(axis=0)
-        return time_statistics(frames)
-    return array.astype(np.float64)
+def _vector(array: NDArray[Any]) -> Floats:
+    """One vector of an utterance: functionals as they are."""
+    values = array.astype(np.float64)
+    if values.ndim == 3:  # layers: their mean, as the encoder of speech models starts
+        values = values.mean(axis=0)
+    return time_statistics(values) if values.ndim == 2 else values
+
+
+def _stacked(rows: Sequence[Mapping[str, Floats]]) -> dict[str, Floats]:
+    return {name: np.stack([row[name] for row in rows]) for name in (rows[0] if rows else {})}
 
 
 _constructed: dict[str, View] = {}

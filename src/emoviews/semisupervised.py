@@ -40,6 +40,9 @@ LEADING: Final = "egemaps"
 SHARE_PRIOR: Final = 1.0
 """Labels of each class added before the classes' shares are taken from them."""
 
+FLOOR: Final = 1e-9
+"""Added to the probabilities whose logarithms are averaged, so that no member alone can rule a class out."""
+
 
 @dataclass(frozen=True)
 class SemiSupervisedConfig:
@@ -118,7 +121,7 @@ class SemiSupervised:
         model = self.modes[mode]
         speakers = None if speakers is None else apart(speakers)
         each = [space.vectors(views, speakers) for space, _ in model.members]
-        logs = [np.log(c.probabilities(v) + 1e-9) for (_, c), v in zip(model.members, each, strict=True)]
+        logs = [np.log(c.probabilities(v) + FLOOR) for (_, c), v in zip(model.members, each, strict=True)]
         vectors = each[0]
         found = softmax(np.mean(logs, axis=0))
         if mode == "speaker-adaptive" and model.bandwidth > 0 and speakers is not None:
@@ -143,7 +146,7 @@ class SemiSupervised:
                 vectors = Space(space.adaptive, {label: space.maps[label]}).vectors(views)
             else:
                 vectors = np.zeros((len(views[label]), space.dimensions))
-            logs.append(np.log(classifier.probabilities(vectors) + 1e-9))
+            logs.append(np.log(classifier.probabilities(vectors) + FLOOR))
         return softmax(np.mean(logs, axis=0))
 
 

@@ -60,6 +60,18 @@ class Encoder(nn.Module):
         """`ViewBatch` → `(batch, dim)`."""
         raise NotImplementedError
 
+    def plain(self) -> nn.Module:
+        """The same function of tensors alone, with the same weights and without dropout: what can be exported.
+
+        It maps utterances of one length, `(batch, ...)` with the view's axes after `batch`, to `(batch, dim)`.
+
+        Raises:
+            UsageError: the encoder has no such form.
+        """
+        raise UsageError(
+            f"The encoder {self.name!r} can't be exported: it has no method plain (encoders.Encoder.plain)."
+        )
+
     def read(self, data: ViewData, indices: Indices, scaler: Scaler | None, device: str = "cpu") -> ViewBatch:
         """A batch for it, read from `data`: on the device, or on the CPU in memory, or in the store where it reads there."""
         if torch.device(device).type != "cpu":

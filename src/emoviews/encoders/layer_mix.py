@@ -94,6 +94,23 @@ class LayerMix(Encoder):
                 hidden = layer(hidden, stretches) if isinstance(layer, Dropout) else layer(hidden)
         return segment_mean(hidden, offsets)
 
+    def plain(self) -> nn.Module:
+        """`(batch, layers, frames, features)` → `(batch, dim)`."""
+        return _Plain(self)
+
+
+class _Plain(nn.Module):
+    def __init__(self, encoder: LayerMix) -> None:
+        super().__init__()
+        self.layer_weights = encoder.layer_weights
+        self.pointwise = nn.Sequential(*(layer for layer in encoder.pointwise if not isinstance(layer, Dropout)))
+
+    def forward(self, values: Tensor) -> Tensor:
+        weights = self.layer_weights / self.layer_weights.sum()
+        mixed = (values * weights[:, None, None]).sum(1)  # (batch, frames, features)
+        encoded: Tensor = self.pointwise(mixed).mean(1)
+        return encoded
+
 
 def _mix_batches(weights: Tensor, batch: BankBatch) -> tuple[Tensor, Tensor]:
     """Mix the layers for each model of a bank; models that share a batch are mixed in one pass over it.

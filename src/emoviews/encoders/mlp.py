@@ -65,5 +65,9 @@ class MLP(Encoder):
         encoded: Tensor = self.layers(values.to(next(self.parameters()).dtype))
         return encoded
 
+    def plain(self) -> nn.Module:
+        """`(batch, features)` → `(batch, dim)`."""
+        return nn.Sequential(*(layer for layer in self.layers if not isinstance(layer, Dropout)))
+
 
 ENCODER = MLP

@@ -106,6 +106,25 @@ class TemporalCNN(Encoder):
             )
         return segment_mean(hidden, slots[-1].starts, slots[-1].lengths)
 
+    def plain(self) -> nn.Module:
+        """`(batch, frames, features)` → `(batch, dim)`."""
+        return _Plain(self)
+
+
+class _Plain(nn.Module):
+    """The usual convolutions; all utterances of a batch are equally long, so zeros stand around each as they are padded."""
+
+    def __init__(self, encoder: TemporalCNN) -> None:
+        super().__init__()
+        self.layers = encoder.layers
+
+    def forward(self, values: Tensor) -> Tensor:
+        hidden = values.transpose(1, 2)  # (batch, features, frames)
+        for layer in cast("list[nn.Conv1d]", list(self.layers)):
+            before = (layer.kernel_size[0] - 1) // 2
+            hidden = F.relu(layer(F.pad(hidden, (before, layer.kernel_size[0] - 1 - before))))
+        return hidden.mean(2)
+
 
 @dataclass(frozen=True)
 class Slots:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from emoviews import splits
 from emoviews.batching import Scaler
-from emoviews.checkpoints import Checkpoint, ViewCheckpoint, save_checkpoint
+from emoviews.checkpoints import Checkpoint, Head, ViewCheckpoint, save_checkpoint
 from emoviews.encoders import DEFAULT_ENCODER
 from emoviews.ensembles import Member, finetune_many, predict_many
 from emoviews.errors import TrainingError
@@ -176,7 +176,7 @@ def _result(
 
 
 def _keep(prepared: _Prepared, best_epoch: int, workspace: Workspace) -> None:
-    """Leave the encoder where a pre-training would leave its own, for jobs whose `init` names this one."""
+    """Leave encoder and classifier where a pre-training would leave its encoders."""
     job, encoder = prepared.job, prepared.member.encoder
     spec = workspace.specs[job.view[0]]
     name = DEFAULT_ENCODER[spec.axes]
@@ -189,5 +189,6 @@ def _keep(prepared: _Prepared, best_epoch: int, workspace: Workspace) -> None:
         "n_train": len(prepared.member.train),
         "n_validation": len(prepared.member.validation),
     }
-    view = ViewCheckpoint(spec, made_as, encoder.state_dict(), prepared.scaler)
+    head = Head(workspace.labels, get_preset(job.preset).classifier_hidden, prepared.member.classifier.state_dict())
+    view = ViewCheckpoint(spec, made_as, encoder.state_dict(), prepared.scaler, head)
     save_checkpoint(workspace.checkpoint_folder(job.id), Checkpoint({job.view[0]: view}, made))

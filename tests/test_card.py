@@ -1,0 +1,97 @@
+"""A card says what `fit` found, and what the recogniser must not be used for; nobody is named in it."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import yaml
+
+from emoviews.card import anonymous, model_card
+from emoviews.recognizer import FitReport, Fitted, ModeReport
+from emoviews.statistics import Interval
+from emoviews.types import FEATURES, ViewSpec
+
+SPEAKERS = {"Ann": (0.9, 10), "Ann-Marie": (0.5, 12), "Bob": (0.7, 11)}
+WARNING = "UAR differs by speaker beyond chance (p = 0.010): 50 % for Ann-Marie, 90 % for Ann."
+
+
+def fitted(licence: str = "", **changes: object) -> Fitted:
+    found = ModeReport(Interval(0.7123, 0.61, 0.81, 0.95), 0.05, SPEAKERS, {"female": (0.65, 22)}, (WARNING,))
+    values: dict[str, object] = {
+        "folds": 3,
+        "modes": {"inductive": found},
+        "left_out": {"Ann 7": "/home/ann/7.wav: silent"},
+    }
+    report = FitReport(40, {"anger": 16, "joy": 17}, 3, 3, **{**values, **changes})  # type: ignore[arg-type]
+    spec = ViewSpec("made_up", 1, {}, (FEATURES,), (7,), "float32", None, licence=licence)
+    made = {"corpus": "My corpus", "table": "abc", "languages": ["pl", "Klingon"]}
+    return Fitted((), {"made_up": spec}, ("anger", "joy"), None, {}, 1.0, report, made)  # type: ignore[arg-type]
+
+
+def test_it_says_what_was_found() -> None:
+    card = model_card(fitted())
+    for line in (
+        "| inductive | 0.712 | 0.610 to 0.810 | 0.050 |",
+        "| inductive | female | 0.650 | 22 |",
+        "| inductive | worst of 3 speakers | 0.500 | 12 |",
+        "| inductive | best of 3 speakers | 0.900 | 10 |",
+        "| Labels | 33, of 3 speakers: anger 16, joy 17 |",
+        "| Left out | 1 recordings that could not be used |",
+        "leaving out each of 3 groups",
+        "0.500. The interval",
+        "emoviews predict MODEL recording.wav",
+    ):
+        assert line in card
+
+
+def test_it_forbids_what_the_law_forbids() -> None:
+    card = model_card(fitted())
+    assert "article\n  5(1)(f)" in card
+    assert "at work or in education" in card
+    assert "What a voice sounds like is not what a person feels." in card
+
+
+def test_its_metadata() -> None:
+    data = yaml.safe_load(model_card(fitted(), "someone/voices").split("---")[1])
+    assert data["pipeline_tag"] == "audio-classification"
+    assert data["language"] == ["pl"]
+    (index,) = data["model-index"]
+    (result,) = index["results"]
+    assert index["name"] == "voices"
+    assert result["dataset"] == {"name": "My corpus", "type": "my-corpus"}
+    assert result["metrics"][0]["value"] == 0.7123
+
+
+def test_nobody_is_named() -> None:
+    card = model_card(fitted())
+    assert not any(name in card for name in ("Ann", "Bob", "/home"))
+    assert "50 % for speaker 2, 90 % for speaker 1." in card
+    report = anonymous(fitted().report)
+    assert list(report.modes["inductive"].by_speaker.items()) == [
+        ("speaker 1", (0.9, 10)),
+        ("speaker 2", (0.5, 12)),
+        ("speaker 3", (0.7, 11)),
+    ]
+    assert len(report.left_out) == 1
+
+
+def test_licences_of_views_stand_in_it() -> None:
+    card = model_card(fitted("Computed with openSMILE: non-commercial"))
+    assert "- made_up: Computed with openSMILE: non-commercial" in card
+    assert 'pip install "emoviews[egemaps]"' in card
+    assert 'pip install "emoviews"' in model_card(fitted())
+
+
+@pytest.mark.parametrize("modes", [{}, {"inductive": ModeReport(Interval(0.5, math.nan, math.nan, 0.95), 0.1, {}, {})}])
+def test_what_is_not_known_is_said(modes: dict[str, ModeReport]) -> None:
+    card = model_card(fitted(modes=modes, notes=("Labels from 1 speaker.",)))
+    assert ("**Not known.**" in card) == (not modes)
+    assert ("none (one speaker)" in card) == bool(modes)
+    assert ("model-index" in card) == bool(modes)
+    assert "- Labels from 1 speaker." in card
+
+
+def test_an_overlap_of_speakers_is_said() -> None:
+    assert "(no speaker is in two)" in model_card(fitted())
+    assert "(speakers may be in several)" in model_card(fitted(notes=("SPEAKER OVERLAP: too good",)))
