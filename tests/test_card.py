@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import yaml
@@ -20,17 +21,30 @@ def fitted(licence: str = "", **changes: object) -> Fitted:
     found = ModeReport(Interval(0.7123, 0.61, 0.81, 0.95), 0.05, SPEAKERS, {"female": (0.65, 22)}, (WARNING,))
     values: dict[str, object] = {
         "folds": 3,
-        "modes": {"inductive": found},
+        "modes": {"inductive": found, "transductive": replace(found, uar=Interval(0.999, 0.99, 1.0, 0.95))},
         "left_out": {"Ann 7": "/home/ann/7.wav: silent"},
     }
     report = FitReport(40, {"anger": 16, "joy": 17}, 3, 3, **{**values, **changes})  # type: ignore[arg-type]
     spec = ViewSpec("made_up", 1, {}, (FEATURES,), (7,), "float32", None, licence=licence)
-    made = {"corpus": "My corpus", "table": "abc", "languages": ["pl", "Klingon"]}
-    return Fitted((), {"made_up": spec}, ("anger", "joy"), None, {}, 1.0, report, made)  # type: ignore[arg-type]
+    made = {"corpus": "My corpus", "table": "abc", "languages": ["pl", "Klingon"], "corpus_licences": {"one": "free"}}
+    return Fitted(
+        requests=(),
+        specs={"made_up": spec},
+        labels=("anger", "joy"),
+        model=None,  # type: ignore[arg-type]
+        temperatures={},
+        outlier=1.0,
+        heard=frozenset(),
+        report=report,
+        labelled=None,  # type: ignore[arg-type]
+        provenance=made,
+    )
 
 
 def test_it_says_what_was_found() -> None:
     card = model_card(fitted())
+    assert "transductive" not in card, "nobody else has the recordings that trained"
+    assert "- the corpus one: free" in card
     for line in (
         "| inductive | 0.712 | 0.610 to 0.810 | 0.050 |",
         "| inductive | female | 0.650 | 22 |",

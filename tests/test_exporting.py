@@ -25,7 +25,7 @@ from emoviews.exporting import _time_statistics, export_onnx
 from emoviews.fusion import time_statistics
 from emoviews.heads import Classifier
 from emoviews.inference import Graph
-from emoviews.recognizer import EmotionRecognizer, recognised
+from emoviews.recognizer import EmotionRecognizer, Extracted, recognised
 from emoviews.table import read_table
 from emoviews.types import FEATURES, FRAMES, LAYERS, ViewBatch, ViewSpec
 
@@ -102,7 +102,8 @@ def test_what_is_far_from_all_training_is_as_far_in_the_graph(world: Path) -> No
     random = np.random.default_rng(0)
     views = {label: random.normal(size=(11, spec.shape[-1])) * 1e3 for label, spec in fitted.specs.items()}
     vectors = {label: time_statistics(values.astype(np.float32))[None] for label, values in views.items()}
-    far = recognised(fitted, pd.DataFrame({"path": ["x"], "speaker": [""]}), vectors, [""], "inductive").problems[0]
+    found = Extracted(vectors, [""], [""])
+    far = recognised(fitted, pd.DataFrame({"path": ["x"], "speaker": [""]}), found, "inductive").problems[0]
     distance = float(Graph.of(world / "model").judge(views)["distance"])
     assert f"({distance:.1f} times too far" in far
 
@@ -111,7 +112,7 @@ def test_it_says_what_it_is(world: Path) -> None:
     graph = Graph.of(world / "model")
     notes = json.loads((world / "model" / "emoviews.json").read_text())
     assert list(graph.labels) == notes["labels"]
-    assert float(graph.metadata["temperature"]) == notes["modes"]["inductive"]["temperature"]
+    assert float(graph.metadata["temperature"]) == notes["temperatures"]["inductive"]
     views = json.loads(graph.metadata["views"])
     assert views["mel_spectrogram(bands=8)"]["input"] == "mel_spectrogram_bands_8"
     assert {n: v["fingerprint"] for n, v in views.items()} == {n: v["fingerprint"] for n, v in notes["views"].items()}
@@ -238,7 +239,7 @@ def bundle(world: Path, tmp_path: Path) -> Path:
 
 def test_a_missing_a_foreign_and_a_damaged_graph_are_refused(bundle: Path) -> None:
     notes = json.loads((bundle / "emoviews.json").read_text())
-    notes["modes"]["inductive"]["temperature"] += 1
+    notes["temperatures"]["inductive"] += 1
     (bundle / "emoviews.json").write_text(json.dumps(notes))
     with pytest.raises(CheckpointError, match=r"was made from another recogniser \(\w{12}; the folder's is \w{12}\)"):
         Graph.of(bundle)
@@ -275,7 +276,7 @@ def test_predict_by_the_graph_imports_no_torch(world: Path, tmp_path: Path) -> N
     )
     plain = pd.read_csv(tmp_path / "q.csv")
     pd.testing.assert_frame_equal(by_graph, plain, atol=TOLERANCE, check_exact=False)
-    assert set(plain["mode"]) == {"inductive"}
+    assert set(plain["mode"]) == {"transductive"}, "these recordings trained"
 
 
 def test_the_graph_is_inductive_alone(world: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -293,4 +294,4 @@ def test_the_graph_is_inductive_alone(world: Path, capsys: pytest.CaptureFixture
     assert left.value.code == 2
     assert "judges each recording alone" in " ".join(capsys.readouterr().err.split())
     cli.main(command)
-    assert "Mode: inductive" in capsys.readouterr().out
+    assert "Mode: transductive" in capsys.readouterr().out

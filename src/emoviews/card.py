@@ -15,7 +15,7 @@ from typing import Final
 from jinja2 import Environment, StrictUndefined
 
 from emoviews import __version__
-from emoviews.recognizer import FitReport, Fitted, ModeReport
+from emoviews.recognizer import TRANSDUCTIVE, FitReport, Fitted, ModeReport
 from emoviews.statistics import Interval
 
 CARD: Final = "README.md"
@@ -31,6 +31,9 @@ def model_card(fitted: Fitted, repository: str = "") -> str:
         fitted: what the recogniser knows.
         repository: its name on the hub, where it has one.
     """
+    # Whoever reads it judges new recordings; what is expected of those that trained concerns its maker.
+    new = {mode: found for mode, found in fitted.report.modes.items() if mode != TRANSDUCTIVE}
+    fitted = replace(fitted, report=replace(fitted.report, modes=new))
     report, made = anonymous(fitted.report), fitted.provenance
     opensmile = any("opensmile" in spec.licence.lower() for spec in fitted.specs.values())
     notes = [*report.notes, *(f"{mode}: {text}" for mode, found in report.modes.items() for text in found.warnings)]
@@ -57,7 +60,10 @@ def model_card(fitted: Fitted, repository: str = "") -> str:
         interval=_interval,
         notes=notes,
         overlap=any(note.startswith("SPEAKER OVERLAP") for note in notes),
-        licences=[f"{', '.join(labels)}: {licence}" for licence, labels in terms.items()],
+        licences=[
+            *(f"{', '.join(labels)}: {licence}" for licence, labels in terms.items()),
+            *(f"the corpus {name}: {licence}" for name, licence in made.get("corpus_licences", {}).items()),
+        ],
         extras="[egemaps]" if opensmile else "",
         repository=repository,
         place=f"hf://{repository}@COMMIT" if repository else "MODEL",
