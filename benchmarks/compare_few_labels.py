@@ -2,7 +2,8 @@
 
     python benchmarks/compare_few_labels.py TABLE --store STORE --labels anger,happiness --train Ann,Bob --test Cy,Dee
 
-It needs real recordings, extracted: `emoviews extract TABLE --store STORE --views egemaps,compare_2016,mfcc`. Without `--test`
+It needs real recordings, extracted: `emoviews extract TABLE --store STORE --views "egemaps,compare_2016,mfcc,
+egemaps(speed=0.9),egemaps(speed=1.1),mfcc(speed=0.9),mfcc(speed=1.1)"`. Without `--test`
 every training speaker tests once, and the others train. Labels are drawn by share and class from the training speakers'
 recordings; what is not drawn stays there without a label. Recordings with other emotions than `--labels` are left out.
 
@@ -34,7 +35,7 @@ from sklearn.linear_model import LogisticRegression
 
 from emoviews.fusion import principal_axes, rows_by
 from emoviews.metrics import uar
-from emoviews.recognizer import read_vectors
+from emoviews.recognizer import SPEEDS, copies_of, may_be_copied, read_vectors
 from emoviews.seeds import derive_seed
 from emoviews.semisupervised import MODES, Mode, SemiSupervisedConfig, fit_semisupervised
 from emoviews.splits import select_budget
@@ -44,8 +45,10 @@ from emoviews.views import ViewRequest
 
 Floats = NDArray[np.float64]
 Views = dict[str, Floats]
-# views, targets (-1: none), speakers, texts; test views, test speakers → probabilities by mode
-Method = Callable[[Views, NDArray[np.int64], list[str], list[str], Views, list[str], int], dict[Mode, Floats]]
+# views, targets (-1: none), speakers, texts; test views, test speakers, classes, copies → probabilities by mode
+Method = Callable[
+    [Views, NDArray[np.int64], list[str], list[str], Views, list[str], int, list[Views]], dict[Mode, Floats]
+]
 
 
 def standard(train: Floats, test: Floats) -> tuple[Floats, Floats]:
@@ -69,7 +72,7 @@ def regression(strength: float) -> LogisticRegression:
 def plain(names: tuple[str, ...], strengths: tuple[float, ...], self_training: bool) -> Method:
     """Logistic regressions on single views, log-averaged, with or without a round of self-training."""
 
-    def run(views, targets, speakers, texts, test, test_speakers, classes):  # type: ignore[no-untyped-def]
+    def run(views, targets, speakers, texts, test, test_speakers, classes, copies):  # type: ignore[no-untyped-def]
         found: dict[Mode, Floats] = {}
         for mode in MODES:
             logs, guessed = [], []
@@ -104,10 +107,13 @@ def plain(names: tuple[str, ...], strengths: tuple[float, ...], self_training: b
     return run
 
 
-def ours(config: SemiSupervisedConfig, only: tuple[str, ...] = ()) -> Method:
-    def run(views, targets, speakers, texts, test, test_speakers, classes):  # type: ignore[no-untyped-def]
-        chosen = {name: values for name, values in views.items() if not only or name in only}
-        model = fit_semisupervised(chosen, targets, classes, speakers, texts, config)
+def ours(config: SemiSupervisedConfig, only: tuple[str, ...] = (), copied: bool = True) -> Method:
+    def run(views, targets, speakers, texts, test, test_speakers, classes, copies):  # type: ignore[no-untyped-def]
+        chosen, *others = (
+            {name: values for name, values in some.items() if not only or name in only}
+            for some in (views, *(copies if copied else ()))
+        )
+        model = fit_semisupervised(chosen, targets, classes, speakers, texts, config, others)
         return {mode: model.probabilities(test, mode, test_speakers) for mode in MODES}
 
     return run
@@ -121,6 +127,7 @@ BASELINES: dict[str, Method] = {
 }
 METHODS: dict[str, Method] = {
     "EmoViews": ours(DEFAULT),
+    "without copies": ours(DEFAULT, copied=False),
     "without text": ours(dataclasses.replace(DEFAULT, remove_text=False)),
     "without smoothed predictions": ours(dataclasses.replace(DEFAULT, smooth_predictions=False)),
     "without the unlabelled": ours(dataclasses.replace(DEFAULT, unlabelled_weight=0.0)),
@@ -176,7 +183,7 @@ def divisions(
 def with_few_files(method: Method, k: int) -> Method:
     """Each test recording with k - 1 others of its speaker, drawn at random."""
 
-    def run(views, targets, speakers, texts, test, test_speakers, classes):  # type: ignore[no-untyped-def]
+    def run(views, targets, speakers, texts, test, test_speakers, classes, copies):  # type: ignore[no-untyped-def]
         random = np.random.default_rng(0)
         rows, names = [], []
         for own in rows_by(test_speakers):
@@ -187,7 +194,7 @@ def with_few_files(method: Method, k: int) -> Method:
         first = np.flatnonzero(np.r_[True, np.array(names[1:]) != np.array(names[:-1])])
         order = np.argsort(np.array(rows)[first])
         many = {name: values[rows] for name, values in test.items()}
-        found = method(views, targets, speakers, texts, many, names, classes)
+        found = method(views, targets, speakers, texts, many, names, classes, copies)
         return {mode: p[first][order] for mode, p in found.items()}
 
     return run
@@ -216,7 +223,13 @@ def main() -> None:
     test = split(options.test)
     frame = frame[frame["emotion"].isin(wanted) & frame["speaker"].isin(train + test)].reset_index(drop=True)
     frame = shifted(frame, options.shift).reset_index(drop=True)
-    views = read_vectors(frame, options.store, [ViewRequest.parse(name) for name in split(options.views)])
+    requests = [ViewRequest.parse(name) for name in split(options.views)]
+    views = read_vectors(frame, options.store, requests)
+    names = [request.label for request in requests if may_be_copied(request)]
+    copies = [
+        dict(zip(names, read_vectors(frame, options.store, copies_of(requests, speed)).values(), strict=True))
+        for speed in SPEEDS
+    ]
     code = np.array([wanted.index(emotion) for emotion in frame["emotion"]])
     chosen = {
         **BASELINES,
@@ -232,6 +245,7 @@ def main() -> None:
     for name, rows, tested in divisions(frame, train, test):
         learnt = np.concatenate([rows, tested]) if options.transductive else rows
         part = {view: values[learnt] for view, values in views.items()}
+        others = [{view: values[learnt] for view, values in copy.items()} for copy in copies]
         held = {view: values[tested] for view, values in views.items()}
         speakers, texts = [list(frame[column].iloc[learnt]) for column in ("speaker", "text")]
         for fraction in fractions:
@@ -241,7 +255,9 @@ def main() -> None:
                 targets = np.full(len(learnt), -1)
                 targets[budget] = code[rows][budget]
                 for method, run in chosen.items():
-                    found = run(part, targets, speakers, texts, held, list(frame["speaker"].iloc[tested]), len(wanted))
+                    found = run(
+                        part, targets, speakers, texts, held, list(frame["speaker"].iloc[tested]), len(wanted), others
+                    )
                     if options.transductive:
                         found = {"transductive": found["speaker-adaptive"]}
                     for mode, p in found.items():

@@ -733,6 +733,22 @@ def test_no_damage_escapes_as_another_error(tmp_path_factory: pytest.TempPathFac
     assert str(damaged) in message
 
 
+@pytest.mark.parametrize("speed", [0.8, 1.25])
+def test_what_is_played_faster_is_shorter_and_higher(speed: float) -> None:
+    seconds = np.arange(2 * audio.SAMPLING_RATE) / audio.SAMPLING_RATE
+    tone = np.sin(2 * np.pi * 200 * seconds).astype(np.float32)
+    played = audio.at_speed(tone, speed)
+    assert len(played) == pytest.approx(len(tone) / speed, abs=1)
+    expected = np.sin(2 * np.pi * 200 * speed * np.arange(len(played)) / audio.SAMPLING_RATE)
+    inside = slice(1000, -1000)
+    np.testing.assert_allclose(played[inside], expected[inside], atol=1e-3)
+
+
+def test_what_is_played_faster_stays_long_enough_for_a_view() -> None:
+    shortest = np.ones(round(audio.MINIMUM_SECONDS * audio.SAMPLING_RATE), dtype=np.float32)
+    assert len(audio.at_speed(shortest, 2.0)) == len(shortest)
+
+
 def test_importing_audio_is_light() -> None:
     code = "import sys, emoviews.audio; print(*({'av', 'torch', 'pandas', 'scipy'} & set(sys.modules)))"
     printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout

@@ -47,6 +47,35 @@ def test_recordings_without_labels_help() -> None:
     assert scores[0] > scores[1] + 0.03
 
 
+def test_copies_stand_for_voices_that_are_not_there() -> None:
+    """Few speakers whose voices happen to go with emotions: copies with other voices keep a student from learning the voice."""
+    rng = np.random.default_rng(0)
+    voice, emotions = rng.normal(size=12), 1.5 * rng.normal(size=(3, 12))
+
+    def said(count: int, spread: float) -> tuple[np.ndarray, np.ndarray, list[str]]:
+        felt = np.tile(np.arange(60) % 3, count)
+        who = np.repeat(np.arange(count), 60)
+        values = (
+            emotions[felt] + np.outer(spread * rng.normal(size=count)[who], voice) + rng.normal(size=(len(felt), 12))
+        )
+        return values, felt, [f"S{w}" for w in who]
+
+    scores = {}
+    for _ in range(4):
+        values, felt, speakers = said(3, 0.3)
+        new, asked, _ = said(8, 4.0)
+        targets, texts = few(felt, speakers, 6), [""] * len(felt)
+        moved = [{"mfcc": values + step * voice} for step in (-3.0, 3.0)]
+        for name, copies in (("with", moved), ("without", [])):
+            views = {"mfcc": values, "compare_2016": values}
+            model = fit_semisupervised(views, targets, 3, speakers, texts, copies=copies)
+            p = model.probabilities({"mfcc": new, "compare_2016": new}, "inductive")
+            scores.setdefault(name, []).append(uar(asked, p.argmax(axis=1)))
+            used = {n for space, _ in model.modes["inductive"].members for n in space.maps}
+            assert used == ({"mfcc"} if copies else {"mfcc", "compare_2016"})
+    assert np.mean(scores["with"]) > np.mean(scores["without"]) + 0.05
+
+
 def test_speakers_that_show_one_emotion_each_are_not_removed() -> None:
     views, felt, speakers, texts = world(nested=True)
     model = fit_semisupervised(views, few(felt, speakers, 10), 3, speakers, texts)

@@ -64,14 +64,15 @@ def export_onnx(folder: Path, out: Path | None = None) -> list[Path]:
     out = out or folder
     if json.loads(path.read_text(encoding="utf-8")).get("kind") == KIND:
         fitted = load_recognizer(folder).fitted_
-        views = {request.label: {"request": str(request)} for request in fitted.requests}
+        views = {request.label: {"request": str(request)} for request in fitted.needed("inductive")}
+        specs = {label: fitted.specs[label] for label in views}
         notes = {
             "kind": KIND,
             "labels": list(fitted.labels),
             "mode": "inductive",
             "temperature": fitted.temperatures["inductive"],
         }
-        return [_write(RecognizerGraph(fitted), fitted.specs, views, notes, folder, out / GRAPH)]
+        return [_write(RecognizerGraph(fitted), specs, views, notes, folder, out / GRAPH)]
     written = []
     for label, view in load_checkpoint(folder).views.items():
         labels = {"labels": list(view.head.labels)} if view.head else {}
@@ -89,7 +90,7 @@ class RecognizerGraph(nn.Module):
     def __init__(self, fitted: Fitted) -> None:
         super().__init__()
         members = fitted.model.modes["inductive"].members
-        self.labels = list(fitted.specs)
+        self.labels = [request.label for request in fitted.needed("inductive")]
         self.members = nn.ModuleList(_Member(space, classifier) for space, classifier in members)
         self.temperature = fitted.temperatures["inductive"]
         self.outlier = fitted.outlier

@@ -42,8 +42,8 @@ from emoviews.semisupervised import (
 )
 from emoviews.store import ViewStore, to_storage
 from emoviews.table import make_table
-from emoviews.types import ViewSpec
-from emoviews.views import View, ViewRequest
+from emoviews.types import LAYERS, ViewSpec
+from emoviews.views import SPEED, VIEWS, View, ViewRequest
 
 Floats = NDArray[np.float64]
 Digest = Callable[[Mapping[str, NDArray[Any]]], Mapping[str, Floats]]
@@ -51,6 +51,14 @@ Digest = Callable[[Mapping[str, NDArray[Any]]], Mapping[str, Floats]]
 
 WITH_OPENSMILE: Final = ("egemaps", "compare_2016", "mfcc")
 WITHOUT_OPENSMILE: Final = ("mfcc", "mel_spectrogram")
+
+SPEEDS: Final = (0.9, 1.1)
+"""At which copies of the recordings are played that stand for other voices; usual in speech recognition (Ko et al., 2015)."""
+
+NO_COPIES: Final = ("compare_2016",)
+"""Views that are not computed of copies, and so not used in the inductive mode where there are copies: ComParE's 6 373
+functionals take as long as the other default views together and add nothing there. Nor are views with layers: speech models
+take longest."""
 
 FEWEST_LABELS: Final = 10
 """Of a test group's labelled recordings in all folds together: below, an expected UAR would mean nothing and none is given."""
@@ -166,6 +174,11 @@ class Fitted:
     labelled: LabelledMap
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
+    def needed(self, mode: Mode) -> tuple[ViewRequest, ...]:
+        """The views that judging in a mode takes. Those of the inductive one tell what is unlike the training recordings."""
+        used = {n for m in ("inductive", mode) for space, _ in self.model.modes[m].members for n in space.maps}
+        return tuple(request for request in self.requests if request.label in used)
+
 
 class EmotionRecognizer(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     """A classifier of recordings.
@@ -190,6 +203,7 @@ class EmotionRecognizer(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         unlabelled_weight: float = SemiSupervisedConfig.unlabelled_weight,
         neighbours: int = SemiSupervisedConfig.neighbours,
         remove_text: bool = True,
+        speeds: Sequence[float] = SPEEDS,
     ) -> None:
         """Keep the parameters; nothing is checked or computed before `fit`.
 
@@ -200,6 +214,7 @@ class EmotionRecognizer(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             workers: processes of the extraction; all cores when None.
             evaluate: whether `fit` cross-validates, which takes most of its time; without, probabilities are not calibrated.
             allow_speaker_overlap: cross-validate by recording where speakers are unknown. The scores are then too good.
+            speeds: of the copies that stand for other voices in the inductive mode (see `semisupervised`); none with ().
             strength, unlabelled_weight, neighbours, remove_text: see `semisupervised.SemiSupervisedConfig`.
         """
         self.views = views
@@ -212,6 +227,7 @@ class EmotionRecognizer(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.unlabelled_weight = unlabelled_weight
         self.neighbours = neighbours
         self.remove_text = remove_text
+        self.speeds = speeds
 
     def fit(self, X: Any, y: Any = None, groups: Any = None) -> EmotionRecognizer:
         """Learn from recordings, of which a few are labelled.
@@ -225,7 +241,8 @@ class EmotionRecognizer(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         table = as_table(X, y, groups)
         requests = tuple(ViewRequest.parse(text) for text in (self.views or default_views()))
         _require_classes(table)
-        found = self._extracted(table, requests)
+        copied = tuple(copy for speed in self.speeds for copy in copies_of(requests, speed))
+        found = self._extracted(table, [*requests, *copied])
         usable = np.array([not problem for problem in found.problems], dtype=bool)
         left_out = {name: why for name, why in zip(table["id"], found.problems, strict=True) if why}
         if not usable.any():
@@ -242,7 +259,13 @@ class EmotionRecognizer(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         requests: tuple[ViewRequest, ...],
         left_out: Mapping[str, str],
     ) -> None:
-        vectors = found.vectors
+        vectors = {request.label: found.vectors[request.label] for request in requests}
+        names = [request.label for request in requests if may_be_copied(request)]
+        at_speeds = [
+            {name: found.vectors[copy.label] for name, copy in zip(names, copies_of(requests, speed), strict=True)}
+            for speed in self.speeds
+            if names
+        ]
         config = SemiSupervisedConfig(
             strength=self.strength,
             unlabelled_weight=self.unlabelled_weight,
@@ -252,14 +275,21 @@ class EmotionRecognizer(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         labels = tuple(sorted(set(table["emotion"]) - {""}))
         targets = np.array([labels.index(e) if e else -1 for e in table["emotion"]], dtype=np.int64)
         speakers, texts = list(table["speaker"]), list(table["text"])
-        model = fit_semisupervised(vectors, targets, len(labels), speakers, texts, config)
+        model = fit_semisupervised(vectors, targets, len(labels), speakers, texts, config, at_speeds)
         report, temperatures = evaluated(
-            table, vectors, labels, targets, config, run=self.evaluate, allow_overlap=self.allow_speaker_overlap
+            table,
+            vectors,
+            labels,
+            targets,
+            config,
+            at_speeds,
+            run=self.evaluate,
+            allow_overlap=self.allow_speaker_overlap,
         )
         report = replace(report, left_out=dict(left_out), notes=(*_notes(model), *report.notes))
         specs = {label: view.spec for label, view in made_views(requests).items()}
-        limit = outlier_limit(vectors, list(table["group"]))
         space, classifier = model.modes["inductive"].members[0]
+        limit = outlier_limit({n: vectors[n] for n in space.maps}, list(table["group"]), at_speeds)
         known = targets >= 0
         own = space.vectors({label: values[known] for label, values in vectors.items()})
         labelled = fit_map(own, targets[known], classifier)
@@ -316,7 +346,8 @@ class EmotionRecognizer(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         if self.mode != "inductive":
             raise UsageError(f"An exported graph judges each recording alone; got the mode {self.mode}. Use inductive.")
         table = as_table(X, None, speakers)
-        return judged(self.fitted_, table, self._extracted(table, self.fitted_.requests, digest=graph, **options))
+        needed = self.fitted_.needed("inductive")
+        return judged(self.fitted_, table, self._extracted(table, needed, digest=graph, **options))
 
     def _recognised(self, X: Any, speakers: Any, *, judge_all: bool, **options: Any) -> Recognised:
         if not hasattr(self, "fitted_"):
@@ -328,7 +359,7 @@ class EmotionRecognizer(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
                 f"The speaker-adaptive mode needs to know who speaks; {missing} of {len(table)} recordings have no speaker. "
                 "Fill in the column 'speaker', say that all are of one speaker (--same-speaker), or use the inductive mode."
             )
-        found = self._extracted(table, self.fitted_.requests, **options)
+        found = self._extracted(table, self.fitted_.needed(self.mode), **options)
         return recognised(self.fitted_, table, found, self.mode, judge_all=judge_all)
 
     def _extracted(self, table: pd.DataFrame, requests: Sequence[ViewRequest], **options: Any) -> Extracted:
@@ -545,7 +576,8 @@ def strange(fitted: Fitted, vectors: Mapping[str, Floats]) -> list[str]:
     is nothing the recogniser knows.
     """
     far = _distances(_spreads(fitted.model), vectors) / fitted.outlier
-    if place := voiced_feature(fitted.specs):
+    place = voiced_feature(fitted.specs)
+    if place and place[0] in vectors:
         label, feature = place
         far[vectors[label][:, feature] <= 0] = np.inf
     return reasons(far)
@@ -583,6 +615,7 @@ def evaluated(
     labels: tuple[str, ...],
     targets: NDArray[np.int64],
     config: SemiSupervisedConfig,
+    copies: Sequence[Mapping[str, Floats]] = (),
     *,
     run: bool,
     allow_overlap: bool,
@@ -634,7 +667,8 @@ def evaluated(
         seen = np.where(np.isin(rows, hidden), -1, targets[rows])
         own = {label: values[rows] for label, values in vectors.items()}
         said = list(table["text"].iloc[rows])
-        return fit_semisupervised(own, seen, len(labels), [speakers[row] for row in rows], said, config)
+        others = [{label: values[rows] for label, values in copy.items()} for copy in copies]
+        return fit_semisupervised(own, seen, len(labels), [speakers[row] for row in rows], said, config, others)
 
     with Progress(len(ordered), "cross-validate", "folds") as progress:
         for fold in ordered:
@@ -755,7 +789,9 @@ def _notes(model: SemiSupervised) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def outlier_limit(vectors: Mapping[str, Floats], groups: Sequence[str]) -> float:
+def outlier_limit(
+    vectors: Mapping[str, Floats], groups: Sequence[str], copies: Sequence[Mapping[str, Floats]] = ()
+) -> float:
     """The distance beyond which a recording is unlike the training recordings.
 
     Each group's recordings are measured against the others', so that a new voice is not taken for noise; without two groups the
@@ -764,18 +800,22 @@ def outlier_limit(vectors: Mapping[str, Floats], groups: Sequence[str]) -> float
     Args:
         vectors: view → `(rows, features)` of the training recordings.
         groups: `(rows,)`, empty where unknown.
+        copies: of the same recordings, that train as well.
     """
+
+    def spreads_of(kept: NDArray[np.int64]) -> dict[str, tuple[Floats, Floats]]:
+        heard = {n: np.vstack([v[kept], *(copy[n][kept] for copy in copies)]) for n, v in vectors.items()}
+        return {n: (v.mean(axis=0), _deviation(v)) for n, v in heard.items()}
+
+    every = np.arange(len(groups))
     known = all(groups)
     merged = splits.merge_groups(groups, MOST_FOLDS) if known and len(set(groups)) > MOST_FOLDS else groups
     parts = rows_by(merged)
     if len(parts) < 2 or not known:
-        spreads = {n: (v.mean(axis=0), _deviation(v)) for n, v in vectors.items()}
-        return OUTLIER_FACTOR**2 * float(np.quantile(_distances(spreads, vectors), 0.99))
+        return OUTLIER_FACTOR**2 * float(np.quantile(_distances(spreads_of(every), vectors), 0.99))
     farthest = 0.0
     for rows in parts:
-        others = {n: np.delete(v, rows, axis=0) for n, v in vectors.items()}
-        spreads = {n: (v.mean(axis=0), _deviation(v)) for n, v in others.items()}
-        own = _distances(spreads, {n: v[rows] for n, v in vectors.items()})
+        own = _distances(spreads_of(np.delete(every, rows)), {n: v[rows] for n, v in vectors.items()})
         farthest = max(farthest, float(np.quantile(own, 0.99)))
     return OUTLIER_FACTOR * farthest
 
@@ -810,6 +850,21 @@ def _vector(array: NDArray[Any]) -> Floats:
 
 def _stacked(rows: Sequence[Mapping[str, Floats]]) -> dict[str, Floats]:
     return {name: np.stack([row[name] for row in rows]) for name in (rows[0] if rows else {})}
+
+
+def may_be_copied(request: ViewRequest) -> bool:
+    """Whether a view is computed of copies at other speeds."""
+    return (
+        request.name not in NO_COPIES
+        and LAYERS not in VIEWS.load(request.name).axes
+        and SPEED not in request.parameters
+    )
+
+
+def copies_of(requests: Sequence[ViewRequest], speed: float) -> list[ViewRequest]:
+    """The views that are computed of copies, of copies at this speed."""
+    chosen = [request for request in requests if may_be_copied(request)]
+    return [replace(r, parameters={**r.parameters, SPEED: speed}, label=f"{r.label} at {speed:g}") for r in chosen]
 
 
 _constructed: dict[str, View] = {}

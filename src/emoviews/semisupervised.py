@@ -13,6 +13,9 @@ Relative to their speaker, emotions are far easier to tell than as they are, and
 teacher works there, and what it knows is handed to the student who will have to do without. Where the labels say that speakers
 show one emotion each (`fusion.confounding`), being relative to the speaker would erase it, and both students work on vectors
 as they are.
+
+What the inductive student lacks is voices: a handful of speakers trains it. So it may learn from copies of every recording,
+played slower and faster, with the soft label of the original: pitch and formants move as if somebody else spoke (`copies`).
 """
 
 from __future__ import annotations
@@ -166,6 +169,7 @@ def fit_semisupervised(
     speakers: Sequence[str],
     texts: Sequence[str],
     config: SemiSupervisedConfig = SemiSupervisedConfig(),
+    copies: Sequence[Mapping[str, Floats]] = (),
 ) -> SemiSupervised:
     """Fit to training recordings.
 
@@ -177,6 +181,8 @@ def fit_semisupervised(
             relative to its speaker.
         texts: `(rows,)` what is said, empty where unknown.
         config: how.
+        copies: the same recordings as other voices might say them, each view → `(rows, features)` of the same views, which may
+            be a part of `views`; the inductive student learns from them as well, and from those views alone.
     """
     labelled = targets >= 0
     known = np.flatnonzero(labelled)
@@ -207,15 +213,20 @@ def fit_semisupervised(
         weights = np.where(labelled, 1.0, config.unlabelled_weight) * balanced_weights(soft)
         adaptive = fit_softmax(vectors, soft, weights, config.strength, adaptive)
     smoothing = bandwidth if config.smooth_predictions and config.neighbours else 0.0
-    if relative:
+    if relative or copies:
         rows = np.flatnonzero(soft.sum(axis=1) > 0)
         shares = np.maximum(soft[rows].mean(axis=0), 1e-9)
         target = shares * (soft[rows] / shares) ** config.sharpness  # what is sharpened is the evidence, not the shares
         target = target / target.sum(axis=1, keepdims=True)
+        taught = tuple(copies[0] if copies else views)
+        stacked = {n: np.vstack([views[n], *(copy[n] for copy in copies)]) for n in taught}
+        times = 1 + len(copies)
+        everywhere = np.concatenate([rows + copy * len(speakers) for copy in range(times)])
         # The leading view alone, without what tells sentences apart, errs elsewhere than all views together.
-        chosen = [(views, None), ({n: v for n, v in views.items() if n == LEADING}, said)]
+        chosen = [(stacked, None), ({n: v for n, v in stacked.items() if n == LEADING}, said)]
         inductive = tuple(
-            _student(some, speakers, text, rows, target, config) for some, text in chosen[: 1 + (LEADING in views)]
+            _student(some, speakers * times, text and [*text] * times, everywhere, np.tile(target, (times, 1)), config)
+            for some, text in chosen[: 1 + (LEADING in taught)]
         )
     else:
         inductive = ((space, adaptive),)

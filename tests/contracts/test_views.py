@@ -17,6 +17,7 @@ import typing
 import numpy as np
 import pytest
 
+from emoviews.audio import at_speed
 from emoviews.errors import MissingExtraError, UsageError
 from emoviews.types import FRAMES, SAMPLING_RATE, VIEW_AXES
 from emoviews.views import VIEWS, View, make_view
@@ -133,6 +134,16 @@ class TestSpec:
         assert eight.fingerprint != view.spec.fingerprint
         with pytest.raises(UsageError, match="can't be stored_as=int4; expected int8"):
             make_view(view.name, {**given, "stored_as": "int4"})
+
+    def test_may_be_asked_for_of_a_recording_played_faster(self, view):
+        given = dataclasses.asdict(view.parameters)
+        fast = make_view(view.name, {**given, "speed": 1.1})
+        assert fast.spec.fingerprint != view.spec.fingerprint
+        assert make_view(view.name, {**given, "speed": 1}).spec.fingerprint == view.spec.fingerprint
+        samples = np.random.default_rng(0).normal(0, 0.1, 20_000).astype(np.float32)
+        np.testing.assert_array_equal(fast(samples), view(at_speed(samples, 1.1)))
+        with pytest.raises(UsageError, match=r"speed=3; expected a number from 0\.5 to 2"):
+            make_view(view.name, {**given, "speed": 3})
 
     def test_changes_with_every_parameter(self, view):
         hints = typing.get_type_hints(view.Parameters)

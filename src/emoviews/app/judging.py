@@ -105,7 +105,7 @@ def judge(
     _refuse_long(path, limits)
     samples = audio.load(path)
     table = make_table([{"id": path.stem, "path": str(path)}])
-    computed_ = computed(table, made_views(fitted.requests))
+    computed_ = computed(table, made_views(fitted.needed("inductive")))
     found, vectors = recognised(fitted, table, computed_, "inductive"), computed_.vectors
     problem = found.problems[0].removeprefix(f"{path}: ")
     alone: dict[str, Floats] = {}
@@ -164,7 +164,7 @@ def _one_by_one(
 ) -> Recognised:
     """`recognised` of every row by itself, with the progress told in between."""
     fitted: Fitted = recognizer.fitted_
-    views, classes = made_views(fitted.requests), len(fitted.labels)
+    views, classes = made_views(fitted.needed("inductive")), len(fitted.labels)
     dimensions = fitted.model.modes["inductive"].members[0][0].dimensions
     probabilities, embedded = np.full((len(table), classes), np.nan), np.full((len(table), dimensions), np.nan)
     problems, modes = [""] * len(table), ["inductive"] * len(table)

@@ -17,12 +17,16 @@ from typing import Any, ClassVar, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from emoviews.audio import PREPARATION
+from emoviews.audio import PREPARATION, at_speed
 from emoviews.errors import UsageError
 from emoviews.registry import Registry
 from emoviews.types import FRAMES, ViewSpec
 
 VIEWS = Registry("emoviews.views", "VIEW", "view")
+
+SPEED: Final = "speed"
+"""The parameter that any view takes: how many times as fast the recording is played, so that pitch and formants move with the
+tempo, as if somebody with another voice spoke (speed perturbation: Ko et al., Interspeech 2015)."""
 
 STORED_AS: Final = "stored_as"
 """The parameter that any view with frames takes: `int8` keeps its arrays in a quarter of float32's room (`store.quantised`)."""
@@ -49,6 +53,7 @@ class View(ABC):
         feature_names: along `features`; may be empty for learnt features.
         weights: pins pre-trained weights, empty for none.
         licence: restriction on the use of the output, empty for none.
+        speed: how many times as fast recordings are played.
         stored_as: how a store keeps it, `int8`, or empty for float16 with frames and float32 without.
         uses_device: whether the constructor takes `device`, e.g. `cuda`. Not part of what determines the output.
     """
@@ -64,6 +69,7 @@ class View(ABC):
     feature_names: tuple[str, ...] = ()
     weights: str = ""
     licence: str = ""
+    speed: float = 1.0
     stored_as: str = ""
 
     def __init__(self, parameters: Any = None) -> None:
@@ -91,6 +97,8 @@ class View(ABC):
         """
         if samples.ndim != 1:
             raise UsageError(f"A view takes (samples,), got an array of shape {samples.shape}.")
+        if self.speed != 1:
+            samples = at_speed(samples, self.speed)
         values = self.compute(np.ascontiguousarray(samples, dtype=np.float32))
         expected = self.shape
         fits = values.ndim == len(expected) and all(e in (0, g) for e, g in zip(expected, values.shape, strict=True))
@@ -106,7 +114,7 @@ class View(ABC):
         return ViewSpec(
             name=self.name,
             version=self.version,
-            parameters=dataclasses.asdict(self.parameters),
+            parameters=dataclasses.asdict(self.parameters) | ({SPEED: self.speed} if self.speed != 1 else {}),
             axes=self.axes,
             shape=self.shape,
             dtype=self.stored_as or ("float16" if FRAMES in self.axes else "float32"),
@@ -214,7 +222,7 @@ class ViewRequest:
 
 
 def make_view(name: str, parameters: Mapping[str, Any] | None = None, device: str = "cpu") -> View:
-    """Construct the view called `name` with `parameters` over its defaults; `stored_as` may be one of them (`STORED_AS`).
+    """Construct the view called `name` with `parameters` over its defaults; `SPEED` and `STORED_AS` may be among them.
 
     Raises:
         UsageError: no such view or parameter, or a value that the view refuses.
@@ -227,9 +235,12 @@ def make_view(name: str, parameters: Mapping[str, Any] | None = None, device: st
         raise UsageError(
             f"View {name!r} can't be {STORED_AS}={stored_as}; expected int8, and that for a view with frames only."
         )
+    speed = parameters.pop(SPEED, 1.0)
+    if not (isinstance(speed, int | float) and not isinstance(speed, bool) and 0.5 <= speed <= 2):
+        raise UsageError(f"View {name!r}: {SPEED}={speed!r}; expected a number from 0.5 to 2.")
     known = {f.name for f in dataclasses.fields(view.Parameters)}
     if unknown := set(parameters) - known:
-        have = ", ".join([*sorted(known), *[STORED_AS] * (FRAMES in view.axes)]) or "none"
+        have = ", ".join([*sorted(known), SPEED, *[STORED_AS] * (FRAMES in view.axes)])
         raise UsageError(f"View {name!r} has no parameter {', '.join(sorted(unknown))}. Its parameters: {have}.")
     hints = typing.get_type_hints(view.Parameters)
     for key, value in parameters.items():
@@ -240,7 +251,7 @@ def make_view(name: str, parameters: Mapping[str, Any] | None = None, device: st
         constructed = view(made, device=device) if view.uses_device else view(made)  # type: ignore[call-arg]
     except ValueError as error:
         raise UsageError(f"View {name!r}: {error}") from error
-    constructed.stored_as = stored_as
+    constructed.speed, constructed.stored_as = float(speed), stored_as
     return constructed
 
 
