@@ -26,7 +26,7 @@ from emoviews.encoders import make_encoder
 from emoviews.exporting import export_onnx
 from emoviews.heads import Classifier
 from emoviews.inference import Graph
-from emoviews.recognizer import as_vectors, made_views
+from emoviews.recognition import as_vectors, made_views
 from emoviews.store import to_storage
 from emoviews.types import FRAMES, ViewBatch
 from emoviews.views import ViewRequest

@@ -30,7 +30,7 @@ from emoviews.fusion import rows_by
 from emoviews.heads import ProjectionHead
 from emoviews.losses import make_loss
 from emoviews.metrics import uar
-from emoviews.recognizer import read_vectors
+from emoviews.recognition import read_vectors
 from emoviews.seeds import derive_seed
 from emoviews.semisupervised import MODES, fit_semisupervised
 from emoviews.splits import select_budget

@@ -35,7 +35,7 @@ from sklearn.linear_model import LogisticRegression
 
 from emoviews.fusion import principal_axes, rows_by
 from emoviews.metrics import uar
-from emoviews.recognizer import SPEEDS, copies_of, may_be_copied, read_vectors
+from emoviews.recognition import SPEEDS, copies_of, may_be_copied, read_vectors
 from emoviews.seeds import derive_seed
 from emoviews.semisupervised import MODES, Mode, SemiSupervisedConfig, fit_semisupervised
 from emoviews.splits import select_budget

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from emoviews.annotation import STRATEGIES, Pool, Strategy, suggest
 from emoviews.metrics import uar
-from emoviews.recognizer import read_vectors
+from emoviews.recognition import read_vectors
 from emoviews.seeds import derive_seed
 from emoviews.semisupervised import SemiSupervised, apart, fit_semisupervised
 from emoviews.splits import leave_one_group_out, merge_groups

@@ -9,7 +9,7 @@ import pytest
 
 from emoviews.annotation import STRATEGIES, Pool, margins, suggest, suggested
 from emoviews.errors import AudioError, UsageError
-from emoviews.recognizer import Recognised
+from emoviews.recognition import Recognised
 from emoviews.table import make_table
 
 N = 60

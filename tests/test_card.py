@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from emoviews.card import anonymous, model_card
-from emoviews.recognizer import FitReport, Fitted, ModeReport
+from emoviews.recognition import FitReport, Fitted, ModeReport
 from emoviews.statistics import Interval
 from emoviews.types import FEATURES, ViewSpec
 

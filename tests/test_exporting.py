@@ -25,7 +25,8 @@ from emoviews.exporting import _time_statistics, export_onnx
 from emoviews.fusion import time_statistics
 from emoviews.heads import Classifier
 from emoviews.inference import Graph
-from emoviews.recognizer import EmotionRecognizer, Extracted, recognised
+from emoviews.recognition import Extracted, recognised
+from emoviews.recognizer import EmotionRecognizer
 from emoviews.table import read_table
 from emoviews.types import FEATURES, FRAMES, LAYERS, ViewBatch, ViewSpec
 

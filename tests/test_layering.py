@@ -39,7 +39,18 @@ ORDER = [
         "semisupervised",
         "labelled_map",
     ],
-    *["recognizer", "card", "bundles", "predicting", "inference", "exporting", "hub", "tracking"],
+    *[
+        "recognition",
+        "expectation",
+        "recognizer",
+        "card",
+        "bundles",
+        "predicting",
+        "inference",
+        "exporting",
+        "hub",
+        "tracking",
+    ],
     *["annotation", "labelling", "cluster", "app", "cli"],
 ]
 ROOT = Path(emoviews.__file__).parent

@@ -23,7 +23,8 @@ from sklearn.utils import estimator_checks
 
 from emoviews import cli
 from emoviews.errors import AudioError, TableError, UsageError
-from emoviews.recognizer import EmotionRecognizer, as_table
+from emoviews.recognition import as_table
+from emoviews.recognizer import EmotionRecognizer
 from emoviews.table import read_table
 from emoviews.types import SAMPLING_RATE
 

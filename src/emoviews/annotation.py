@@ -25,7 +25,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from emoviews.errors import AudioError, UsageError
-from emoviews.recognizer import Recognised
+from emoviews.recognition import Recognised
 from emoviews.seeds import derive_seed
 
 Strategy = Literal["random", "margin", "core_set", "mixture"]

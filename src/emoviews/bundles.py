@@ -11,7 +11,7 @@ import dataclasses
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import safetensors
@@ -24,11 +24,14 @@ from emoviews.errors import CheckpointError
 from emoviews.fusion import Space, ViewMap
 from emoviews.labelled_map import LabelledMap
 from emoviews.propagation import Softmax
-from emoviews.recognizer import TRANSDUCTIVE, EmotionRecognizer, FitReport, Fitted, ModeReport, made_views
+from emoviews.recognition import TRANSDUCTIVE, FitReport, Fitted, ModeReport, made_views
 from emoviews.semisupervised import MODES, Mode, ModeModel, SemiSupervised, SemiSupervisedConfig
 from emoviews.statistics import Interval
 from emoviews.store import write_atomically, write_failed
 from emoviews.views import ViewRequest
+
+if TYPE_CHECKING:
+    from emoviews.recognizer import EmotionRecognizer
 
 FORMAT: Final = 3
 """3: with the map of the labelled recordings."""
@@ -92,7 +95,18 @@ def save_recognizer(folder: Path, recognizer: EmotionRecognizer) -> None:
 
 
 def load_recognizer(folder: Path, mode: Mode = "inductive") -> EmotionRecognizer:
-    """Read a recogniser, ready to predict.
+    """Read a recogniser, ready to predict in this mode; errors as `load_fitted`."""
+    from emoviews.recognizer import EmotionRecognizer  # with scikit-learn, which a first answer need not wait for
+
+    fitted = load_fitted(folder)
+    recognizer = EmotionRecognizer(views=tuple(str(request) for request in fitted.requests), mode=mode)
+    recognizer.fitted_ = fitted
+    recognizer.classes_ = np.array(fitted.labels, dtype=object)
+    return recognizer
+
+
+def load_fitted(folder: Path) -> Fitted:
+    """Read what a recogniser knows.
 
     Raises:
         CheckpointError: the folder holds none, one of another format, one that is damaged, or one whose views this
@@ -146,10 +160,7 @@ def load_recognizer(folder: Path, mode: Mode = "inductive") -> EmotionRecognizer
                 f"{folder} was made with {package} {made_with}; here it is {here.get(package, 'not installed')}, which may "
                 f"compute its views otherwise. Install {package}=={made_with}, or fit again."
             )
-    recognizer = EmotionRecognizer(views=tuple(str(request) for request in requests), mode=mode)
-    recognizer.fitted_ = fitted
-    recognizer.classes_ = np.array(fitted.labels, dtype=object)
-    return recognizer
+    return fitted
 
 
 def _compare_views(folder: Path, fitted: Fitted) -> None:

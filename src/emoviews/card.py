@@ -15,7 +15,7 @@ from typing import Final
 from jinja2 import Environment, StrictUndefined
 
 from emoviews import __version__
-from emoviews.recognizer import TRANSDUCTIVE, FitReport, Fitted, ModeReport
+from emoviews.recognition import TRANSDUCTIVE, FitReport, Fitted, ModeReport
 from emoviews.statistics import Interval
 
 CARD: Final = "README.md"

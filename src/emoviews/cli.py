@@ -613,11 +613,11 @@ def predict(
         store: folder of the extracted views, used for more than 16 recordings; the user's cache folder if not given.
         workers: processes; all cores by default.
     """
-    from emoviews.bundles import load_recognizer
+    from emoviews.bundles import load_fitted
     from emoviews.hub import located
     from emoviews.inference import Graph
     from emoviews.predicting import by_channel, gather, windows, written
-    from emoviews.recognizer import DIRECTLY
+    from emoviews.recognition import DIRECTLY, recognise
 
     if hop_seconds is not None and window_seconds is None:
         raise UsageError("--hop-seconds says how far windows move; give their length too: --window-seconds 4")
@@ -630,15 +630,21 @@ def predict(
         frame = windows(frame, window_seconds, hop_seconds or window_seconds)
     folder = located(str(model), _warn)
     adaptive = bool((frame["speaker"] != "").all()) and backend == "numpy"
-    recognizer = load_recognizer(folder, mode or ("speaker-adaptive" if adaptive else "inductive"))
+    fitted = load_fitted(folder)
     graph = Graph.of(folder).judge if backend == "onnx" else None
-    if unknown := sorted(set(frame["emotion"]) - {"", *recognizer.fitted_.labels}):
+    if unknown := sorted(set(frame["emotion"]) - {"", *fitted.labels}):
         raise UsageError(
             f"The table has the emotion {unknown[0]!r}, which {model} does not know; its labels: "
-            f"{', '.join(recognizer.fitted_.labels)}. Rename or empty it."
+            f"{', '.join(fitted.labels)}. Rename or empty it."
         )
-    recognizer.set_params(workers=workers, store=_store(store) if store or len(frame) > DIRECTLY else None)
-    found = recognizer.recognise(frame, graph=graph)
+    found = recognise(
+        fitted,
+        frame,
+        mode or ("speaker-adaptive" if adaptive else "inductive"),
+        store=_store(store) if store or len(frame) > DIRECTLY else None,
+        workers=workers,
+        graph=graph,
+    )
     results = found.frame(frame)
     if out is not None:
         _write_text(out, written(results, "csv" if format == "table" else format))

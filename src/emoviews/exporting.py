@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from emoviews import __version__
-from emoviews.bundles import KIND, load_recognizer
+from emoviews.bundles import KIND, load_fitted
 from emoviews.calibration import LOWEST
 from emoviews.checkpoints import NOTES, ViewCheckpoint, load_checkpoint
 from emoviews.encoders import make_encoder
@@ -32,7 +32,7 @@ from emoviews.fusion import CLIP, QUANTILES, Space, ViewMap
 from emoviews.heads import Classifier
 from emoviews.inference import GRAPH, input_name, made_from
 from emoviews.propagation import Softmax
-from emoviews.recognizer import Fitted, voiced_feature
+from emoviews.recognition import Fitted, voiced_feature
 from emoviews.semisupervised import FLOOR
 from emoviews.store import write_atomically, write_failed
 from emoviews.types import FRAMES, ViewSpec
@@ -63,7 +63,7 @@ def export_onnx(folder: Path, out: Path | None = None) -> list[Path]:
         )
     out = out or folder
     if json.loads(path.read_text(encoding="utf-8")).get("kind") == KIND:
-        fitted = load_recognizer(folder).fitted_
+        fitted = load_fitted(folder)
         views = {request.label: {"request": str(request)} for request in fitted.needed("inductive")}
         specs = {label: fitted.specs[label] for label in views}
         notes = {

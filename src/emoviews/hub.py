@@ -15,15 +15,17 @@ import tempfile
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from emoviews.bundles import load_recognizer, save_recognizer
+from emoviews.bundles import load_fitted, load_recognizer, save_recognizer
 from emoviews.card import CARD, anonymous, model_card
 from emoviews.checkpoints import NOTES
 from emoviews.errors import CheckpointError, HubError, UsageError
 from emoviews.inference import GRAPH, Graph, made_from
-from emoviews.recognizer import EmotionRecognizer
 from emoviews.semisupervised import Mode
+
+if TYPE_CHECKING:
+    from emoviews.recognizer import EmotionRecognizer
 
 SCHEME: Final = "hf://"
 FILES: Final = (NOTES, "model-*.safetensors", GRAPH, CARD)
@@ -87,7 +89,7 @@ def push_to_hub(
 
     with tempfile.TemporaryDirectory() as folder:
         staged = Path(folder) / "staged"
-        if isinstance(model, EmotionRecognizer):
+        if not isinstance(model, Path):
             save_recognizer(Path(folder) / "saved", model)
             model = Path(folder) / "saved"
         _stage(model, staged, repository)
@@ -147,8 +149,7 @@ def fetched(name: str, revision: str | None = None, warn: Callable[[str], None] 
 
 def _stage(folder: Path, staged: Path, repository: str) -> None:
     """Lay out what is pushed."""
-    recognizer = load_recognizer(folder)
-    fitted = recognizer.fitted_
+    fitted = load_fitted(folder)
     notes = json.loads((folder / NOTES).read_text(encoding="utf-8"))
     notes["report"] = dataclasses.asdict(anonymous(fitted.report))
     staged.mkdir()

@@ -230,10 +230,11 @@ def fit_semisupervised(
         )
     else:
         inductive = ((space, adaptive),)
-    modes: dict[Mode, ModeModel] = {
-        "inductive": ModeModel(inductive),
-        "speaker-adaptive": ModeModel(((space, adaptive),), smoothing),
-    }
+    modes: dict[Mode, ModeModel] = {"inductive": ModeModel(inductive)}
+    # Where nothing is judged relative to its speaker, the student of more voices knows best in both modes.
+    modes["speaker-adaptive"] = (
+        modes["inductive"] if copies and not relative else ModeModel(((space, adaptive),), smoothing)
+    )
     return SemiSupervised(modes, config, by_speaker, by_text)
 
 

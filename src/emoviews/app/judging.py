@@ -19,7 +19,8 @@ from emoviews.app.archives import Limits
 from emoviews.errors import AudioError, EmoViewsError, UsageError
 from emoviews.extraction import MAXIMUM_SECONDS
 from emoviews.predicting import distinct, windows
-from emoviews.recognizer import TRANSDUCTIVE, EmotionRecognizer, Fitted, Recognised, computed, made_views, recognised
+from emoviews.recognition import TRANSDUCTIVE, Fitted, Recognised, computed, made_views, recognised
+from emoviews.recognizer import EmotionRecognizer
 from emoviews.table import make_table
 from emoviews.types import SAMPLING_RATE
 

@@ -27,7 +27,8 @@ from emoviews.app.judging import Advance, Judgement, judge, judge_all
 from emoviews.audio import AUDIO_SUFFIXES
 from emoviews.errors import EmoViewsError
 from emoviews.predicting import written
-from emoviews.recognizer import EmotionRecognizer, FitReport
+from emoviews.recognition import FitReport
+from emoviews.recognizer import EmotionRecognizer
 
 CSV_NAME: Final = "emotions.csv"
 SHOWN_ROWS: Final = 200

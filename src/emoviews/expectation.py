@@ -1,0 +1,196 @@
+"""What to expect of a recogniser on speakers it has never heard, from cross-validation over groups."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from emoviews import calibration, metrics, splits, statistics
+from emoviews.fusion import rows_by
+from emoviews.progress import Progress
+from emoviews.recognition import MOST_FOLDS, TRANSDUCTIVE, FitReport, Floats, ModeReport
+from emoviews.semisupervised import (
+    MODES,
+    SemiSupervised,
+    SemiSupervisedConfig,
+    fit_semisupervised,
+)
+
+FEWEST_LABELS: Final = 10
+"""Of a test group's labelled recordings in all folds together: below, an expected UAR would mean nothing and none is given."""
+
+
+def evaluated(
+    table: pd.DataFrame,
+    vectors: Mapping[str, Floats],
+    labels: tuple[str, ...],
+    targets: NDArray[np.int64],
+    config: SemiSupervisedConfig,
+    copies: Sequence[Mapping[str, Floats]] = (),
+    *,
+    run: bool,
+    allow_overlap: bool,
+) -> tuple[FitReport, dict[str, float]]:
+    """Leave each group out, fit on the others, judge it in both modes; the expected UAR, and temperatures for calibration.
+
+    For the transductive mode the group's recordings train as well, without their labels, and are judged in the
+    speaker-adaptive mode, as `predict` judges them where the table names speakers.
+
+    Nothing is chosen by these scores: every choice (what to remove, what the unlabelled recordings are) is made again inside
+    each fold from its training part. The calibration error of a fold is that of the temperature which the other folds give.
+    """
+    speakers, groups = list(table["speaker"]), list(table["group"])
+    known = np.flatnonzero(targets >= 0)
+    counts = {label: int((targets == number).sum()) for number, label in enumerate(labels)}
+    labelled_speakers = {speakers[row] for row in known} - {""}
+    report = FitReport(len(table), counts, len(set(speakers) - {""}), len(labelled_speakers))
+    even: dict[str, float] = dict.fromkeys((*MODES, TRANSDUCTIVE), 1.0)
+    if not run:
+        return replace(report, notes=("Not evaluated: what to expect on new speakers is not known.",)), even
+    notes: list[str] = []
+    if any(not group for group in groups):
+        if not allow_overlap:
+            note = (
+                "Recordings without a speaker: folds by recording would test on voices that trained, so what to expect on new "
+                "speakers is not known. Fill in the column 'speaker', or allow it (--allow-speaker-overlap)."
+            )
+            return replace(report, notes=(note,)), even
+        groups = [f"part {number % 5}" for number in range(len(groups))]
+        notes.append(
+            "SPEAKER OVERLAP: tested on recordings whose speakers may have trained. The scores are too good for new speakers."
+        )
+    testable = {groups[row] for row in known}
+    if len(testable) < 2:
+        notes.append(
+            f"Labels from {len(testable)} speaker: what to expect on new speakers can't be known. Label recordings of others."
+        )
+        return replace(report, notes=tuple(notes)), even
+    if len(set(groups)) > MOST_FOLDS:
+        groups = splits.merge_groups(groups, MOST_FOLDS)
+    known_speakers = all(speakers)
+    wanted: tuple[str, ...] = (*MODES, TRANSDUCTIVE) if known_speakers else ("inductive",)
+    probabilities = {mode: np.full((len(table), len(labels)), np.nan) for mode in wanted}
+    folds: list[splits.Fold] = []
+    ordered = splits.leave_one_group_out(groups, validation="none")
+
+    def fitted(rows: NDArray[np.int64], hidden: NDArray[np.int64]) -> SemiSupervised:
+        """A classifier that learns from these rows, and sees no label of the hidden ones."""
+        seen = np.where(np.isin(rows, hidden), -1, targets[rows])
+        own = {label: values[rows] for label, values in vectors.items()}
+        said = list(table["text"].iloc[rows])
+        others = [{label: values[rows] for label, values in copy.items()} for copy in copies]
+        return fit_semisupervised(own, seen, len(labels), [speakers[row] for row in rows], said, config, others)
+
+    with Progress(len(ordered), "cross-validate", "folds") as progress:
+        for fold in ordered:
+            inner = targets[fold.train]
+            if len(set(inner[inner >= 0])) >= 2 and (targets[fold.test] >= 0).any():
+                test = {label: values[fold.test] for label, values in vectors.items()}
+                own = [speakers[row] for row in fold.test]
+                model = fitted(fold.train, fold.test)
+                for judged_in in MODES if known_speakers else MODES[:1]:
+                    probabilities[judged_in][fold.test] = model.probabilities(test, judged_in, own)
+                if known_speakers:
+                    model = fitted(np.arange(len(table)), fold.test)
+                    probabilities[TRANSDUCTIVE][fold.test] = model.probabilities(test, "speaker-adaptive", own)
+                folds.append(fold)
+            progress.advance()
+    judged = known[~np.isnan(probabilities["inductive"][known, 0])]
+    if skipped := len(ordered) - len(folds):
+        notes.append(f"{skipped} of {len(ordered)} folds have no label to test, or labels of one class to learn from.")
+    if len(judged) < FEWEST_LABELS:
+        notes.append(
+            f"{len(judged)} labelled recordings could be tested; at least {FEWEST_LABELS} are needed to say what to expect."
+        )
+        return replace(report, notes=tuple(notes), folds=len(folds)), even
+    if len(judged) < 100:
+        notes.append(f"Only {len(judged)} labelled recordings test it; the interval is as wide as it says.")
+    modes: dict[str, ModeReport] = {}
+    temperatures = dict(even)
+    truth = [labels[targets[row]] for row in judged]
+    for mode in wanted:
+        given = probabilities[mode][judged]
+        fold_of = [groups[row] for row in judged]
+        temperatures[mode] = calibration.fit_temperature(truth, given, labels)
+        crossed = np.empty_like(given)
+        for rows in rows_by(fold_of):
+            others = np.setdiff1d(np.arange(len(judged)), rows)
+            temperature = calibration.fit_temperature([truth[row] for row in others], given[others], labels)
+            crossed[rows] = calibration.scaled(given[rows], temperature)
+        modes[mode] = _mode_report(table.iloc[judged], truth, crossed, labels)
+    hashes = "".join(splits.split_hash(fold, list(table["id"])) for fold in folds)
+    whole = hashlib.sha256(hashes.encode()).hexdigest()[:12]
+    return replace(report, modes=modes, split_hash=whole, notes=tuple(notes), folds=len(folds)), temperatures
+
+
+def _mode_report(
+    tested: pd.DataFrame, truth: Sequence[str], probabilities: Floats, labels: tuple[str, ...]
+) -> ModeReport:
+    guess = [labels[best] for best in probabilities.argmax(axis=1)]
+    names = [speaker or name for speaker, name in zip(tested["speaker"], tested["id"], strict=True)]
+    interval = statistics.uar_interval(truth, guess, names)
+    error = metrics.expected_calibration_error(truth, probabilities, labels)
+
+    def scores(column: Sequence[str]) -> dict[str, tuple[float, int]]:
+        found = {}
+        for rows in rows_by(column):
+            if name := column[rows[0]]:
+                found[name] = (metrics.uar([truth[r] for r in rows], [guess[r] for r in rows]), len(rows))
+        return dict(sorted(found.items()))
+
+    by_speaker, by_gender = scores(list(tested["speaker"])), scores(list(tested["gender"]))
+    right = np.array([t == g for t, g in zip(truth, guess, strict=True)])
+    warnings = []
+    for what, column, clusters in (("speaker", "speaker", None), ("gender", "gender", list(tested["speaker"]))):
+        p = _differ_by_chance(right, truth, list(tested[column]), clusters)
+        if p < 0.05:
+            scored = by_speaker if what == "speaker" else by_gender
+            worst, best = min(scored, key=lambda n: scored[n][0]), max(scored, key=lambda n: scored[n][0])
+            warnings.append(
+                f"UAR differs by {what} beyond chance (p = {p:.3f}): {100 * scored[worst][0]:.0f} % for {worst}, "
+                f"{100 * scored[best][0]:.0f} % for {best}."
+            )
+    return ModeReport(interval, error, by_speaker, by_gender, tuple(warnings))
+
+
+def _differ_by_chance(
+    right: NDArray[np.bool_], truth: Sequence[str], column: Sequence[str], clusters: Sequence[str] | None
+) -> float:
+    """How often shuffled names give sub-groups that differ as much: a permutation test of the variance of their UARs.
+
+    Of speakers, the names are shuffled among recordings of one emotion; of genders, among speakers (`clusters`), since the
+    recordings of one are not independent. 1 where there are not two sub-groups.
+    """
+    names = np.array(column, dtype=object)
+    if len(set(names) - {""}) < 2:
+        return 1.0
+    values, true = sorted(set(names) - {""}), np.array(truth, dtype=object)
+
+    def spread(of: NDArray[Any]) -> float:
+        scores = []
+        for value in values:
+            own = [right[(of == value) & (true == label)].mean() for label in set(true[of == value])]
+            scores.append(float(np.mean(own)) if own else np.nan)
+        return float(np.nanvar(scores))
+
+    random, observed, hits, rounds = np.random.default_rng(0), spread(names) - 1e-12, 0, 400
+    whose = np.array(clusters, dtype=object) if clusters is not None else None
+    for _ in range(rounds):
+        if whose is None:
+            shuffled = names.copy()
+            for label in set(true):
+                rows = np.flatnonzero(true == label)
+                shuffled[rows] = names[random.permutation(rows)]
+        else:
+            people = sorted(set(whose))
+            of = {person: names[whose == person][0] for person in people}
+            moved = dict(zip(people, random.permutation([of[p] for p in people]), strict=True))
+            shuffled = np.array([moved[person] for person in whose], dtype=object)
+        hits += spread(shuffled) >= observed
+    return (1 + hits) / (1 + rounds)

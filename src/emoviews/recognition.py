@@ -1,0 +1,555 @@
+"""Recordings → what a fitted recogniser says of them, or why not. Without scikit-learn: a first answer need not import it.
+
+    views of every recording → vectors → probabilities in one of the modes → `Recognised`, a row a recording
+
+What lies far outside the training recordings, or has no voiced segment, is no speech the recogniser knows, and gets a reason in
+place of an emotion.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Final, get_args
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from emoviews import audio, calibration, splits, statistics
+from emoviews.errors import AudioError, EmoViewsError, UsageError
+from emoviews.extraction import MAXIMUM_SECONDS, extract, locate
+from emoviews.fusion import CLIP, rows_by, time_statistics
+from emoviews.labelled_map import LabelledMap
+from emoviews.progress import Progress
+from emoviews.semisupervised import (
+    MODES,
+    Mode,
+    SemiSupervised,
+    apart,
+)
+from emoviews.store import ViewStore, to_storage
+from emoviews.table import make_table
+from emoviews.types import LAYERS, ViewSpec
+from emoviews.views import SPEED, VIEWS, View, ViewRequest
+
+Floats = NDArray[np.float64]
+
+Digest = Callable[[Mapping[str, NDArray[Any]]], Mapping[str, Floats]]
+"""What is kept of a recording: its views as they are stored → arrays that have one shape for all recordings, by name."""
+
+TRANSDUCTIVE: Final = "transductive"
+"""What the mode of a recording is called that is itself among those that trained, without its label: a table's own unlabelled
+recordings. It is judged better than one that is new, so it is never counted with the others."""
+
+SPEEDS: Final = (0.9, 1.1)
+"""At which copies of the recordings are played that stand for other voices; usual in speech recognition (Ko et al., 2015)."""
+
+NO_COPIES: Final = ("compare_2016",)
+"""Views that are not computed of copies, and so not used in the inductive mode where there are copies: ComParE's 6 373
+functionals take as long as the other default views together and add nothing there. Nor are views with layers: speech models
+take longest."""
+
+DIRECTLY: Final = 16
+"""So few recordings are computed in this process, without a store."""
+
+OUTLIER_FACTOR: Final = 1.3
+"""How many times farther out than 99 % of the recordings of any speaker who did not count a recording must lie to be
+called unlike them. None of 1 305 recordings of nEMO by speakers who did not count does, at most 0.88 as
+far; noise, clicks, tones, chords and a melody lie 1.08 times as far, or farther."""
+
+MOST_FOLDS: Final = 10
+"""More groups are merged into so many folds (`splits.merge_groups`)."""
+
+
+@dataclass(frozen=True)
+class ModeReport:
+    """What a mode is expected to do on new speakers, from group cross-validation.
+
+    Attributes:
+        uar: with a 95 % interval that resamples speakers; NaN ends for one speaker.
+        calibration_error: expected calibration error of the calibrated probabilities.
+        by_speaker: speaker → its UAR and number of labelled recordings.
+        by_gender: gender → likewise.
+        warnings: sub-groups that differ beyond chance.
+    """
+
+    uar: statistics.Interval
+    calibration_error: float
+    by_speaker: Mapping[str, tuple[float, int]]
+    by_gender: Mapping[str, tuple[float, int]]
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class FitReport:
+    """What `fit` used and found.
+
+    Attributes:
+        n_recordings: that trained, labelled or not.
+        n_labels: of each class.
+        n_speakers: of all recordings.
+        n_labelled_speakers: with at least one label.
+        folds: of the cross-validation; 0 where there was none.
+        modes: mode → what to expect: `MODES` of new speakers, `TRANSDUCTIVE` of the unlabelled recordings that trained.
+        split_hash: of the cross-validation's folds, empty where there were none.
+        notes: what whoever reads the scores must know.
+        left_out: recordings that could not be used, id → why.
+    """
+
+    n_recordings: int
+    n_labels: Mapping[str, int]
+    n_speakers: int
+    n_labelled_speakers: int
+    folds: int = 0
+    modes: Mapping[str, ModeReport] = field(default_factory=dict)
+    split_hash: str = ""
+    notes: tuple[str, ...] = ()
+    left_out: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What a recogniser knows once it is fitted: all that a bundle keeps.
+
+    Attributes:
+        requests: the views, by label.
+        specs: of each, pinned.
+        labels: the classes, in the order of the probabilities' columns.
+        model: the classifier.
+        temperatures: mode (`TRANSDUCTIVE` too) → of its probabilities.
+        outlier: mode-free: distance from the training recordings beyond which a recording is unlike them.
+        heard: `short_key` of every recording that trained, labelled or not.
+        report: what `fit` found.
+        labelled: the labelled recordings on a plane of the inductive mode's space.
+        provenance: anything else that made it (corpus, licences, split hash), JSON values.
+    """
+
+    requests: tuple[ViewRequest, ...]
+    specs: Mapping[str, ViewSpec]
+    labels: tuple[str, ...]
+    model: SemiSupervised
+    temperatures: Mapping[str, float]
+    outlier: float
+    heard: frozenset[int]
+    report: FitReport
+    labelled: LabelledMap
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    def needed(self, mode: Mode) -> tuple[ViewRequest, ...]:
+        """The views that judging in a mode takes. Those of the inductive one tell what is unlike the training recordings."""
+        used = {n for m in ("inductive", mode) for space, _ in self.model.modes[m].members for n in space.maps}
+        return tuple(request for request in self.requests if request.label in used)
+
+
+@dataclass(frozen=True)
+class Recognised:
+    """What became of each recording.
+
+    Attributes:
+        labels: the classes.
+        probabilities: `(rows, classes)`; NaN where there is a problem.
+        problems: `(rows,)` empty, or why no emotion is given (silence, no voice, no audio, …).
+        modes: `(rows,)` in which each was judged: the one asked for, or `TRANSDUCTIVE` if the recording is one that trained.
+        embedded: `(rows, dim)` in the space of all views, where alike recordings are near each other; NaN where there is a
+            problem.
+    """
+
+    labels: tuple[str, ...]
+    probabilities: Floats
+    problems: tuple[str, ...]
+    modes: tuple[str, ...]
+    embedded: Floats
+
+    def frame(self, table: pd.DataFrame) -> pd.DataFrame:
+        """The columns of `emoviews predict`, a row a recording; those that every user relies on come first."""
+        good = np.array([not problem for problem in self.problems], dtype=bool)
+        best = np.where(good, np.nan_to_num(self.probabilities).argmax(axis=1), 0)
+        names = np.array(self.labels, dtype=object)[best]
+        columns = {
+            **{name: table[name] for name in ("id", "path", "start_seconds", "end_seconds")},
+            "emotion": np.where(good, names, ""),
+            "confidence": np.where(good, np.nan_to_num(self.probabilities).max(axis=1), np.nan),
+            **{f"p_{label}": self.probabilities[:, number] for number, label in enumerate(self.labels)},
+            "channel": table["channel"],
+            "speaker": table["speaker"],
+            "mode": list(self.modes),
+            "problem": list(self.problems),
+        }
+        return pd.DataFrame(columns, index=table.index)
+
+
+@dataclass(frozen=True)
+class Extracted:
+    """What could be computed of recordings.
+
+    Attributes:
+        vectors: view label → `(usable rows, features)`.
+        problems: `(rows,)` why a row can't be used, empty where it can.
+        keys: `(rows,)` hash of the decoded samples, empty where they can't be used.
+    """
+
+    vectors: dict[str, Floats]
+    problems: list[str]
+    keys: list[str]
+
+
+def as_table(X: Any, y: Any = None, speakers: Any = None) -> pd.DataFrame:
+    """What `fit` and `predict` were given, as an utterance table.
+
+    Raises:
+        UsageError: neither a table nor paths, or another number of labels or speakers.
+    """
+    if isinstance(X, pd.DataFrame):
+        table = make_table(X.reset_index(drop=True))
+    else:
+        values = [X] if isinstance(X, str | Path) else list(np.asarray(X, dtype=object).ravel().tolist())
+        if not all(isinstance(value, str | Path) for value in values):
+            raise UsageError(
+                f"Expected an utterance table or paths of recordings, got values of type {type(values[0]).__name__}."
+            )
+        if not values:
+            raise UsageError("Expected at least one recording, got none.")
+        numbers = range(len(values))
+        table = make_table([{"id": f"{n} {path}", "path": str(path)} for n, path in zip(numbers, values, strict=True)])
+    for name, given in (("emotion", y), ("speaker", speakers)):
+        if given is None:
+            continue
+        values = ["" if v is None or v != v else str(v) for v in np.asarray(given, dtype=object).ravel().tolist()]
+        if len(values) != len(table):
+            raise UsageError(f"Expected one {name} a recording: {len(table)} recordings, {len(values)} {name}s.")
+        table[name] = pd.Series(values, dtype=object)
+    return table
+
+
+def as_vectors(views: Mapping[str, NDArray[Any]]) -> dict[str, Floats]:
+    """Views of a recording → a vector each, `(features,)`; frames by their statistics over time."""
+    return {label: _vector(array) for label, array in views.items()}
+
+
+def recognise(
+    fitted: Fitted,
+    table: pd.DataFrame,
+    mode: Mode,
+    *,
+    store: Path | None = None,
+    workers: int | None = None,
+    graph: Digest | None = None,
+    judge_all: bool = False,
+) -> Recognised:
+    """Probabilities of every recording of a table, or why there are none.
+
+    Args:
+        fitted: what judges.
+        table: the recordings.
+        mode: inductive judges every recording alone, speaker-adaptive all of a speaker together.
+        store: where extracted views are kept; a temporary folder when None, and none for few recordings.
+        workers: processes of the extraction; all cores when None.
+        graph: what judges each recording in place of `fitted`: `inference.Graph.judge`.
+        judge_all: judge what is no speech as well.
+
+    Raises:
+        UsageError: the speaker-adaptive mode without speakers, or with a graph; an unknown mode.
+    """
+    require_mode(mode)
+    if mode != "inductive" and graph is not None:
+        raise UsageError(f"An exported graph judges each recording alone; got the mode {mode}. Use inductive.")
+    if mode == "speaker-adaptive" and (missing := int((table["speaker"] == "").sum())):
+        raise UsageError(
+            f"The speaker-adaptive mode needs to know who speaks; {missing} of {len(table)} recordings have no speaker. "
+            "Fill in the column 'speaker', say that all are of one speaker (--same-speaker), or use the inductive mode."
+        )
+    found = views_of(table, fitted.needed(mode), store, workers, graph or as_vectors)
+    return (
+        recognised(fitted, table, found, mode, judge_all=judge_all) if graph is None else judged(fitted, table, found)
+    )
+
+
+def views_of(
+    table: pd.DataFrame,
+    requests: Sequence[ViewRequest],
+    store: Path | None = None,
+    workers: int | None = None,
+    digest: Digest = as_vectors,
+) -> Extracted:
+    """What is kept of every row that can be used: by way of a store, or directly where there is none and the rows are few."""
+    if store is None and len(table) <= DIRECTLY:
+        return computed(table, made_views(requests), digest=digest)
+    with tempfile.TemporaryDirectory() as folder:
+        return extracted(table, requests, store or Path(folder), workers=workers, digest=digest)
+
+
+def extracted(
+    table: pd.DataFrame,
+    requests: Sequence[ViewRequest],
+    store: Path,
+    *,
+    workers: int | None = None,
+    digest: Digest = as_vectors,
+) -> Extracted:
+    """Every row that can be used, by way of a store."""
+    report = extract(table, store, requests, workers=workers)
+    failed = {failure.id: failure.error for failure in report.failures}
+    problems = [failed.get(name, "") for name in table["id"]]
+    usable = table[[not problem for problem in problems]]
+    keys = iter([source.key for source in locate(usable, store)])
+    vectors = read_vectors(usable, store, requests, digest)
+    return Extracted(vectors, problems, ["" if problem else next(keys) for problem in problems])
+
+
+def computed(table: pd.DataFrame, views: Mapping[str, View], *, digest: Digest = as_vectors) -> Extracted:
+    """As `extracted`, in this process and without a store; the views of a recording on a thread each."""
+    rows: list[Mapping[str, Floats]] = []
+    problems, keys = [], []
+    specs = {label: view.spec for label, view in views.items()}
+    with (
+        Progress(len(table) if len(table) > 1 else 0, "recognise", "recordings") as progress,
+        concurrent.futures.ThreadPoolExecutor(max(1, len(views))) as threads,
+    ):
+        columns = ["path", "start_seconds", "end_seconds", "channel"]
+        for path, start, end, channel in table[columns].itertuples(index=False, name=None):
+            try:
+                _refuse_sessions(path, start, end)
+                decoded = audio.decode(path, start, end, channel)
+                samples = audio.prepare(decoded.samples, decoded.sampling_rate)
+                audio.check_usable(samples, path)
+                started = {label: threads.submit(view, samples) for label, view in views.items()}
+                rows.append(digest({n: to_storage(f.result(), specs[n]) for n, f in started.items()}))
+                problems.append("")
+                keys.append(audio.content_hash(decoded.samples, decoded.sampling_rate))
+            except EmoViewsError as error:
+                message = str(error)
+                problems.append(message if str(path) in message else f"{path}: {message}")
+                keys.append("")
+            progress.advance()
+    return Extracted(_stacked(rows), problems, keys)
+
+
+def read_vectors(
+    table: pd.DataFrame, store: Path, requests: Sequence[ViewRequest], digest: Digest = as_vectors
+) -> dict[str, Floats]:
+    """What a store holds of every row, digested: view label → `(rows, features)`.
+
+    Raises:
+        StoreError: a recording has not been extracted.
+    """
+    keys = [source.key for source in locate(table, store)]
+    stores = {request.label: ViewStore(store, request.make().spec) for request in requests}
+    return _stacked([digest({n: np.asarray(held[key]) for n, held in stores.items()}) for key in keys])
+
+
+def recognised(
+    fitted: Fitted,
+    table: pd.DataFrame,
+    found: Extracted,
+    mode: Mode,
+    *,
+    judge_all: bool = False,
+) -> Recognised:
+    """Judge what could be extracted; say of what is no voice, or unlike anything heard in training, that it is so.
+
+    With `judge_all` such recordings get probabilities as well.
+    """
+    vectors, problems = found.vectors, list(found.problems)
+    modes = modes_of(fitted, found, mode)
+    usable = np.flatnonzero([not problem for problem in problems])
+    space = fitted.model.modes[mode].members[0][0]
+    probabilities = np.full((len(table), len(fitted.labels)), np.nan)
+    embedded = np.full((len(table), space.dimensions), np.nan)
+    if len(usable):
+        for row, why in zip(usable, [] if judge_all else strange(fitted, vectors), strict=not judge_all):
+            problems[row] = f"{table['path'].iloc[row]}: {why}" if why else ""
+        voice = np.array([not problems[row] for row in usable], dtype=bool)
+        if voice.any():
+            rows = usable[voice]
+            spoken = {label: values[voice] for label, values in vectors.items()}
+            speakers = list(table["speaker"].iloc[rows])
+            given = fitted.model.probabilities(spoken, mode, speakers)
+            # What the transductive mode's was fitted on were judgements relative to the speaker.
+            named = [modes[row] if mode == "speaker-adaptive" else mode for row in rows]
+            temperatures = np.array([fitted.temperatures[name] for name in named])
+            probabilities[rows] = calibration.scaled(given, temperatures[:, None])
+            embedded[rows] = space.vectors(spoken, apart(speakers))
+    return Recognised(fitted.labels, probabilities, tuple(problems), modes, embedded)
+
+
+def judged(fitted: Fitted, table: pd.DataFrame, found: Extracted) -> Recognised:
+    """As `recognised` in the inductive mode, of what an exported graph gave for every row that could be extracted.
+
+    Args:
+        fitted: what the graph was made from.
+        table: the recordings.
+        found: `probabilities` `(usable rows, classes)` and `distance` `(usable rows,)` in place of vectors.
+    """
+    problems = list(found.problems)
+    usable = np.flatnonzero([not problem for problem in problems])
+    probabilities = np.full((len(table), len(fitted.labels)), np.nan)
+    if len(usable):
+        outputs = found.vectors
+        for row, why, given in zip(usable, reasons(outputs["distance"]), outputs["probabilities"], strict=True):
+            problems[row] = f"{table['path'].iloc[row]}: {why}" if why else ""
+            probabilities[row] = np.nan if why else given
+    nowhere = np.full((len(table), 0), np.nan)
+    return Recognised(fitted.labels, probabilities, tuple(problems), modes_of(fitted, found, "inductive"), nowhere)
+
+
+def modes_of(fitted: Fitted, found: Extracted, mode: Mode) -> tuple[str, ...]:
+    """`(rows,)` the mode in which each counts: a recording that trained is transductive."""
+    return tuple(TRANSDUCTIVE if key and short_key(key) in fitted.heard else mode for key in found.keys)
+
+
+def require_mode(mode: str) -> None:
+    """Refuse a mode that there is not."""
+    if mode not in get_args(Mode):
+        raise UsageError(f"There is no mode {mode!r}; expected {' or '.join(MODES)}.")
+
+
+def short_key(key: str) -> int:
+    """64 bits of the hash of a recording: enough to know it again.
+
+    >>> short_key("00000000000000ff" + "0" * 16)
+    255
+    """
+    return int(key[:16], 16)
+
+
+def strange(fitted: Fitted, vectors: Mapping[str, Floats]) -> list[str]:
+    """For each row why it is taken for no speech, empty where it may be speech.
+
+    Without a voiced segment (eGeMAPS) nobody speaks; and what lies far outside the training recordings (music, noise, tones)
+    is nothing the recogniser knows.
+    """
+    far = _distances(_spreads(fitted.model), vectors) / fitted.outlier
+    place = voiced_feature(fitted.specs)
+    if place and place[0] in vectors:
+        label, feature = place
+        far[vectors[label][:, feature] <= 0] = np.inf
+    return reasons(far)
+
+
+def voiced_feature(specs: Mapping[str, ViewSpec]) -> tuple[str, int] | None:
+    """The view, by its label, and the feature of it that counts voiced segments, where there is one."""
+    for label, spec in specs.items():
+        if spec.name == "egemaps" and "VoicedSegmentsPerSec" in spec.feature_names:
+            return label, spec.feature_names.index("VoicedSegmentsPerSec")
+    return None
+
+
+def reasons(far: Floats) -> list[str]:
+    """For each row why it is taken for no speech, empty where it may be.
+
+    Args:
+        far: `(rows,)` distance from the training recordings over the farthest that is taken for speech; infinite where nobody
+            speaks.
+    """
+    found = ["" for _ in far]
+    for row in np.flatnonzero(far > 1).tolist():
+        found[row] = (
+            "nobody speaks in it (no voiced segment), so no emotion is given."
+            if np.isinf(far[row])
+            else f"no speech like that of the training recordings ({far[row]:.1f} times too far from them: music, noise, or "
+            "another kind of recording?), so no emotion is given."
+        )
+    return found
+
+
+def outlier_limit(
+    vectors: Mapping[str, Floats], groups: Sequence[str], copies: Sequence[Mapping[str, Floats]] = ()
+) -> float:
+    """The distance beyond which a recording is unlike the training recordings.
+
+    Each group's recordings are measured against the others', so that a new voice is not taken for noise; without two groups the
+    training recordings are measured against themselves, which is too near, and the factor is squared.
+
+    Args:
+        vectors: view → `(rows, features)` of the training recordings.
+        groups: `(rows,)`, empty where unknown.
+        copies: of the same recordings, that train as well.
+    """
+
+    def spreads_of(kept: NDArray[np.int64]) -> dict[str, tuple[Floats, Floats]]:
+        heard = {n: np.vstack([v[kept], *(copy[n][kept] for copy in copies)]) for n, v in vectors.items()}
+        return {n: (v.mean(axis=0), _deviation(v)) for n, v in heard.items()}
+
+    every = np.arange(len(groups))
+    known = all(groups)
+    merged = splits.merge_groups(groups, MOST_FOLDS) if known and len(set(groups)) > MOST_FOLDS else groups
+    parts = rows_by(merged)
+    if len(parts) < 2 or not known:
+        return OUTLIER_FACTOR**2 * float(np.quantile(_distances(spreads_of(every), vectors), 0.99))
+    farthest = 0.0
+    for rows in parts:
+        own = _distances(spreads_of(np.delete(every, rows)), {n: v[rows] for n, v in vectors.items()})
+        farthest = max(farthest, float(np.quantile(own, 0.99)))
+    return OUTLIER_FACTOR * farthest
+
+
+def _deviation(values: Floats) -> Floats:
+    deviation: Floats = values.std(axis=0)
+    return np.where(deviation > 1e-7 * (1 + np.abs(values.mean(axis=0))), deviation, 1.0)
+
+
+def _spreads(model: SemiSupervised) -> dict[str, tuple[Floats, Floats]]:
+    """View → mean and deviation of the training recordings."""
+    return {name: (view.mean, view.deviation) for name, view in model.modes["inductive"].members[0][0].maps.items()}
+
+
+def _distances(spreads: Mapping[str, tuple[Floats, Floats]], vectors: Mapping[str, Floats]) -> Floats:
+    """`(rows,)` root mean square z-score over all views, each view counting as one.
+
+    Clipped, since a feature that hardly varies in training would decide alone.
+    """
+    each = [np.mean(np.clip((vectors[n] - m) / d, -CLIP, CLIP) ** 2, axis=1) for n, (m, d) in spreads.items()]
+    distances: Floats = np.sqrt(np.mean(each, axis=0))
+    return distances
+
+
+def _vector(array: NDArray[Any]) -> Floats:
+    """One vector of an utterance: functionals as they are."""
+    values = array.astype(np.float64)
+    if values.ndim == 3:  # layers: their mean, as the encoder of speech models starts
+        values = values.mean(axis=0)
+    return time_statistics(values) if values.ndim == 2 else values
+
+
+def _stacked(rows: Sequence[Mapping[str, Floats]]) -> dict[str, Floats]:
+    return {name: np.stack([row[name] for row in rows]) for name in (rows[0] if rows else {})}
+
+
+def may_be_copied(request: ViewRequest) -> bool:
+    """Whether a view is computed of copies at other speeds."""
+    return (
+        request.name not in NO_COPIES
+        and LAYERS not in VIEWS.load(request.name).axes
+        and SPEED not in request.parameters
+    )
+
+
+def copies_of(requests: Sequence[ViewRequest], speed: float) -> list[ViewRequest]:
+    """The views that are computed of copies, of copies at this speed."""
+    chosen = [request for request in requests if may_be_copied(request)]
+    return [replace(r, parameters={**r.parameters, SPEED: speed}, label=f"{r.label} at {speed:g}") for r in chosen]
+
+
+_constructed: dict[str, View] = {}
+
+
+def made_views(requests: Sequence[ViewRequest]) -> dict[str, View]:
+    """The views by label, constructed once a process: openSMILE takes a while to read its configuration."""
+    for request in requests:
+        if str(request) not in _constructed:
+            _constructed[str(request)] = request.make()
+    return {request.label: _constructed[str(request)] for request in requests}
+
+
+def _refuse_sessions(path: str, start: float, end: float) -> None:
+    first = 0.0 if np.isnan(start) else start
+    last = audio.probe(path).duration_seconds if np.isnan(end) else end
+    if last - first > MAXIMUM_SECONDS:
+        raise AudioError(
+            f"{path} lasts {last - first:.0f} s; one emotion for more than {MAXIMUM_SECONDS:.0f} s means nothing. Slide "
+            "windows over it: --window-seconds 4 --hop-seconds 1"
+        )
