@@ -43,6 +43,10 @@ LEADING: Final = "egemaps"
 SHARE_PRIOR: Final = 1.0
 """Labels of each class added before the classes' shares are taken from them."""
 
+ENOUGH_RECORDINGS: Final = 5.0
+"""Of one speaker, at which judging them relative to the speaker counts as much as judging each alone. With one or three, what
+is usual for the speaker is hardly known, and each alone is judged better; with ten it is the other way round."""
+
 FLOOR: Final = 1e-9
 """Added to the probabilities whose logarithms are averaged, so that no member alone can rule a class out."""
 
@@ -91,6 +95,12 @@ class ModeModel:
     members: tuple[tuple[Space, Softmax], ...]
     bandwidth: float = 0.0
 
+    def log_probabilities(self, views: Mapping[str, Floats], speakers: Sequence[str] | None = None) -> Floats:
+        """`(rows, classes)` mean over the members, before recordings agree with their neighbours."""
+        each = [np.log(c.probabilities(space.vectors(views, speakers)) + FLOOR) for space, c in self.members]
+        found: Floats = np.mean(each, axis=0)
+        return found
+
     @property
     def adaptive(self) -> bool:
         """Whether recordings are judged relative to their speaker."""
@@ -118,17 +128,20 @@ class SemiSupervised:
 
         Args:
             views: view → `(rows, features)`.
-            mode: inductive judges every row alone; speaker-adaptive uses all rows of its speaker.
+            mode: inductive judges every row alone; speaker-adaptive uses all rows of its speaker, and where they are few
+                (`ENOUGH_RECORDINGS`) also what is said of each alone.
             speakers: `(rows,)`, for the speaker-adaptive mode.
         """
         model = self.modes[mode]
-        speakers = None if speakers is None else apart(speakers)
-        each = [space.vectors(views, speakers) for space, _ in model.members]
-        logs = [np.log(c.probabilities(v) + FLOOR) for (_, c), v in zip(model.members, each, strict=True)]
-        vectors = each[0]
-        found = softmax(np.mean(logs, axis=0))
-        if mode == "speaker-adaptive" and model.bandwidth > 0 and speakers is not None:
-            for rows in rows_by(speakers):
+        if speakers is None or not model.adaptive:
+            return softmax(model.log_probabilities(views))
+        speakers = apart(speakers)
+        together, alone = model.log_probabilities(views, speakers), self.modes["inductive"].log_probabilities(views)
+        vectors, found = model.members[0][0].vectors(views, speakers), np.empty_like(together)
+        for rows in rows_by(speakers):
+            weight = 1 / (1 + (len(rows) / ENOUGH_RECORDINGS) ** 2)
+            found[rows] = softmax((1 - weight) * together[rows] + weight * alone[rows])
+            if model.bandwidth > 0:
                 graph, _ = neighbour_graph(vectors[rows], self.config.neighbours, model.bandwidth)
                 found[rows] = graph.smooth(found[rows], self.config.self_weight)
         return found
