@@ -38,7 +38,7 @@ from emoviews.metrics import uar
 from emoviews.recognition import SPEEDS, copies_of, may_be_copied, read_vectors
 from emoviews.seeds import derive_seed
 from emoviews.semisupervised import MODES, Mode, SemiSupervisedConfig, fit_semisupervised
-from emoviews.splits import select_budget
+from emoviews.splits import merge_groups, select_budget
 from emoviews.statistics import clustered_bootstrap, sign_flip_test
 from emoviews.table import read_table
 from emoviews.views import ViewRequest
@@ -169,15 +169,16 @@ def shifted(frame: pd.DataFrame, shift: str) -> pd.DataFrame:
 
 
 def divisions(
-    frame: pd.DataFrame, train: list[str], test: list[str]
+    frame: pd.DataFrame, train: list[str], test: list[str], folds: int
 ) -> Iterator[tuple[str, NDArray[np.int64], NDArray[np.int64]]]:
     """Name, training rows, test rows; voices that were cut into several speakers stay together."""
     voice = frame["voice"] if "voice" in frame else frame["speaker"]
     if test:
         yield "all", np.flatnonzero(voice.isin(train)), np.flatnonzero(voice.isin(test))
         return
-    for name in train:
-        yield name, np.flatnonzero(voice.isin(train) & (voice != name)), np.flatnonzero(voice == name)
+    groups = np.array(merge_groups(list(voice), folds) if folds else voice, dtype=object)
+    for name in dict.fromkeys(groups):
+        yield name, np.flatnonzero(groups != name), np.flatnonzero(groups == name)
 
 
 def with_few_files(method: Method, k: int) -> Method:
@@ -212,6 +213,9 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=10)
     parser.add_argument("--methods", default="EmoViews", help="separated by commas, or all")
     parser.add_argument("--files", type=int, default=0, help="unlabelled files of a test speaker; all by default")
+    parser.add_argument(
+        "--folds", type=int, default=0, help="merge the speakers into so many; each tests in turn by default"
+    )
     parser.add_argument("--transductive", action="store_true")
     parser.add_argument("--shift", choices=["", "few-files", "skewed", "one-emotion"], default="")
     options = parser.parse_args()
@@ -242,7 +246,7 @@ def main() -> None:
     # mode, fraction, method → rows of (voice, repeat, truth, guess)
     said: defaultdict[tuple[str, float, str], list[pd.DataFrame]] = defaultdict(list)
     started = time.monotonic()
-    for name, rows, tested in divisions(frame, train, test):
+    for name, rows, tested in divisions(frame, train, test, options.folds):
         learnt = np.concatenate([rows, tested]) if options.transductive else rows
         part = {view: values[learnt] for view, values in views.items()}
         others = [{view: values[learnt] for view, values in copy.items()} for copy in copies]
