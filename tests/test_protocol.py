@@ -195,11 +195,13 @@ def test_how_long_it_took_is_kept(undisturbed: Path) -> None:
 def test_a_stopped_run_ends_with_the_same_rows(world: Path, undisturbed: Path, tmp_path: Path, how: int) -> None:
     out = tmp_path / "run"
     arguments = [str(a) for a in command(world, out, "--workers", 1)]
-    # Each batch of jobs waits a little once it is saved, so that a quick machine is not done before the signal comes.
+    # It waits for the signal once a batch of classifiers is saved, so that it is never done before this process is on again.
     code = (
         "import sys, time; from emoviews import cli, results; add = results.Results.add\n"
-        "def slow(self, batch): add(self, batch); time.sleep(0.05)\n"
-        "results.Results.add = slow; cli.main(sys.argv[1:])"
+        "def wait(self, batch):\n"
+        "    add(self, batch)\n"
+        "    if len(self.frame('SELECT job_id FROM predictions LIMIT 1')): time.sleep(60)\n"
+        "results.Results.add = wait; cli.main(sys.argv[1:])"
     )
     process = subprocess.Popen(
         [sys.executable, "-c", code, *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
