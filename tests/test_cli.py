@@ -13,7 +13,7 @@ import pytest
 import soundfile
 
 from emoviews import cli
-from emoviews.table import read_table
+from emoviews.table import read_table, write_table
 from emoviews.types import SAMPLING_RATE
 
 VIEWS = "mel_spectrogram,mfcc"
@@ -550,3 +550,14 @@ def test_fit_refuses_what_can_not_be_learnt(
     assert "--allow-speaker-overlap" in printed.err
     assert run("fit", nobody, *common, "--allow-speaker-overlap") == 0
     assert "SPEAKER OVERLAP" in capsys.readouterr().out
+
+
+def test_names_with_square_brackets_are_shown_as_they_are(
+    capsys: pytest.CaptureFixture[str], world: Path, tmp_path: Path
+) -> None:
+    table = read_table(world / "t.csv").assign(emotion="[/b]", group="[red]g[/red]")
+    write_table(table, tmp_path / "t.csv")
+    run("check", tmp_path / "t.csv", "--store", world / "store", "--workers", 1)
+    shown = capsys.readouterr().out
+    assert f"[/b] {len(table)}" in shown
+    assert f"[red]g[/red] {len(table)}" in shown

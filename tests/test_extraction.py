@@ -59,7 +59,7 @@ def table_of(*paths: Path | str, **columns: list[object]) -> pd.DataFrame:
     return make_table(rows)
 
 
-def run(table: pd.DataFrame, store: Path, *views: ViewRequest, **options) -> ExtractionReport:
+def run(table: pd.DataFrame, store: str | Path, *views: ViewRequest, **options) -> ExtractionReport:
     return extract(table, store, views or (MFCC,), **{"workers": 1, **options})
 
 
@@ -149,17 +149,17 @@ def peak() -> OwnRequest:
 
 def test_every_row_gets_what_the_view_computes(tmp_path: Path) -> None:
     paths = make_files(tmp_path / "a", 5)
-    report = run(table_of(*paths), tmp_path / "store", MFCC, MEL)
+    report = run(table_of(*paths), str(tmp_path / "store"), MFCC, MEL)
     assert (report.n_utterances, report.n_present, report.n_computed, report.failures) == (5, 0, 5, ())
     seconds = [len(soundfile.read(p)[0]) / RATE for p in paths]
     assert report.audio_seconds == pytest.approx(sum(seconds))
-    for source, path, length in zip(locate(table_of(*paths), tmp_path / "store"), paths, seconds, strict=True):
+    for source, path, length in zip(locate(table_of(*paths), str(tmp_path / "store")), paths, seconds, strict=True):
         samples = soundfile.read(path, dtype="float32")[0]
         assert source.key == audio.content_hash(samples, RATE)
         assert source.duration_seconds == pytest.approx(length)
         for request in (MFCC, MEL):
             view = request.make()
-            stored = ViewStore(tmp_path / "store", view.spec)[source.key]
+            stored = ViewStore(str(tmp_path / "store"), view.spec)[source.key]
             assert stored.tobytes() == view(samples).astype(np.float16).tobytes()
     assert not (tmp_path / "store" / "failed.csv").exists()
 

@@ -46,7 +46,7 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
 
 
 def test_a_recogniser_comes_back_as_it_was(world: Path, server: Hub) -> None:
-    commit = push_to_hub(world / "model", "someone/voices", private=True)
+    commit = push_to_hub(str(world / "model"), "someone/voices", private=True)
     assert server.private == {"someone/voices"}
     files = server.commits[commit]
     assert sorted(name.split("-")[0] for name in files) == [".gitattributes", "README.md", "emoviews.json", "model"]
@@ -57,7 +57,7 @@ def test_a_recogniser_comes_back_as_it_was(world: Path, server: Hub) -> None:
 
 
 def test_a_fitted_recogniser_is_pushed_without_a_folder(world: Path, server: Hub) -> None:
-    commit = push_to_hub(load_recognizer(world / "model"), "someone/voices", branch="trial")
+    commit = push_to_hub(load_recognizer(str(world / "model")), "someone/voices", branch="trial")
     assert server.branches["someone/voices"]["trial"] == commit
     assert "emoviews.json" not in server.commits[server.branches["someone/voices"]["main"]]
     assert from_pretrained(f"hf://someone/voices@{commit}").classes_.tolist() == [

@@ -51,7 +51,7 @@ ORDER = [
         "hub",
         "tracking",
     ],
-    *["annotation", "labelling", "cluster", "app", "cli"],
+    *["annotation", "labelling", "cluster", "app", "terminal", "cli"],
 ]
 ROOT = Path(emoviews.__file__).parent
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import re
 import subprocess
 import sys
@@ -33,6 +34,13 @@ def test_a_public_name_is_the_one_of_its_module(name: str) -> None:
     assert value.__name__ == name
     assert value is getattr(importlib.import_module(value.__module__), name)
     assert value.__doc__
+
+
+@pytest.mark.parametrize("name", emoviews.__all__)
+def test_a_path_may_be_a_string(name: str) -> None:
+    for parameter in inspect.signature(getattr(emoviews, name)).parameters.values():
+        kinds = str(parameter.annotation)
+        assert "Path" not in kinds or "str" in kinds.split(" | "), parameter
 
 
 def test_public_names_are_known_to_type_checkers_and_completion() -> None:

@@ -22,7 +22,9 @@ README = ROOT / "README.md"
 ARCHITECTURE = ROOT / "docs" / "architecture.md"
 
 DOCS = ROOT / "docs"
-PAGES = [DOCS / name for name in ("index.md", "reproduce.md", "few-labels.md", "pages.md", "share.md")]
+PAGES = [
+    DOCS / name for name in ("index.md", "my-recordings.md", "reproduce.md", "few-labels.md", "pages.md", "share.md")
+]
 """Pages of the documentation that are read from the beginning, each in a folder of its own."""
 
 SERVES = re.compile(r"emoviews (app|label) (?!.*--merge).*\n")
@@ -53,6 +55,7 @@ def run_block(language: str, text: str, folder: Path) -> None:
         with served(*shlex.split(text)[1:], folder=folder) as (url, _), urllib.request.urlopen(url) as page:
             assert b"<html" in page.read()
         return
+    assert not SERVES.search(text), f"This runs until it is stopped; show it in a block of its own:\n{text}"
     command = ["bash", "-eu", "-c", text] if language == "bash" else [sys.executable, "-c", text]
     done = subprocess.run(command, cwd=folder, env=environment(folder), capture_output=True, text=True)
     assert done.returncode == 0, f"{text}\nleft with {done.returncode}:\n{done.stdout}\n{done.stderr}"

@@ -44,12 +44,13 @@ _PARTS: Final = ("mean", "deviation", "within", "prior", "center", "matrix")
 _MAP_PARTS: Final = ("center", "matrix", "positions", "classes")
 
 
-def save_recognizer(folder: Path, recognizer: EmotionRecognizer) -> None:
+def save_recognizer(folder: str | Path, recognizer: EmotionRecognizer) -> None:
     """Write a fitted recogniser and its model card; one that is there is replaced, and stays whole until the new one is.
 
     Raises:
         StoreError: the disk is full or the folder can't be written.
     """
+    folder = Path(folder)
     fitted: Fitted = recognizer.fitted_
     tensors: dict[str, NDArray[Any]] = {"heard": np.array(sorted(fitted.heard), dtype=np.uint64)}
     tensors |= {f"map/{part}": np.array(getattr(fitted.labelled, part), order="C") for part in _MAP_PARTS}
@@ -94,7 +95,7 @@ def save_recognizer(folder: Path, recognizer: EmotionRecognizer) -> None:
         raise write_failed(folder / CARD, error, len(card)) from error
 
 
-def load_recognizer(folder: Path, mode: Mode = "inductive") -> EmotionRecognizer:
+def load_recognizer(folder: str | Path, mode: Mode = "inductive") -> EmotionRecognizer:
     """Read a recogniser, ready to predict in this mode; errors as `load_fitted`."""
     from emoviews.recognizer import EmotionRecognizer  # with scikit-learn, which a first answer need not wait for
 
@@ -105,7 +106,7 @@ def load_recognizer(folder: Path, mode: Mode = "inductive") -> EmotionRecognizer
     return recognizer
 
 
-def load_fitted(folder: Path) -> Fitted:
+def load_fitted(folder: str | Path) -> Fitted:
     """Read what a recogniser knows.
 
     Raises:
@@ -113,6 +114,7 @@ def load_fitted(folder: Path) -> Fitted:
             installation would compute otherwise; both values are named.
         MissingExtraError: a view needs a package that is not installed.
     """
+    folder = Path(folder)
     path = folder / NOTES
     if not path.is_file():
         raise CheckpointError(

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -24,12 +23,22 @@ from rich.table import Table
 from emoviews import __version__
 from emoviews.configs import FineTuningConfig, LabelBudget, Precision, PretrainingConfig, Validation
 from emoviews.errors import EmoViewsError, UsageError
+from emoviews.terminal import (
+    fail,
+    print_counts,
+    print_fit,
+    print_merge,
+    print_predictions,
+    print_scores,
+    say,
+    show,
+    warn,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from emoviews.jobs import Job, JobResult
-    from emoviews.statistics import Interval
     from emoviews.views import ViewRequest
     from emoviews.workspace import Workspace
 
@@ -41,8 +50,6 @@ app = App(
     suppress_keyboard_interrupt=False,
 )
 app.meta.suppress_keyboard_interrupt = False
-_out = Console(highlight=False, soft_wrap=True)
-_note = Console(stderr=True, highlight=False, soft_wrap=True)
 _panel = Console(stderr=True, highlight=False)  # what cyclopts draws has to wrap
 
 
@@ -134,12 +141,12 @@ def corpus(name: str, root: Path, *, out: Path, preset: str | None = None, speak
         table = _name_speakers(table, root.absolute(), speaker)
         warnings = [warning for warning in warnings if "speaker" not in warning]
     write_table(table if CORPUS in table.columns else table.assign(**{CORPUS: name}), out)
-    _out.print(f"{parser.title}: {len(table)} utterances written to {out}")
-    _print_counts(table)
+    show(f"{parser.title}: {len(table)} utterances written to {out}")
+    print_counts(table)
     for warning in warnings:
-        _warn(warning)
-    _out.print(f"Licence:  {parser.licence}")
-    _out.print(f"Citation: {parser.citation}")
+        warn(warning)
+    show(f"Licence:  {parser.licence}")
+    show(f"Citation: {parser.citation}")
     return out
 
 
@@ -160,34 +167,32 @@ def check(table: Path, *, store: Path | None = None, workers: int | None = None)
     from emoviews.table import read_table
 
     frame, folder = read_table(table), _store(store)
-    _out.print(f"{table}: {len(frame)} utterances")
-    _print_counts(frame)
-    report = run_extraction(frame, folder, [], workers=workers, warn=_warn)
+    show(f"{table}: {len(frame)} utterances")
+    print_counts(frame)
+    report = run_extraction(frame, folder, [], workers=workers, warn=warn)
     sources = locate(frame, folder)
     usable = np.array([not s.error for s in sources])
     seconds = np.array([s.duration_seconds for s in sources])[usable]
     if len(seconds):
         low, middle, high = np.quantile(seconds, [0, 0.5, 1])
-        _out.print(
-            f"Durations: {low:.2f} to {high:.2f} s, median {middle:.2f} s, together {seconds.sum() / 3600:.2f} h"
-        )
+        show(f"Durations: {low:.2f} to {high:.2f} s, median {middle:.2f} s, together {seconds.sum() / 3600:.2f} h")
     for failure in report.failures:
-        _warn(f"{failure.id}: {failure.error}")
+        warn(f"{failure.id}: {failure.error}")
     keys: dict[str, list[str]] = {}
     for name, source in zip(frame["id"], sources, strict=True):
         if source.key:
             keys.setdefault(source.key, []).append(name)
     duplicates = [names for names in keys.values() if len(names) > 1]
     for names in duplicates[:10]:
-        _warn(f"the same recording: {', '.join(names)}")
+        warn(f"the same recording: {', '.join(names)}")
     if len(duplicates) > 10:
-        _warn(f"… and {len(duplicates) - 10} more recordings that occur more than once")
+        warn(f"… and {len(duplicates) - 10} more recordings that occur more than once")
     groups = sorted(set(frame["group"]) - {""})
     leaks = audit_groups(frame, [s.key for s in sources]) if len(groups) > 1 else []
     for leak in leaks:
-        (_warn if leak.severity == "error" else _say)(str(leak))
+        (warn if leak.severity == "error" else say)(str(leak))
     if len(groups) < 3:
-        _warn(
+        warn(
             f"{len(groups)} group(s): training, validating and testing on different speakers needs at least 3. Fill in the "
             "column 'speaker', e.g. by: emoviews corpus folder ROOT --out TABLE --speaker PATTERN"
         )
@@ -197,7 +202,7 @@ def check(table: Path, *, store: Path | None = None, workers: int | None = None)
         and len(groups) >= 3
         and not any(leak.severity == "error" for leak in leaks)
     )
-    _out.print("No problem found." if healthy else "There are problems; see above.")
+    show("No problem found." if healthy else "There are problems; see above.")
     if not healthy:
         raise SystemExit(1)
     return True
@@ -232,23 +237,23 @@ def extract(
     requests = _requests(views, preset)
     folder = _store(store)
     report = run_extraction(
-        read_table(table), folder, requests, workers=workers, strict=strict, device=device, warn=_warn
+        read_table(table), folder, requests, workers=workers, strict=strict, device=device, warn=warn
     )
     rate = report.wall_seconds / report.audio_seconds if report.audio_seconds else 0.0
-    _out.print(
+    show(
         f"{report.n_computed} recordings computed ({report.audio_seconds:.0f} s of audio in "
         f"{readable_seconds(report.wall_seconds)}, {rate:.4f} s a second), {report.n_present} were there, "
         f"{len(report.failures)} can't be used. Store: {folder}"
     )
     if report.n_cropped:
-        _warn(
+        warn(
             f"{report.n_cropped} recordings are longer than a view takes (15 s by default); of these it sees the start alone. "
             "Views take maximum_seconds, e.g. mel_spectrogram(maximum_seconds=30)."
         )
     for failure in report.failures[:10]:
-        _warn(f"{failure.id}: {failure.error}")
+        warn(f"{failure.id}: {failure.error}")
     if report.failures:
-        _warn(f"All {len(report.failures)} that can't be used are listed in {folder / 'failed.csv'}")
+        warn(f"All {len(report.failures)} that can't be used are listed in {folder / 'failed.csv'}")
         if len(report.failures) == report.n_utterances:
             raise EmoViewsError("None of the recordings can be used.")
     return folder
@@ -311,7 +316,7 @@ def pretrain(
     summary = rows[rows["experiment"] == "pretrain"].set_index("fold")
     for fold, job in chosen.items():
         row = summary.loc[[fold]].iloc[0]
-        _out.print(f"{fold}: {row['epochs_run']:.0f} epochs, best {row['best_epoch']:.0f}, in {folders[job.id]}")
+        show(f"{fold}: {row['epochs_run']:.0f} epochs, best {row['best_epoch']:.0f}, in {folders[job.id]}")
     return list(folders.values())
 
 
@@ -397,7 +402,7 @@ def finetune(
     rows = rows[rows["job_id"].isin({job.id for job in jobs})]
     with Results(out) as results:
         if (rows["split"] == "test").any():
-            _print_scores(rows, results, workspace)
+            print_scores(rows, results, workspace)
     _require_success(failed, out)
     return out
 
@@ -486,7 +491,7 @@ def reproduce(
     for name, listed in jobs.items():
         kinds = {kind: sum(job.kind == kind for job in listed) for kind in dict.fromkeys(job.kind for job in listed)}
         told = ", ".join(f"{n} {kind}" for kind, n in kinds.items()) or chosen[name].why_no_jobs(plan)
-        _out.print(f"{name}: {len(listed)} jobs ({told})")
+        show(f"{name}: {len(listed)} jobs ({told})")
     claim = {
         "corpus": plan.corpus,
         "table": workspace.table_hash,
@@ -504,7 +509,7 @@ def reproduce(
     _, failed = _run(workspace, "reproduce", jobs, options, claim, plan.budgets_asked(), settings=settings)
     _warn_of_refusals(out)
     page: Path = write_report(out)
-    _out.print(f"Report: {page}")
+    show(f"Report: {page}")
     _require_success(failed, out)
     return page
 
@@ -545,13 +550,13 @@ def fit(
         raise UsageError(f"--out {out}: expected a folder, or a name for a new one; it is a file.")
     (frame,) = relabel([read_table(table)], label_map or {}, labels)
     chosen = views or default_views()
-    _say(f"Views: {', '.join(chosen)}.")
+    say(f"Views: {', '.join(chosen)}.")
     if not _has_opensmile():
-        _warn(
+        warn(
             "opensmile is not installed; its functionals are what few labels go furthest with: pip install 'emoviews[egemaps]'"
         )
     if not any(view.startswith(("wav2vec2", "speech_model")) for view in chosen):
-        _say(
+        say(
             "No speech model among them. Where its weights are at hand, a further view may help: "
             f"--views {','.join(chosen)},wav2vec2"
         )
@@ -570,13 +575,13 @@ def fit(
     }
     recognizer.fitted_ = dataclasses.replace(fitted, provenance=made)
     save_recognizer(out, recognizer)
-    _print_fit(fitted.report)
+    print_fit(fitted.report)
     for label, spec in fitted.specs.items():
         if spec.licence:
-            _say(f"Licence of {label}: {spec.licence}")
+            say(f"Licence of {label}: {spec.licence}")
     for name, licence in licences.items():
-        _say(f"Licence of the corpus {name}: {licence}")
-    _out.print(f"Saved in {out} after {readable_seconds(time.monotonic() - started)}")
+        say(f"Licence of the corpus {name}: {licence}")
+    show(f"Saved in {out} after {readable_seconds(time.monotonic() - started)}")
     return out
 
 
@@ -628,7 +633,7 @@ def predict(
         frame = by_channel(frame)
     if window_seconds is not None:
         frame = windows(frame, window_seconds, hop_seconds or window_seconds)
-    folder = located(str(model), _warn)
+    folder = located(str(model), warn)
     adaptive = bool((frame["speaker"] != "").all()) and backend == "numpy"
     fitted = load_fitted(folder)
     graph = Graph.of(folder).judge if backend == "onnx" else None
@@ -648,18 +653,18 @@ def predict(
     results = found.frame(frame)
     if out is not None:
         _write_text(out, written(results, "csv" if format == "table" else format))
-        _say(f"{len(results)} rows written to {out} ({', '.join(sorted(set(found.modes)))})")
+        say(f"{len(results)} rows written to {out} ({', '.join(sorted(set(found.modes)))})")
     elif format != "table":
-        _out.print(written(results, format), end="", markup=False)
+        show(written(results, format), end="")
     else:
-        _print_predictions(results)
+        print_predictions(results)
     if trained := found.modes.count("transductive"):
-        _say(
+        say(
             f"{trained} of {len(results)} recordings are among those that fit learnt from, so they are judged better than new "
             "ones would be; their mode is transductive, and if they had labels, this is no test."
         )
     if bad := sum(bool(problem) for problem in found.problems):
-        _warn(f"{bad} of {len(results)} recordings get no emotion; the column problem says why.")
+        warn(f"{bad} of {len(results)} recordings get no emotion; the column problem says why.")
         if bad == len(results):
             first = next(problem for problem in found.problems if problem)
             raise EmoViewsError(f"No recording could be judged. The first: {first}")
@@ -701,15 +706,15 @@ def suggest(
     found = recognizer.recognise(frame)
     chosen = suggested(frame, found, budget, strategy, seed=seed)
     if left_out := sum(bool(problem) for problem in found.problems):
-        _warn(f"{left_out} of {len(frame)} recordings can't be judged and are not suggested.")
+        warn(f"{left_out} of {len(frame)} recordings can't be judged and are not suggested.")
     if out is not None:
         write_table(chosen, out)
-        _say(f"{len(chosen)} rows written to {out}, the first to label first")
+        say(f"{len(chosen)} rows written to {out}, the first to label first")
     else:
         shown = Table("", "id", "speaker", "guess", "confidence", box=None, pad_edge=False)
         for number, row in enumerate(chosen.to_dict("records"), 1):
             shown.add_row(str(number), str(row["id"]), row["speaker"], row["guess"], f"{row['confidence']:.2f}")
-        _out.print(shown, markup=False)
+        show(shown)
     return chosen
 
 
@@ -741,8 +746,8 @@ def app_(
     require_limits(limits)
     recognizer = load_recognizer(model)
     if not is_local(host):
-        _warn(f"Whoever reaches {host} over the network can use the page; there is no password.")
-    serve_recognition(recognizer, limits, host, port, _say)
+        warn(f"Whoever reaches {host} over the network can use the page; there is no password.")
+    serve_recognition(recognizer, limits, host, port, say)
 
 
 @app.command
@@ -785,7 +790,7 @@ def label(
             raise UsageError(f"{journal_of(table)} has no labels yet. Give some first: emoviews label {table}")
         found = merged(frame, entries)
         kept = write_merged(found, merge)
-        _print_merge(found, merge, kept)
+        print_merge(found, merge, kept)
         return found
     require("starlette")
     require("uvicorn")
@@ -796,10 +801,10 @@ def label(
     journal = Journal(table, labelling_order(frame, entries, order), chosen)
     try:
         if not is_local(host):
-            _warn(
+            warn(
                 f"Whoever reaches {host} over the network hears the recordings and can label them; there is no password."
             )
-        serve_labels(frame, journal, host, port, _say)
+        serve_labels(frame, journal, host, port, say)
     finally:
         journal.close()
     return journal.path
@@ -832,7 +837,7 @@ def export(
 
         written = export_onnx(folder, Path(to) if to else None)
         for path in written:
-            _out.print(f"{path}: {path.stat().st_size / 1000:.0f} kB")
+            show(f"{path}: {path.stat().st_size / 1000:.0f} kB")
         return written
     if format == "hub":
         from emoviews.hub import SCHEME, push_to_hub
@@ -840,7 +845,7 @@ def export(
         if to is None:
             raise UsageError("Name the repository on the hub: --to OWNER/NAME")
         commit = push_to_hub(folder, to, branch=branch, private=private or None)
-        _out.print(f"Pushed: {SCHEME}{to.removeprefix(SCHEME)}@{commit}")
+        show(f"Pushed: {SCHEME}{to.removeprefix(SCHEME)}@{commit}")
         return commit
     from emoviews.tracking import to_mlflow, to_tensorboard
 
@@ -850,7 +855,7 @@ def export(
     else:
         place = to or f"sqlite:///{(folder / 'mlflow.db').resolve()}"
         new, present = to_mlflow(folder, place)
-    _out.print(f"{new} jobs written to {place}, {present} were there")
+    show(f"{new} jobs written to {place}, {present} were there")
     return place
 
 
@@ -866,7 +871,7 @@ def demo(*, out: Path = Path("emoviews-demo"), workers: int | None = None) -> Pa
     corpus("synthetic", out / "recordings", out=table)
     views = ("mel_spectrogram", "egemaps") if _has_opensmile() else ("mel_spectrogram", "mfcc")
     if "egemaps" not in views:
-        _warn(
+        warn(
             "opensmile is not installed: mfcc is used in place of egemaps. For egemaps: pip install 'emoviews[egemaps]'"
         )
     extract(table, store=store, views=views, workers=workers)
@@ -899,7 +904,7 @@ def list_(what: Literal["views", "corpora", "encoders", "losses", "experiments"]
     registry = next(value for value in vars(package).values() if isinstance(value, Registry))
     names = registry.names()
     for name in names:
-        _out.print(f"{name:20}{_summary(registry, name)}")
+        show(f"{name:20}{_summary(registry, name)}")
     return names
 
 
@@ -925,15 +930,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except CycloptsError:
         raise SystemExit(2) from None
     except EmoViewsError as error:
-        _note.print(f"Error: {error}", style="red", markup=False)
+        fail(error)
         raise SystemExit(error.exit_code) from None
     except KeyboardInterrupt:
-        _note.print("Stopped. What was finished is kept; run the same command again to go on.")
+        say("Stopped. What was finished is kept; run the same command again to go on.")
         raise SystemExit(130) from None
     except BrokenPipeError:
         raise SystemExit(1) from None
     except OSError as error:  # a full disk, a folder without permission: the user's machine, not a defect of ours
-        _note.print(f"Error: {error}", style="red", markup=False)
+        fail(error)
         raise SystemExit(1) from None
 
 
@@ -949,7 +954,7 @@ def _store(store: Path | None) -> Path:
 
     folder = Path(platformdirs.user_cache_dir("emoviews")) / "store"
     if not _store_said:
-        _say(f"Store: {folder} (name another with --store)")
+        say(f"Store: {folder} (name another with --store)")
         _store_said = True
     return folder
 
@@ -1000,17 +1005,15 @@ def _workspace(
         test_corpus=_corpus_name(options.test_table, other[0]) if options.test_table else "test",
     )
     workspace = Workspace(config)
-    _say(f"# {command} {table} with views {', '.join(views)}; effective configuration:")
-    _say(yaml.safe_dump(_effective(options, settings), sort_keys=False, default_flow_style=None).rstrip())
+    say(f"# {command} {table} with views {', '.join(views)}; effective configuration:")
+    say(yaml.safe_dump(_effective(options, settings), sort_keys=False, default_flow_style=None).rstrip())
     if workspace.official and options.folds is None:
-        _say(
-            "Folds: the table's own partition, from its column 'split' (--folds groups leaves each group out instead)."
-        )
+        say("Folds: the table's own partition, from its column 'split' (--folds groups leaves each group out instead).")
     for warning in workspace.warnings:
-        _warn(warning)
+        warn(warning)
     kinds = {leak.column: leak for found in workspace.leaks.values() for leak in found}
     for leak in kinds.values():
-        _warn(str(leak))
+        warn(str(leak))
     return workspace
 
 
@@ -1174,10 +1177,10 @@ def _print_estimate(jobs: Sequence[Job], workspace: Workspace, options: Options,
             finished = results.finished()
     unique = {job.id: job for job in jobs}
     pending = [job for name, job in unique.items() if name not in finished]
-    _out.print(f"{len(unique)} different jobs in all, {len(unique) - len(pending)} of them finished")
+    show(f"{len(unique)} different jobs in all, {len(unique) - len(pending)} of them finished")
     if pending:
         time = estimate(pending, workspace, processes_for(workspace, options.workers))
-        _out.print(f"Estimated time: {time}")
+        show(f"Estimated time: {time}")
 
 
 def _warn_of_refusals(folder: Path) -> None:
@@ -1188,7 +1191,7 @@ def _warn_of_refusals(folder: Path) -> None:
         planned = "job_id IN (SELECT job_id FROM plans)"
         reasons = results.frame(f"SELECT error FROM jobs WHERE status = 'refused' AND {planned}")["error"]
     if len(reasons):
-        _warn(f"{len(reasons)} measures had too little data. The first: {reasons.iloc[0]}")
+        warn(f"{len(reasons)} measures had too little data. The first: {reasons.iloc[0]}")
 
 
 def _require_success(failed: Sequence[JobResult], folder: Path) -> None:
@@ -1233,98 +1236,8 @@ def _checkpoints(init: Path, folds: Sequence[str]) -> tuple[dict[str, str], dict
             f"same --folds, or make them with: emoviews pretrain TABLE --out {init}"
         )
     if missing := [fold for fold in folds if fold not in inits]:
-        _warn(f"{init} has no checkpoint for {', '.join(missing)}; only {', '.join(inits)} is tested.")
+        warn(f"{init} has no checkpoint for {', '.join(missing)}; only {', '.join(inits)} is tested.")
     return inits, folders
-
-
-def _print_scores(rows: pd.DataFrame, results: Any, workspace: Workspace) -> None:
-    import pandas as pd
-
-    from emoviews.experiments.sparse import pooled_interval
-
-    test = rows[rows["split"] == "test"]
-    shown = Table("fold", "test n", "labels", "UAR", "WA", "macro F1", "epochs", box=None, pad_edge=False)
-    for fold, group in test.groupby("fold"):
-        cells = [group["n"].iloc[0], group["n_labels"].mean(), *(group[c].mean() for c in ("uar", "wa", "macro_f1"))]
-        shown.add_row(
-            str(fold),
-            f"{cells[0]:.0f}",
-            f"{cells[1]:.0f}",
-            *(f"{c:.3f}" for c in cells[2:]),
-            f"{group['epochs_run'].mean():.0f}",
-        )
-    _out.print(shown)
-    predictions = results.frame("SELECT job_id, id, y_true, y_pred FROM predictions")
-    by_job = {str(job): found for job, found in predictions.groupby("job_id")}
-    pooled = pd.concat([by_job[job] for job in test["job_id"]])
-    interval = pooled_interval(test, by_job, results.speakers())
-    _out.print(
-        f"mean UAR {test['uar'].mean():.3f} over {test['fold'].nunique()} folds and {test['repeat'].nunique()} repeats; pooled "
-        f"{interval.estimate:.3f}, {_said(interval)}; "
-        f"chance {1 / len(workspace.labels):.3f}"
-    )
-    _print_confusion(pooled["y_true"], pooled["y_pred"], workspace.labels)
-    _out.print(f"Saved in {results.path.parent}")
-
-
-def _said(interval: Interval) -> str:
-    if math.isnan(interval.low):
-        return "no interval, as there is one test speaker"
-    return f"95 % interval {interval.low:.3f} to {interval.high:.3f} (bootstrap over speakers)"
-
-
-def _print_confusion(y_true: pd.Series[str], y_pred: pd.Series[str], labels: Sequence[str]) -> None:
-    """Counts over all folds and repeats, a row a true emotion."""
-    from emoviews.metrics import confusion
-
-    counts = confusion(y_true, y_pred, labels)
-    shown = Table("said \\ recognised", *labels, "recall", box=None, pad_edge=False)
-    for label, row in zip(labels, counts, strict=True):
-        shown.add_row(
-            label, *(str(count) for count in row), f"{row[list(labels).index(label)] / max(row.sum(), 1):.3f}"
-        )
-    _out.print(shown)
-
-
-def _print_fit(report: Any) -> None:
-    """What `fit` learnt from, and what to expect."""
-    counts = ", ".join(f"{label} {count}" for label, count in report.n_labels.items())
-    _out.print(
-        f"Learnt from {report.n_recordings} recordings of {report.n_speakers} speakers, {sum(report.n_labels.values())} "
-        f"of them labelled ({counts}), of {report.n_labelled_speakers} speakers"
-    )
-    for name, why in list(report.left_out.items())[:10]:
-        _warn(f"left out: {name}: {why}")
-    if len(report.left_out) > 10:
-        _warn(f"… and {len(report.left_out) - 10} more")
-    for note in report.notes:
-        if note.startswith("SPEAKER OVERLAP"):
-            _out.print(note, style="red", markup=False)
-        else:
-            _warn(note)
-    for mode, found in report.modes.items():
-        where = "the unlabelled recordings learnt from" if mode == "transductive" else "new speakers"
-        _out.print(
-            f"Expected on {where}, {mode}: UAR {found.uar.estimate:.3f}, {_said(found.uar)}; chance "
-            f"{1 / len(report.n_labels):.3f}; calibration error {found.calibration_error:.3f} ({report.folds} folds)"
-        )
-        for what, groups in (("speaker", found.by_speaker), ("gender", found.by_gender)):
-            if groups:
-                shown = ", ".join(f"{name} {score:.2f} (n {n})" for name, (score, n) in list(groups.items())[:20])
-                _out.print(f"  by {what}: {shown}{', …' if len(groups) > 20 else ''}")
-        for warning in found.warnings:
-            _warn(f"{mode}: {warning}")
-
-
-def _print_predictions(results: pd.DataFrame) -> None:
-    timed = bool(results["start_seconds"].notna().any())
-    shown = Table("id", *(["from", "to"] if timed else []), "emotion", "confidence", box=None, pad_edge=False)
-    for row in results.to_dict("records"):
-        times = [f"{row[name]:.2f}" for name in ("start_seconds", "end_seconds")] if timed else []
-        said = [row["emotion"], f"{row['confidence']:.2f}"] if not row["problem"] else ["–", row["problem"]]
-        shown.add_row(str(row["id"]), *times, *said)
-    _out.print(shown, markup=False)
-    _out.print(f"Mode: {', '.join(sorted(set(results['mode'])))}")
 
 
 def _labelling_order(
@@ -1349,24 +1262,6 @@ def _labelling_order(
     return list(chosen["id"]), recognizer.fitted_.labels
 
 
-def _print_merge(found: Any, out: Path, kept: Path | None) -> None:
-    """What became of the labels that people gave."""
-    _out.print(f"{found.filled} recordings got their emotion; written to {out}")
-    if kept is not None:
-        _say(f"What stood there is now {kept}")
-    _out.print(str(found.agreement))
-    for name, said in list(found.agreement.disagreements.items())[:20]:
-        _out.print(f"  {name}: " + ", ".join(f"{who} {emotion}" for who, emotion in said.items()), markup=False)
-    if (n := len(found.agreement.disagreements)) > 20:
-        _out.print(f"  … and {n - 20} more")
-    if found.cannot_tell:
-        _say(f"{found.cannot_tell} recordings of which nobody could tell stay as they were.")
-    for name, (before, said) in list(found.conflicts.items())[:20]:
-        _warn(f"{name} has the emotion {before}, which stays; the annotators say {said}.")
-    for name in found.unknown[:5]:
-        _warn(f"{name} has a label, but the table does not have it (any more).")
-
-
 def _write_text(path: Path, text: str) -> None:
     from emoviews.store import write_atomically, write_failed
 
@@ -1375,19 +1270,6 @@ def _write_text(path: Path, text: str) -> None:
         write_atomically(path, text.encode())
     except OSError as error:
         raise write_failed(path, error, len(text)) from error
-
-
-def _print_counts(table: pd.DataFrame) -> None:
-    for column, noun in (("emotion", "emotion"), ("group", "group"), ("speaker", "speaker"), ("split", "split")):
-        counts = table[column].value_counts(sort=False)
-        if set(counts.index) == {""}:
-            continue
-        if column == "speaker" and (table["speaker"] == table["group"]).all():
-            continue
-        named = sorted(counts.items(), key=lambda item: str(item[0]))
-        shown = ", ".join(f"{name or '(none)'} {count}" for name, count in named[:20])
-        more = f", … ({len(named)} in all)" if len(named) > 20 else ""
-        _out.print(f"  by {noun}: {shown}{more}")
 
 
 def _summary(registry: Any, name: str) -> str:
@@ -1401,11 +1283,3 @@ def _has_opensmile() -> bool:
     from importlib.util import find_spec
 
     return find_spec("opensmile") is not None
-
-
-def _say(message: str) -> None:
-    _note.print(message, markup=False)
-
-
-def _warn(message: str) -> None:
-    _note.print(f"Warning: {message}", style="yellow", markup=False)

@@ -110,7 +110,7 @@ class _Outcome:
 
 def extract(
     table: pd.DataFrame,
-    store: Path,
+    store: str | Path,
     views: Sequence[ViewRequest],
     *,
     workers: int | None = None,
@@ -135,7 +135,7 @@ def extract(
         UsageError: fewer than one worker.
         CheckpointError: a view's weights can't be had.
     """
-    workers = worker_count(workers)
+    store, workers = Path(store), worker_count(workers)
     started = time.monotonic()
     made = [request.make(device) for request in views]
     stores = [ViewStore(store, view.spec) for view in made]
@@ -181,7 +181,7 @@ def extract(
     return ExtractionReport(len(table), present, computed, failures, seconds, time.monotonic() - started, cropped)
 
 
-def locate(table: pd.DataFrame, store: Path) -> list[Source]:
+def locate(table: pd.DataFrame, store: str | Path) -> list[Source]:
     """The source of every row: from the cache, else by decoding the recording (once; then it is cached).
 
     A file that is gone is what it was when it was last seen: training needs the store, not the recordings. A row that can't

@@ -58,7 +58,7 @@ def from_pretrained(name: str | Path, revision: str | None = None, mode: Mode = 
 
 
 def push_to_hub(
-    model: EmotionRecognizer | Path,
+    model: EmotionRecognizer | str | Path,
     repository: str,
     *,
     branch: str | None = None,
@@ -89,10 +89,10 @@ def push_to_hub(
 
     with tempfile.TemporaryDirectory() as folder:
         staged = Path(folder) / "staged"
-        if not isinstance(model, Path):
+        if not isinstance(model, str | Path):
             save_recognizer(Path(folder) / "saved", model)
             model = Path(folder) / "saved"
-        _stage(model, staged, repository)
+        _stage(Path(model), staged, repository)
         with _clear_words(repository, branch):
             api = HfApi(token=token, library_name="emoviews")
             api.create_repo(repository, private=private, exist_ok=True)

@@ -74,7 +74,7 @@ def pretrain(
     labels: NDArray[np.int64] | None = None,
     device: str = "cpu",
     precision: Precision = "float32",
-    state: Path | None = None,
+    state: str | Path | None = None,
     state_of: str = "",
     augment: Augmentation | None = None,
     on_epoch: Callable[[dict[str, float]], None] = lambda row: None,
@@ -136,6 +136,7 @@ def pretrain(
         validation, config.batch_size, np.random.default_rng(derive_seed("validation")), drop_last=True
     )
     rows = hashlib.sha256(repr((np.asarray(train).tolist(), np.asarray(validation).tolist())).encode()).hexdigest()
+    state = Path(state) if state is not None else None
     made_by = f"{state_of or 'no name'}, seed {seed}, {' + '.join(views)}, utterances {rows[:12]}, {config.description}"
     if targets is not None:
         made_by += f", labels {hashlib.sha256(repr(targets.tolist()).encode()).hexdigest()[:12]}"

@@ -106,12 +106,13 @@ _NUMBERS: Final = (
 class Results:
     """A run folder's database. Open it, use it, close it; or use it as a context manager."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: str | Path) -> None:
         """Open, creating what is missing.
 
         Raises:
             EmoViewsError: the file is not a results database, of another version, or can't be written.
         """
+        folder = Path(folder)
         self.path = folder / FILE
         self._note: Callable[[int], str] | None = None
         try:

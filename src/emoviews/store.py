@@ -109,14 +109,14 @@ class ViewStore:
     >>> folder.cleanup()
     """
 
-    def __init__(self, root: Path, spec: ViewSpec) -> None:
+    def __init__(self, root: str | Path, spec: ViewSpec) -> None:
         """Open (nothing is created until something is added).
 
         Raises:
             StoreError: the folder was written in another format version, or a shard is damaged.
         """
         self.spec = spec
-        self.folder = root / f"{spec.name}-{spec.fingerprint}"
+        self.folder = Path(root) / f"{spec.name}-{spec.fingerprint}"
         self._writer = f"{os.getpid():x}{uuid.uuid4().hex[:8]}"
         self._written = 0
         self._shards: list[tuple[Path, int]] = []  # with their sizes in bytes
@@ -424,8 +424,8 @@ class Sources:
     the later one holds: it may have succeeded where the other failed.
     """
 
-    def __init__(self, root: Path) -> None:
-        self.folder = root / "sources"
+    def __init__(self, root: str | Path) -> None:
+        self.folder = Path(root) / "sources"
         self._known: dict[tuple[object, ...], tuple[float, Source]] = {}  # with the time when it was noted
         self._pending: list[str] = []
         self._own = self.folder / f"{os.getpid():x}{uuid.uuid4().hex[:8]}.jsonl"

@@ -1,0 +1,165 @@
+"""What the commands say on the terminal: results on standard output; remarks, warnings and errors beside it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.table import Table
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from emoviews.statistics import Interval
+    from emoviews.workspace import Workspace
+
+# Names, labels and paths are shown as they are, square brackets included.
+_out = Console(highlight=False, soft_wrap=True, markup=False)
+_note = Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
+
+
+def show(what: object, end: str = "\n", style: str | None = None) -> None:
+    """A result."""
+    _out.print(what, end=end, style=style)
+
+
+def say(message: str) -> None:
+    """A remark."""
+    _note.print(message)
+
+
+def warn(message: str) -> None:
+    """What the user should know before relying on the result."""
+    _note.print(f"Warning: {message}", style="yellow")
+
+
+def fail(error: object) -> None:
+    """Why there is no result."""
+    _note.print(f"Error: {error}", style="red")
+
+
+def print_counts(table: pd.DataFrame) -> None:
+    """How many recordings each emotion, group, speaker and part has."""
+    for column, noun in (("emotion", "emotion"), ("group", "group"), ("speaker", "speaker"), ("split", "split")):
+        counts = table[column].value_counts(sort=False)
+        if set(counts.index) == {""}:
+            continue
+        if column == "speaker" and (table["speaker"] == table["group"]).all():
+            continue
+        named = sorted(counts.items(), key=lambda item: str(item[0]))
+        shown = ", ".join(f"{name or '(none)'} {count}" for name, count in named[:20])
+        more = f", … ({len(named)} in all)" if len(named) > 20 else ""
+        show(f"  by {noun}: {shown}{more}")
+
+
+def print_scores(rows: pd.DataFrame, results: Any, workspace: Workspace) -> None:
+    """What the fine-tunings reached on their test parts, by fold and together."""
+    import pandas as pd
+
+    from emoviews.experiments.sparse import pooled_interval
+
+    test = rows[rows["split"] == "test"]
+    shown = Table("fold", "test n", "labels", "UAR", "WA", "macro F1", "epochs", box=None, pad_edge=False)
+    for fold, group in test.groupby("fold"):
+        cells = [group["n"].iloc[0], group["n_labels"].mean(), *(group[c].mean() for c in ("uar", "wa", "macro_f1"))]
+        shown.add_row(
+            str(fold),
+            f"{cells[0]:.0f}",
+            f"{cells[1]:.0f}",
+            *(f"{c:.3f}" for c in cells[2:]),
+            f"{group['epochs_run'].mean():.0f}",
+        )
+    show(shown)
+    predictions = results.frame("SELECT job_id, id, y_true, y_pred FROM predictions")
+    by_job = {str(job): found for job, found in predictions.groupby("job_id")}
+    pooled = pd.concat([by_job[job] for job in test["job_id"]])
+    interval = pooled_interval(test, by_job, results.speakers())
+    show(
+        f"mean UAR {test['uar'].mean():.3f} over {test['fold'].nunique()} folds and {test['repeat'].nunique()} repeats; pooled "
+        f"{interval.estimate:.3f}, {_said(interval)}; "
+        f"chance {1 / len(workspace.labels):.3f}"
+    )
+    _print_confusion(pooled["y_true"], pooled["y_pred"], workspace.labels)
+    show(f"Saved in {results.path.parent}")
+
+
+def _print_confusion(y_true: pd.Series[str], y_pred: pd.Series[str], labels: Sequence[str]) -> None:
+    """Counts over all folds and repeats, a row a true emotion."""
+    from emoviews.metrics import confusion
+
+    counts = confusion(y_true, y_pred, labels)
+    shown = Table("said \\ recognised", *labels, "recall", box=None, pad_edge=False)
+    for label, row in zip(labels, counts, strict=True):
+        shown.add_row(
+            label, *(str(count) for count in row), f"{row[list(labels).index(label)] / max(row.sum(), 1):.3f}"
+        )
+    show(shown)
+
+
+def print_fit(report: Any) -> None:
+    """What `fit` learnt from, and what to expect."""
+    counts = ", ".join(f"{label} {count}" for label, count in report.n_labels.items())
+    show(
+        f"Learnt from {report.n_recordings} recordings of {report.n_speakers} speakers, {sum(report.n_labels.values())} "
+        f"of them labelled ({counts}), of {report.n_labelled_speakers} speakers"
+    )
+    for name, why in list(report.left_out.items())[:10]:
+        warn(f"left out: {name}: {why}")
+    if len(report.left_out) > 10:
+        warn(f"… and {len(report.left_out) - 10} more")
+    for note in report.notes:
+        if note.startswith("SPEAKER OVERLAP"):
+            show(note, style="red")
+        else:
+            warn(note)
+    for mode, found in report.modes.items():
+        where = "the unlabelled recordings learnt from" if mode == "transductive" else "new speakers"
+        show(
+            f"Expected on {where}, {mode}: UAR {found.uar.estimate:.3f}, {_said(found.uar)}; chance "
+            f"{1 / len(report.n_labels):.3f}; calibration error {found.calibration_error:.3f} ({report.folds} folds)"
+        )
+        for what, groups in (("speaker", found.by_speaker), ("gender", found.by_gender)):
+            if groups:
+                shown = ", ".join(f"{name} {score:.2f} (n {n})" for name, (score, n) in list(groups.items())[:20])
+                show(f"  by {what}: {shown}{', …' if len(groups) > 20 else ''}")
+        for warning in found.warnings:
+            warn(f"{mode}: {warning}")
+
+
+def print_predictions(results: pd.DataFrame) -> None:
+    """A row a recording or window, and the mode."""
+    timed = bool(results["start_seconds"].notna().any())
+    shown = Table("id", *(["from", "to"] if timed else []), "emotion", "confidence", box=None, pad_edge=False)
+    for row in results.to_dict("records"):
+        times = [f"{row[name]:.2f}" for name in ("start_seconds", "end_seconds")] if timed else []
+        said = [row["emotion"], f"{row['confidence']:.2f}"] if not row["problem"] else ["–", row["problem"]]
+        shown.add_row(str(row["id"]), *times, *said)
+    show(shown)
+    show(f"Mode: {', '.join(sorted(set(results['mode'])))}")
+
+
+def print_merge(found: Any, out: Path, kept: Path | None) -> None:
+    """What became of the labels that people gave."""
+    show(f"{found.filled} recordings got their emotion; written to {out}")
+    if kept is not None:
+        say(f"What stood there is now {kept}")
+    show(str(found.agreement))
+    for name, said in list(found.agreement.disagreements.items())[:20]:
+        show(f"  {name}: " + ", ".join(f"{who} {emotion}" for who, emotion in said.items()))
+    if (n := len(found.agreement.disagreements)) > 20:
+        show(f"  … and {n - 20} more")
+    if found.cannot_tell:
+        say(f"{found.cannot_tell} recordings of which nobody could tell stay as they were.")
+    for name, (before, said) in list(found.conflicts.items())[:20]:
+        warn(f"{name} has the emotion {before}, which stays; the annotators say {said}.")
+    for name in found.unknown[:5]:
+        warn(f"{name} has a label, but the table does not have it (any more).")
+
+
+def _said(interval: Interval) -> str:
+    if math.isnan(interval.low):
+        return "no interval, as there is one test speaker"
+    return f"95 % interval {interval.low:.3f} to {interval.high:.3f} (bootstrap over speakers)"
