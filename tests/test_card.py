@@ -45,6 +45,9 @@ def test_it_says_what_was_found() -> None:
     card = model_card(fitted())
     assert "transductive" not in card, "nobody else has the recordings that trained"
     assert "- the corpus one: free" in card
+    unknown = replace(fitted(), provenance={})
+    assert "- the recordings: not known" in model_card(unknown)
+    assert "not known; ask" not in card
     for line in (
         "| inductive | 0.712 | 0.610 to 0.810 | 0.050 |",
         "| inductive | female | 0.650 | 22 |",

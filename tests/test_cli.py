@@ -521,7 +521,10 @@ def test_suggest_orders_what_has_no_label(
 ) -> None:
     some = write(table.assign(emotion=table["emotion"].where(table.index % 4 == 0, "")), world, "some.csv")
     common = ["--store", world / "store", "--workers", 1]
-    assert run("suggest", model, some, "--budget", 12, "--out", tmp_path / "next.csv", *common) == 0
+    assert (
+        run("suggest", model, some, "--budget", 12, "--strategy", "mixture", "--out", tmp_path / "next.csv", *common)
+        == 0
+    )
     chosen = read_table(tmp_path / "next.csv")
     assert len(chosen) == 12
     assert set(chosen["emotion"]) == {""}

@@ -22,7 +22,7 @@ from emoviews.bundles import load_recognizer, save_recognizer
 from emoviews.errors import CheckpointError, HubError, UsageError
 from emoviews.hub import fetched
 from emoviews.recognizer import EmotionRecognizer
-from emoviews.table import read_table
+from emoviews.table import read_table, write_table
 
 
 @pytest.fixture(scope="module")
@@ -200,6 +200,10 @@ def test_on_the_command_line(world: Path, tmp_path: Path) -> None:
         place = said.split()[-1]
         assert place.startswith("hf://someone/voices@")
         assert run("predict", place, recording)[0] == 0
+        table = read_table(world / "t.csv")
+        write_table(table.assign(emotion=table["emotion"].where(table.index > 3, "")), tmp_path / "some.csv")
+        code, said, words = run("suggest", place, str(tmp_path / "some.csv"), "--store", str(world / "store"))
+        assert (code, said.count("S0") >= 4) == (0, True), words
         code, _, words = run("predict", "hf://someone/voices", recording)
         assert code == 0
         assert f"Pin it: {place}" in words

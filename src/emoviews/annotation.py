@@ -59,7 +59,7 @@ class Pool:
         return np.flatnonzero(~self.labelled)
 
 
-def suggest(pool: Pool, budget: int, strategy: Strategy = "mixture", *, seed: int = 0) -> NDArray[np.int64]:
+def suggest(pool: Pool, budget: int, strategy: Strategy = "random", *, seed: int = 0) -> NDArray[np.int64]:
     """Positions of the recordings to label next, the best first; fewer than the budget where fewer are left.
 
     Args:
@@ -86,7 +86,7 @@ def suggest(pool: Pool, budget: int, strategy: Strategy = "mixture", *, seed: in
 
 
 def suggested(
-    table: pd.DataFrame, found: Recognised, budget: int, strategy: Strategy = "mixture", *, seed: int = 0
+    table: pd.DataFrame, found: Recognised, budget: int, strategy: Strategy = "random", *, seed: int = 0
 ) -> pd.DataFrame:
     """The rows of a table to label next, the best first, with the columns `guess` and `confidence`.
 

@@ -63,6 +63,11 @@ def model_card(fitted: Fitted, repository: str = "") -> str:
         licences=[
             *(f"{', '.join(labels)}: {licence}" for licence, labels in terms.items()),
             *(f"the corpus {name}: {licence}" for name, licence in made.get("corpus_licences", {}).items()),
+            *(
+                []
+                if made.get("corpus_licences")
+                else ["the recordings: not known; ask whoever made them before you share this"]
+            ),
         ],
         extras="[egemaps]" if opensmile else "",
         repository=repository,

@@ -567,7 +567,7 @@ def fit(
     fitted = recognizer.fitted_
     licences = _corpus_licences(frame)
     made = {
-        "corpus": _corpus_name(table, frame),
+        "corpus": _corpus_name(frame),  # not the file's name: a card is for others, and files are called after patients
         "corpus_licences": licences,
         "table": table_hash(frame),
         "languages": sorted(set(frame["language"]) - {""}),
@@ -673,24 +673,24 @@ def predict(
 
 @app.command
 def suggest(
-    model: Path,
+    model: str,
     table: Path,
     *,
     budget: int = 50,
-    strategy: Literal["random", "margin", "core_set", "mixture"] = "mixture",
+    strategy: Literal["random", "margin", "core_set", "mixture"] = "random",
     out: Path | None = None,
     seed: int = 0,
     store: Path | None = None,
     workers: int | None = None,
 ) -> Any:
-    """Say which recordings to label next, the most useful first; then label them, and fit again.
+    """Say which recordings to label next, in which order; then label them, and fit again.
 
     Args:
-        model: folder that `emoviews fit` wrote.
+        model: folder that `emoviews fit` wrote, or one on the Hugging Face hub: hf://OWNER/NAME@COMMIT.
         table: the utterance table; recordings with an emotion count as labelled.
         budget: how many recordings to suggest.
         strategy: random; margin (those the recogniser is least sure of); core_set (those farthest from all that is labelled);
-            mixture (both, spread over speakers).
+            mixture (both, spread over speakers). Where it was measured, none did better than random.
         out: file for the suggested rows of the table, in their order, with what the recogniser guesses; printed if not given.
         seed: of random, and of the first recording where nothing is labelled.
         store: folder of the extracted views; the user's cache folder if not given.
@@ -698,10 +698,13 @@ def suggest(
     """
     from emoviews.annotation import suggested
     from emoviews.bundles import load_recognizer
+    from emoviews.hub import located
     from emoviews.table import read_table, write_table
 
     frame = read_table(table)
-    recognizer = load_recognizer(model, "speaker-adaptive" if (frame["speaker"] != "").all() else "inductive")
+    recognizer = load_recognizer(
+        located(str(model), warn), "speaker-adaptive" if (frame["speaker"] != "").all() else "inductive"
+    )
     recognizer.set_params(workers=workers, store=_store(store))
     found = recognizer.recognise(frame)
     chosen = suggested(frame, found, budget, strategy, seed=seed)
@@ -720,7 +723,7 @@ def suggest(
 
 @app.command(name="app")
 def app_(
-    model: Path,
+    model: str,
     *,
     host: str = "127.0.0.1",
     port: int = 7860,
@@ -730,7 +733,7 @@ def app_(
     """Open a page in the browser that recognises the emotion of recordings: one, over time, or a folder full.
 
     Args:
-        model: folder that `emoviews fit` wrote.
+        model: folder that `emoviews fit` wrote, or one on the Hugging Face hub: hf://OWNER/NAME@COMMIT.
         host: address to listen at; 0.0.0.0 lets other computers in.
         port: of the page; 0 takes any that is free.
         max_seconds: longer recordings are refused.
@@ -741,10 +744,11 @@ def app_(
     from emoviews.app.judging import require_limits
     from emoviews.app.recognition import serve_recognition
     from emoviews.bundles import load_recognizer
+    from emoviews.hub import located
 
     limits = Limits(seconds=max_seconds, megabytes=max_megabytes)
     require_limits(limits)
-    recognizer = load_recognizer(model)
+    recognizer = load_recognizer(located(str(model), warn))
     if not is_local(host):
         warn(f"Whoever reaches {host} over the network can use the page; there is no password.")
     serve_recognition(recognizer, limits, host, port, say)
@@ -754,9 +758,9 @@ def app_(
 def label(
     table: Path,
     *,
-    model: Path | None = None,
+    model: str | None = None,
     labels: Names = (),
-    strategy: Literal["random", "margin", "core_set", "mixture"] = "mixture",
+    strategy: Literal["random", "margin", "core_set", "mixture"] = "random",
     merge: Path | None = None,
     host: str = "127.0.0.1",
     port: int = 7861,
@@ -768,7 +772,7 @@ def label(
 
     Args:
         table: the utterance table; its recordings without an emotion are labelled. The table itself is not changed.
-        model: folder that `emoviews fit` wrote: recordings then come in the order of `emoviews suggest`, at random without.
+        model: folder that `emoviews fit` wrote, or hf://OWNER/NAME@COMMIT; strategies other than random need one.
         labels: the emotions to choose from, separated by commas; by default those of the model, or those in the table.
         strategy: of the order, see `emoviews suggest`.
         merge: no page: write the table with the labels given so far to this file, and say how well annotators agree. A label
@@ -991,7 +995,7 @@ def _workspace(
     frame, *other = relabel(tables, options.label_map or {}, options.labels)
     config = WorkspaceConfig(
         table=frame,
-        corpus=options.corpus or _corpus_name(table, frame),
+        corpus=options.corpus or _corpus_name(frame) or table.stem,
         store=_store(options.store),
         views=_requests(views, options.preset),
         folder=out,
@@ -1002,7 +1006,7 @@ def _workspace(
         threads=options.threads,
         allow_speaker_overlap=options.allow_speaker_overlap,
         test_table=other[0] if other else None,
-        test_corpus=_corpus_name(options.test_table, other[0]) if options.test_table else "test",
+        test_corpus=(_corpus_name(other[0]) or options.test_table.stem) if options.test_table else "test",
     )
     workspace = Workspace(config)
     say(f"# {command} {table} with views {', '.join(views)}; effective configuration:")
@@ -1017,12 +1021,12 @@ def _workspace(
     return workspace
 
 
-def _corpus_name(path: Path, table: pd.DataFrame) -> str:
-    """What the table's column `corpus` says, where it says one thing, else the file's name."""
+def _corpus_name(table: pd.DataFrame) -> str:
+    """What the table's column `corpus` says, where it says one thing; else empty."""
     from emoviews.table import CORPUS
 
     named = set(table[CORPUS]) - {""} if CORPUS in table.columns else set()
-    return str(next(iter(named))) if len(named) == 1 else path.stem
+    return str(next(iter(named))) if len(named) == 1 else ""
 
 
 def _corpus_licences(table: pd.DataFrame) -> dict[str, str]:
@@ -1241,20 +1245,25 @@ def _checkpoints(init: Path, folds: Sequence[str]) -> tuple[dict[str, str], dict
 
 
 def _labelling_order(
-    frame: pd.DataFrame, model: Path | None, strategy: Any, seed: int, store: Path | None, workers: int | None
+    frame: pd.DataFrame, model: str | None, strategy: Any, seed: int, store: Path | None, workers: int | None
 ) -> tuple[list[str], tuple[str, ...]]:
     """The ids without an emotion, the best to label first, and the labels that the model knows."""
     import numpy as np
 
     from emoviews.annotation import Pool, suggest, suggested
     from emoviews.bundles import load_recognizer
+    from emoviews.hub import located
 
     unlabelled = np.array(frame["emotion"] == "", dtype=bool)
     if model is None:
+        if strategy != "random":
+            raise UsageError(f"--strategy {strategy} goes by what a recogniser says; give one: --model MODEL")
         pool = Pool(np.zeros((len(frame), 1)), ~unlabelled, list(frame["speaker"]))
         order = suggest(pool, len(frame), "random", seed=seed) if unlabelled.any() else np.zeros(0, dtype=np.int64)
         return list(frame["id"].iloc[order]), ()
-    recognizer = load_recognizer(model, "speaker-adaptive" if (frame["speaker"] != "").all() else "inductive")
+    recognizer = load_recognizer(
+        located(str(model), warn), "speaker-adaptive" if (frame["speaker"] != "").all() else "inductive"
+    )
     recognizer.set_params(workers=workers, store=_store(store))
     if not unlabelled.any():
         return [], recognizer.fitted_.labels
