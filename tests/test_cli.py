@@ -564,3 +564,19 @@ def test_names_with_square_brackets_are_shown_as_they_are(
     shown = capsys.readouterr().out
     assert f"[/b] {len(table)}" in shown
     assert f"[red]g[/red] {len(table)}" in shown
+
+
+def test_nothing_of_the_user_s_is_overwritten(
+    model: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path, world: Path
+) -> None:
+    own = tmp_path / "own"
+    own.mkdir()
+    (own / "README.md").write_text("mine")
+    fails(capsys, 2, "holds no recogniser", "fit", world / "t.csv", "--out", own, "--store", world / "store")
+    assert (own / "README.md").read_text() == "mine"
+    recording = tmp_path / "a.wav"
+    tone(recording)
+    before = recording.read_bytes()
+    fails(capsys, 2, "name another file", "predict", model, recording, "--out", recording)
+    assert recording.read_bytes() == before
+    fails(capsys, 2, "hop", "predict", model, recording, "--window-seconds", 2, "--hop-seconds", 0)

@@ -7,6 +7,7 @@ in `CHECKS`.
 from __future__ import annotations
 
 import inspect
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -93,6 +94,52 @@ def test_groups_and_speakers_are_routed(world: Path, table: pd.DataFrame) -> Non
         )
     assert len(scores) == table["speaker"].nunique()
     assert np.isfinite(scores).all()
+
+
+def test_folds_follow_the_groups_that_were_given(world: Path, table: pd.DataFrame) -> None:
+    found = made(world, evaluate=True).fit(list(table["path"]), list(table["emotion"]), list(table["speaker"]))
+    assert found.fitted_.report.folds == table["speaker"].nunique()
+    pairs = [str(int(name[-1]) // 2) for name in table["speaker"]]
+    found = made(world, evaluate=True).fit(table, groups=pairs)
+    assert found.fitted_.report.folds == len(set(pairs))
+
+
+def test_groups_that_share_a_speaker_or_a_recording_are_left_out_together(world: Path, table: pd.DataFrame) -> None:
+    cut = table.assign(group=[f"{name} {row % 2}" for row, name in enumerate(table["speaker"])])
+    report = made(world, evaluate=True).fit(cut).fitted_.report
+    assert report.folds == table["speaker"].nunique()
+    assert any("share a speaker or a recording" in note for note in report.notes)
+    again = table.assign(
+        id="again " + table["id"], speaker="again " + table["speaker"], group="again " + table["group"]
+    )
+    report = made(world, evaluate=True).fit(pd.concat([table, again], ignore_index=True)).fitted_.report
+    assert report.folds == table["speaker"].nunique()
+
+
+def test_folds_by_recording_do_not_follow_the_order_of_the_table(world: Path, table: pd.DataFrame) -> None:
+    emotions = sorted(set(table["emotion"]))
+    five = table[table["emotion"].isin(emotions[:3])].sort_values("emotion", kind="stable")
+    order = five.groupby("emotion").cumcount() * 5 + five["emotion"].map({e: i for i, e in enumerate(emotions)})
+    turns = five.assign(order=order).sort_values("order").drop(columns="order").reset_index(drop=True)
+    turns = turns.assign(speaker="", group="", gender=[("female", "male")[row % 2] for row in range(len(turns))])
+    report = made(world, evaluate=True, allow_speaker_overlap=True).fit(turns).fitted_.report
+    assert report.folds == 5
+    assert report.modes["inductive"].uar.estimate > 0.4, "chance is 1/3"
+    assert not any("gender" in warning for warning in report.modes["inductive"].warnings), "nobody knows who speaks"
+
+
+def test_one_recording_of_a_speaker_is_as_certain_as_a_recording_alone(world: Path, table: pd.DataFrame) -> None:
+    recognizer = made(world, mode="speaker-adaptive").fit(table)
+    fitted = recognizer.fitted_
+    recognizer.fitted_ = replace(
+        fitted, heard=frozenset(), temperatures={**fitted.temperatures, "inductive": 4.0, "speaker-adaptive": 0.25}
+    )
+    each = table.assign(speaker=table["id"], group="")
+    together = recognizer.predict_proba(each)
+    alone = recognizer.set_params(mode="inductive").predict_proba(each)
+    assert together.max(axis=1).mean() == pytest.approx(alone.max(axis=1).mean(), abs=0.05)
+    many = recognizer.set_params(mode="speaker-adaptive").predict_proba(table)
+    assert many.max(axis=1).mean() > alone.max(axis=1).mean() + 0.2
 
 
 def test_parameters_travel(world: Path) -> None:

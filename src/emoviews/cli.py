@@ -541,6 +541,7 @@ def fit(
     import time
 
     from emoviews.bundles import save_recognizer
+    from emoviews.checkpoints import NOTES
     from emoviews.progress import readable_seconds
     from emoviews.recognizer import EmotionRecognizer, default_views
     from emoviews.table import read_table, relabel, table_hash
@@ -548,6 +549,10 @@ def fit(
     started = time.monotonic()
     if out.exists() and not out.is_dir():
         raise UsageError(f"--out {out}: expected a folder, or a name for a new one; it is a file.")
+    if out.is_dir() and any(out.iterdir()) and not (out / NOTES).is_file():
+        raise UsageError(
+            f"--out {out} is there and holds no recogniser; name a new folder, so that nothing of yours is lost."
+        )
     (frame,) = relabel([read_table(table)], label_map or {}, labels)
     chosen = views or default_views()
     say(f"Views: {', '.join(chosen)}.")
@@ -626,13 +631,15 @@ def predict(
 
     if hop_seconds is not None and window_seconds is None:
         raise UsageError("--hop-seconds says how far windows move; give their length too: --window-seconds 4")
+    if out is not None and out.resolve() in {place.resolve() for place in recordings}:
+        raise UsageError(f"--out {out} is one of the recordings or tables to read; name another file.")
     frame = gather(recordings)
     if same_speaker:
         frame["speaker"] = "same speaker"
     if split_channels:
         frame = by_channel(frame)
     if window_seconds is not None:
-        frame = windows(frame, window_seconds, hop_seconds or window_seconds)
+        frame = windows(frame, window_seconds, window_seconds if hop_seconds is None else hop_seconds)
     folder = located(str(model), warn)
     adaptive = bool((frame["speaker"] != "").all()) and backend == "numpy"
     fitted = load_fitted(folder)

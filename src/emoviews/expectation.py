@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import numpy as np
 import pandas as pd
+import scipy.sparse.csgraph
 from numpy.typing import NDArray
 
 from emoviews import calibration, metrics, splits, statistics
@@ -34,6 +35,7 @@ def evaluated(
     config: SemiSupervisedConfig,
     copies: Sequence[Mapping[str, Floats]] = (),
     *,
+    keys: Sequence[str],
     run: bool,
     allow_overlap: bool,
 ) -> tuple[FitReport, dict[str, float]]:
@@ -41,6 +43,8 @@ def evaluated(
 
     For the transductive mode the group's recordings train as well, without their labels, and are judged in the
     speaker-adaptive mode, as `predict` judges them where the table names speakers.
+
+    Groups that share a speaker or a recording (`keys`: hashes of the samples) are left out together.
 
     Nothing is chosen by these scores: every choice (what to remove, what the unlabelled recordings are) is made again inside
     each fold from its training part. The calibration error of a fold is that of the temperature which the other folds give.
@@ -61,10 +65,17 @@ def evaluated(
                 "speakers is not known. Fill in the column 'speaker', or allow it (--allow-speaker-overlap)."
             )
             return replace(report, notes=(note,)), even
-        groups = [f"part {number % 5}" for number in range(len(groups))]
+        groups = _parts(targets)
         notes.append(
             "SPEAKER OVERLAP: tested on recordings whose speakers may have trained. The scores are too good for new speakers."
         )
+    else:
+        given, groups = len(set(groups)), _joined(groups, speakers, keys)
+        if len(set(groups)) < given:
+            notes.append(
+                f"Some of the {given} groups share a speaker or a recording and are left out together, which leaves "
+                f"{len(set(groups))}."
+            )
     testable = {groups[row] for row in known}
     if len(testable) < 2:
         notes.append(
@@ -129,6 +140,35 @@ def evaluated(
     return replace(report, modes=modes, split_hash=whole, notes=tuple(notes), folds=len(folds)), temperatures
 
 
+def _parts(targets: NDArray[np.int64]) -> list[str]:
+    """Five parts of the recordings, drawn at random, with the same share of each class."""
+    random, part = np.random.default_rng(0), np.empty(len(targets), dtype=np.int64)
+    for target in np.unique(targets):
+        rows = random.permutation(np.flatnonzero(targets == target))
+        part[rows] = np.arange(len(rows)) % 5
+    return [f"part {number}" for number in part]
+
+
+def _joined(groups: Sequence[str], speakers: Sequence[str], keys: Sequence[str]) -> list[str]:
+    """The groups, those that share a speaker or a recording under the name of the first of them.
+
+    >>> _joined(["a", "a", "b", "c"], ["Ann", "Bob", "Bob", "Cy"], ["1", "2", "3", "4"])
+    ['a', 'a', 'a', 'c']
+    """
+    names = list(dict.fromkeys(groups))
+    first_in: dict[tuple[str, str], int] = {}
+    edges = []
+    for group, speaker, key in zip(groups, speakers, keys, strict=True):
+        for what, value in (("speaker", speaker), ("key", key)):
+            if value:
+                edges.append((names.index(group), first_in.setdefault((what, value), names.index(group))))
+    here, there = zip(*edges, strict=True)
+    links = scipy.sparse.coo_array((np.ones(len(edges)), (here, there)), shape=(len(names), len(names)))
+    _, part = scipy.sparse.csgraph.connected_components(links, directed=False)
+    name_of = {number: names[row] for row, number in reversed(list(enumerate(part.tolist())))}
+    return [name_of[part[names.index(group)]] for group in groups]
+
+
 def _mode_report(
     tested: pd.DataFrame, truth: Sequence[str], probabilities: Floats, labels: tuple[str, ...]
 ) -> ModeReport:
@@ -147,8 +187,10 @@ def _mode_report(
     by_speaker, by_gender = scores(list(tested["speaker"])), scores(list(tested["gender"]))
     right = np.array([t == g for t, g in zip(truth, guess, strict=True)])
     warnings = []
-    for what, column, clusters in (("speaker", "speaker", None), ("gender", "gender", list(tested["speaker"]))):
-        p = _differ_by_chance(right, truth, list(tested[column]), clusters)
+    for what, clusters in (("speaker", None), ("gender", list(tested["speaker"]))):
+        if what == "gender" and not all(tested["speaker"]):
+            continue  # whose recordings depend on each other is not known
+        p = _differ_by_chance(right, truth, list(tested[what]), clusters)
         if p < 0.05:
             scored = by_speaker if what == "speaker" else by_gender
             worst, best = min(scored, key=lambda n: scored[n][0]), max(scored, key=lambda n: scored[n][0])

@@ -222,6 +222,8 @@ def as_table(X: Any, y: Any = None, speakers: Any = None) -> pd.DataFrame:
         if len(values) != len(table):
             raise UsageError(f"Expected one {name} a recording: {len(table)} recordings, {len(values)} {name}s.")
         table[name] = pd.Series(values, dtype=object)
+        if name == "speaker":  # the folds of `evaluated` leave speakers out, those that were given
+            table["group"] = table["speaker"]
     return table
 
 
@@ -371,6 +373,11 @@ def recognised(
             # What the transductive mode's was fitted on were judgements relative to the speaker.
             named = [modes[row] if mode == "speaker-adaptive" else mode for row in rows]
             temperatures = np.array([fitted.temperatures[name] for name in named])
+            if (
+                mode == "speaker-adaptive"
+            ):  # fitted on speakers with many recordings; of few, each is judged nearly alone
+                weights = fitted.model.weight_alone(speakers)
+                temperatures = temperatures ** (1 - weights) * fitted.temperatures["inductive"] ** weights
             probabilities[rows] = calibration.scaled(given, temperatures[:, None])
             embedded[rows] = space.vectors(spoken, apart(speakers))
     return Recognised(fitted.labels, probabilities, tuple(problems), modes, embedded)

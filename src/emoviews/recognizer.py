@@ -166,6 +166,7 @@ class EmotionRecognizer(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             targets,
             config,
             at_speeds,
+            keys=[key for key, problem in zip(found.keys, found.problems, strict=True) if not problem],
             run=self.evaluate,
             allow_overlap=self.allow_speaker_overlap,
         )

@@ -138,13 +138,21 @@ class SemiSupervised:
         speakers = apart(speakers)
         together, alone = model.log_probabilities(views, speakers), self.modes["inductive"].log_probabilities(views)
         vectors, found = model.members[0][0].vectors(views, speakers), np.empty_like(together)
+        weights = self.weight_alone(speakers)[:, None]
         for rows in rows_by(speakers):
-            weight = 1 / (1 + (len(rows) / ENOUGH_RECORDINGS) ** 2)
-            found[rows] = softmax((1 - weight) * together[rows] + weight * alone[rows])
+            found[rows] = softmax((1 - weights[rows]) * together[rows] + weights[rows] * alone[rows])
             if model.bandwidth > 0:
                 graph, _ = neighbour_graph(vectors[rows], self.config.neighbours, model.bandwidth)
                 found[rows] = graph.smooth(found[rows], self.config.self_weight)
         return found
+
+    def weight_alone(self, speakers: Sequence[str]) -> Floats:
+        """`(rows,)` 0 to 1, how much judging a recording alone counts beside judging it with its speaker's others."""
+        weights = np.zeros(len(speakers))
+        if self.modes["speaker-adaptive"].adaptive:
+            for rows in rows_by(apart(speakers)):
+                weights[rows] = 1 / (1 + (len(rows) / ENOUGH_RECORDINGS) ** 2)
+        return weights
 
     def alone(self, views: Mapping[str, Floats], label: str) -> Floats:
         """`(rows, classes)` what one view says in the inductive mode, were all others those of an average recording.
