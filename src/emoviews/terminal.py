@@ -115,8 +115,10 @@ def print_fit(report: Any) -> None:
             show(note, style="red")
         else:
             warn(note)
+    overlap = any(note.startswith("SPEAKER OVERLAP") for note in report.notes)
+    strangers = "recordings whose speakers may have trained" if overlap else "new speakers"
     for mode, found in report.modes.items():
-        where = "the unlabelled recordings learnt from" if mode == "transductive" else "new speakers"
+        where = "the unlabelled recordings learnt from" if mode == "transductive" else strangers
         show(
             f"Expected on {where}, {mode}: UAR {found.uar.estimate:.3f}, {_said(found.uar)}; chance "
             f"{1 / len(report.n_labels):.3f}; calibration error {found.calibration_error:.3f} ({report.folds} folds)"
