@@ -116,6 +116,16 @@ def test_groups_that_share_a_speaker_or_a_recording_are_left_out_together(world:
     assert report.folds == table["speaker"].nunique()
 
 
+def test_some_recordings_without_a_speaker_take_no_part_in_what_to_expect(world: Path, table: pd.DataFrame) -> None:
+    some = table.assign(**{name: table[name].where(table.index % 9 > 0, "") for name in ("speaker", "group")})
+    report = made(world, evaluate=True).fit(some).fitted_.report
+    assert (report.folds, report.n_recordings) == (table["speaker"].nunique(), len(table))
+    assert sum(report.n_labels.values()) == len(table)
+    assert report.notes[0].startswith("8 recordings without a speaker")
+    n = sum(n for _, n in report.modes["speaker-adaptive"].by_speaker.values())
+    assert n == len(table) - 8
+
+
 def test_folds_by_recording_do_not_follow_the_order_of_the_table(world: Path, table: pd.DataFrame) -> None:
     emotions = sorted(set(table["emotion"]))
     five = table[table["emotion"].isin(emotions[:3])].sort_values("emotion", kind="stable")

@@ -59,6 +59,23 @@ def evaluated(
         return replace(report, notes=("Not evaluated: what to expect on new speakers is not known.",)), even
     notes: list[str] = []
     if any(not group for group in groups):
+        if not allow_overlap and any(groups):
+            rows = np.flatnonzero(np.array(groups, dtype=object) != "")
+            own, *others = ({label: values[rows] for label, values in views.items()} for views in (vectors, *copies))
+            rest, temperatures = evaluated(
+                table.iloc[rows].reset_index(drop=True),
+                own,
+                labels,
+                targets[rows],
+                config,
+                others,
+                keys=[keys[row] for row in rows],
+                run=run,
+                allow_overlap=False,
+            )
+            note = f"{len(groups) - len(rows)} recordings without a speaker take no part in finding out what to expect."
+            full = replace(rest, n_recordings=len(groups), n_labels=counts, notes=(note, *rest.notes))
+            return full, temperatures
         if not allow_overlap:
             note = (
                 "Recordings without a speaker: folds by recording would test on voices that trained, so what to expect on new "
