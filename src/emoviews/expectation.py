@@ -61,15 +61,15 @@ def evaluated(
     if any(not group for group in groups):
         if not allow_overlap and any(groups):
             rows = np.flatnonzero(np.array(groups, dtype=object) != "")
-            own, *others = ({label: values[rows] for label, values in views.items()} for views in (vectors, *copies))
+            parts = [{label: values[rows] for label, values in views.items()} for views in (vectors, *copies)]
             rest, temperatures = evaluated(
                 table.iloc[rows].reset_index(drop=True),
-                own,
+                parts[0],
                 labels,
                 targets[rows],
                 config,
-                others,
-                keys=[keys[row] for row in rows],
+                parts[1:],
+                keys=[keys[row] for row in rows.tolist()],
                 run=run,
                 allow_overlap=False,
             )
