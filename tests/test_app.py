@@ -298,6 +298,29 @@ def test_names_from_outside_can_not_write_the_page(world: Path, recognizer: Emot
         assert "&lt;img" in said + html
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "why"),
+    [
+        ("silence", np.zeros(32000), "is silent"),
+        ("short", np.ones(100), "s long"),
+        ("text", b"I am no recording.", "is no"),
+        ("empty", b"", "is empty"),
+    ],
+)
+def test_what_is_wrong_names_the_file_and_not_its_folder(
+    recognizer: EmotionRecognizer, tmp_path: Path, name: str, content, why: str
+):
+    path = tmp_path / f"{name}.wav"
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    else:
+        soundfile.write(path, content, 16000)
+    said, _ = recognition.answer(recognizer, str(path), LIMITS, lambda share: None)
+    assert f"</strong> {name}.wav" in said
+    assert why in said
+    assert str(tmp_path) not in said
+
+
 def test_a_defect_of_ours_is_words_on_the_page(recognizer: EmotionRecognizer, monkeypatch: pytest.MonkeyPatch, capsys):
     def breaks(*_):
         raise ZeroDivisionError("ours")

@@ -108,7 +108,7 @@ def judge(
     table = make_table([{"id": path.stem, "path": str(path)}])
     computed_ = computed(table, made_views(fitted.needed("inductive")))
     found, vectors = recognised(fitted, table, computed_, "inductive"), computed_.vectors
-    problem = found.problems[0].removeprefix(f"{path}: ")
+    problem = without_place(found.problems[0], path, path.name)
     alone: dict[str, Floats] = {}
     place = np.full(2, np.nan)
     if not problem:
@@ -154,10 +154,18 @@ def judge_all(
     table = make_table([{"id": f"{n} {name}", "path": str(path)} for n, (name, path) in enumerate(recordings)])
     results = _one_by_one(recognizer, table, advance, limits).frame(table)
     problems = [
-        why.replace(str(path), name).removeprefix(f"{name}: ")
-        for why, (name, path) in zip(results["problem"], recordings, strict=True)
+        without_place(why, path, name) for why, (name, path) in zip(results["problem"], recordings, strict=True)
     ]
     return results.assign(id=distinct(names), path=names, problem=problems)
+
+
+def without_place(why: str, path: Path, name: str) -> str:
+    """What is wrong with a recording, without where it lies on the computer that serves the page.
+
+    >>> without_place("/tmp/x/a.wav is silent.", Path("/tmp/x/a.wav"), "a.wav")
+    'a.wav is silent.'
+    """
+    return why.replace(str(path), name).removeprefix(f"{name}: ")
 
 
 def _one_by_one(

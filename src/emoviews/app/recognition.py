@@ -23,7 +23,7 @@ from jinja2 import Environment, StrictUndefined
 
 from emoviews.app import address, is_local, open_socket, pictures, require
 from emoviews.app.archives import Limits, unpack
-from emoviews.app.judging import Advance, Judgement, judge, judge_all
+from emoviews.app.judging import Advance, Judgement, judge, judge_all, without_place
 from emoviews.audio import AUDIO_SUFFIXES
 from emoviews.errors import EmoViewsError
 from emoviews.predicting import written
@@ -51,7 +51,7 @@ def answer(recognizer: EmotionRecognizer, path: str | None, limits: Limits, adva
             said = f"Most probable: {judgement.best}, {percent(judgement.probabilities.max())}."
         return _html("said", text=said), _answer(recognizer, judgement)
 
-    return _guarded(made, Path(path).name)
+    return _guarded(made, Path(path).name, lambda why: without_place(why, Path(path), Path(path).name))
 
 
 def batch(
@@ -96,11 +96,13 @@ def _gathered(paths: Sequence[Path], folder: Path, limits: Limits) -> tuple[list
     return recordings, others
 
 
-def _guarded(make: Callable[[], tuple[str, str]], what: str) -> tuple[str, str]:
+def _guarded(
+    make: Callable[[], tuple[str, str]], what: str, told: Callable[[str], str] = lambda why: why
+) -> tuple[str, str]:
     try:
         return make()
     except EmoViewsError as error:
-        return _failed(str(error))
+        return _failed(told(str(error)))
     except Exception:  # a defect of ours must not take the page from everybody else
         traceback.print_exc()
         return _failed(
