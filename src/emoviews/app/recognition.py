@@ -82,11 +82,12 @@ def _gathered(paths: Sequence[Path], folder: Path, limits: Limits) -> tuple[list
     """Name and file of each recording, zips unpacked; and how many other files there were."""
     recordings: list[tuple[str, Path]] = []
     others = 0
-    for number, path in enumerate(paths):
+    zips = [path for path in paths if path.suffix.lower() == ".zip"]
+    loose = sum(path.suffix.lower() in AUDIO_SUFFIXES for path in paths)
+    unpacked = iter(unpack(zips, folder, limits, loose))
+    for path in paths:
         if path.suffix.lower() == ".zip":
-            inside = folder / str(number)
-            inside.mkdir()
-            found, left_out = unpack(path, inside, limits)
+            found, left_out = next(unpacked)
             recordings += found
             others += left_out
         elif path.suffix.lower() in AUDIO_SUFFIXES:
