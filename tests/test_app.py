@@ -20,7 +20,7 @@ from tests.pages import PHONE, WIDE, barriers, chromium, overflow, served, watch
 from emoviews import cli
 from emoviews.app import open_socket, pictures, recognition
 from emoviews.app.archives import Limits, unpack
-from emoviews.app.judging import judge, judge_all, require_limits
+from emoviews.app.judging import hears_first, judge, judge_all, require_limits
 from emoviews.bundles import load_recognizer, save_recognizer
 from emoviews.errors import AudioError, MissingExtraError, UsageError
 from emoviews.labelling import Journal
@@ -248,6 +248,23 @@ def test_a_long_recording_is_judged_over_time_and_silent_windows_are_not(world: 
     half = judge(recognizer, world / "half.wav", LIMITS)
     assert np.isnan(half.over_time[-1]).all()
     assert not np.isnan(half.over_time[0]).any()
+
+
+def test_a_view_that_hears_only_the_start_is_named(world: Path, recognizer: EmotionRecognizer, tmp_path: Path):
+    fitted = recognizer.fitted_
+    most = fitted.specs["mfcc"].parameters["maximum_seconds"]
+    samples = soundfile.read(world / "long.wav")[0]
+    soundfile.write(tmp_path / "longer.wav", np.resize(samples, round(16000 * (most + 1))), 16000)
+    limits = replace(LIMITS, seconds=most + 2)
+    assert judge(recognizer, tmp_path / "longer.wav", limits).cropped == {"mfcc": most}
+    html = recognition.answer(recognizer, str(tmp_path / "longer.wav"), limits, lambda share: None)[1]
+    assert f"mfcc hears only the first {most:g}." in html
+    assert "egemaps hears only" not in html
+    assert judge(recognizer, world / "long.wav", limits).cropped == {}
+    assert "hears only" not in recognition.answer(recognizer, str(world / "long.wav"), limits, lambda share: None)[1]
+    spec = fitted.specs["mfcc"]
+    other = {"mfcc": replace(spec, parameters={**spec.parameters, "maximum_seconds": 3.0})}
+    assert hears_first(replace(fitted, specs={**fitted.specs, **other})) == {"mfcc": 3.0}
 
 
 def test_what_is_no_speech_gets_no_emotion(world: Path, recognizer: EmotionRecognizer):

@@ -47,6 +47,7 @@ class Judgement:
     Attributes:
         labels: the classes.
         samples: `(samples,)` at 16 000 Hz.
+        cropped: view → how many seconds of the recording's start it hears; only views that do not hear all.
         problem: why no emotion is given; empty where one is.
         probabilities: `(classes,)` calibrated; NaN where there is a problem.
         trained: whether the recogniser learnt from this very recording.
@@ -59,6 +60,7 @@ class Judgement:
 
     labels: tuple[str, ...]
     samples: NDArray[np.float32]
+    cropped: Mapping[str, float]
     problem: str
     probabilities: Floats
     trained: bool
@@ -93,6 +95,12 @@ def require_limits(limits: Limits) -> None:
         raise UsageError(f"--max-megabytes: expected at least 1, got {limits.megabytes}.")
 
 
+def hears_first(fitted: Fitted) -> dict[str, float]:
+    """View → how many seconds of a recording's start it hears at most; only views that have such a limit."""
+    limits = {name: spec.parameters.get("maximum_seconds") for name, spec in fitted.specs.items()}
+    return {name: float(most) for name, most in limits.items() if most is not None}
+
+
 def judge(
     recognizer: EmotionRecognizer, path: Path, limits: Limits, advance: Advance = lambda share: None
 ) -> Judgement:
@@ -124,7 +132,10 @@ def judge(
         over_time = _one_by_one(recognizer, parts, advance).probabilities
         times = parts[["start_seconds", "end_seconds"]].to_numpy(dtype=float)
     trained = found.modes[0] == TRANSDUCTIVE
-    return Judgement(fitted.labels, samples, problem, found.probabilities[0], trained, alone, place, times, over_time)
+    cropped = {name: most for name, most in hears_first(fitted).items() if most < seconds}
+    return Judgement(
+        fitted.labels, samples, cropped, problem, found.probabilities[0], trained, alone, place, times, over_time
+    )
 
 
 def judge_all(

@@ -23,7 +23,7 @@ from jinja2 import Environment, StrictUndefined
 
 from emoviews.app import address, is_local, open_socket, pictures, require
 from emoviews.app.archives import Limits, unpack
-from emoviews.app.judging import Advance, Judgement, judge, judge_all, without_place
+from emoviews.app.judging import Advance, Judgement, hears_first, judge, judge_all, without_place
 from emoviews.audio import AUDIO_SUFFIXES
 from emoviews.errors import EmoViewsError
 from emoviews.predicting import written
@@ -192,7 +192,7 @@ def recognition_page(gradio: ModuleType, recognizer: EmotionRecognizer, limits: 
                 said = gr.HTML(elem_classes="ev-live", apply_default_css=False)
                 shown = gr.HTML(elem_id="ev-answer", apply_default_css=False)
             with gr.Tab("Batch"):
-                gr.HTML(_html("many", limits=limits), apply_default_css=False)
+                gr.HTML(_html("many", limits=limits, hears=hears_first(fitted)), apply_default_css=False)
                 with gr.Row():
                     kinds = [".zip", *sorted(AUDIO_SUFFIXES)]
                     files = gr.File(file_count="multiple", file_types=kinds, label="Files, or a zip", height=170)
