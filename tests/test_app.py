@@ -20,7 +20,7 @@ from tests.pages import PHONE, WIDE, barriers, chromium, overflow, served, watch
 from emoviews import cli
 from emoviews.app import open_socket, pictures, recognition
 from emoviews.app.archives import Limits, unpack
-from emoviews.app.judging import judge, judge_all, require_limits
+from emoviews.app.judging import hears_first, judge, judge_all, require_limits
 from emoviews.bundles import load_recognizer, save_recognizer
 from emoviews.errors import AudioError, MissingExtraError, UsageError
 from emoviews.labelling import Journal
@@ -43,7 +43,7 @@ def zipped(path: Path, **files: bytes) -> Path:
 def test_recordings_come_out_under_names_of_ours(tmp_path: Path):
     files = {"a/one.wav": b"1", "b/one.WAV": b"22", "readme.txt": b"-", "__MACOSX/._one.wav": b"-"}
     (tmp_path / "out").mkdir()
-    found, others = unpack(zipped(tmp_path / "z.zip", **files), tmp_path / "out", LIMITS)
+    [(found, others)] = unpack([zipped(tmp_path / "z.zip", **files)], tmp_path / "out", LIMITS)
     assert [(name, path.name, path.read_bytes()) for name, path in found] == [
         ("a/one.wav", "0.wav", b"1"),
         ("b/one.WAV", "1.wav", b"22"),
@@ -65,7 +65,7 @@ HOSTILE = (
 def test_a_path_out_of_the_zip_is_refused_with_all_of_it(tmp_path: Path, name: str):
     (tmp_path / "out").mkdir()
     with pytest.raises(UsageError, match=r"leads out of the zip's own folder.*nothing of it was used"):
-        unpack(zipped(tmp_path / "z.zip", **{"good.wav": b"1", name: b"2"}), tmp_path / "out", LIMITS)
+        unpack([zipped(tmp_path / "z.zip", **{"good.wav": b"1", name: b"2"})], tmp_path / "out", LIMITS)
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["out", "z.zip"]
 
 
@@ -76,15 +76,15 @@ def test_a_link_is_refused(tmp_path: Path):
     with zipfile.ZipFile(tmp_path / "z.zip", "w") as archive:
         archive.writestr(link, "/etc/passwd")
     with pytest.raises(UsageError, match=r"has a link, 'link\.wav'"):
-        unpack(tmp_path / "z.zip", tmp_path / "out", LIMITS)
+        unpack([tmp_path / "z.zip"], tmp_path / "out", LIMITS)
 
 
 def test_what_unpacks_to_too_much_is_refused_and_removed(tmp_path: Path):
     (tmp_path / "out").mkdir()
     bomb = zipped(tmp_path / "bomb.zip", **{"a.wav": bytes(700_000), "b.wav": bytes(700_000)})
     assert bomb.stat().st_size < 10_000
-    with pytest.raises(UsageError, match="holds more than 1 MB when it is unpacked"):
-        unpack(bomb, tmp_path / "out", LIMITS)
+    with pytest.raises(UsageError, match="holds more than 1 MB when unpacked"):
+        unpack([bomb], tmp_path / "out", LIMITS)
     assert list((tmp_path / "out").iterdir()) == []
 
 
@@ -94,7 +94,34 @@ def test_a_size_that_a_header_lies_about_is_counted(tmp_path: Path):
     assert content.count(struct.pack("<I", 3_000_000)) == 2
     (tmp_path / "bomb.zip").write_bytes(content.replace(struct.pack("<I", 3_000_000), struct.pack("<I", 10)))
     with pytest.raises(UsageError):
-        unpack(tmp_path / "bomb.zip", tmp_path / "out", LIMITS)
+        unpack([tmp_path / "bomb.zip"], tmp_path / "out", LIMITS)
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_limits_are_for_all_zips_of_a_request_and_refuse_before_unpacking(
+    recognizer: EmotionRecognizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    (tmp_path / "out").mkdir()
+    large = [zipped(tmp_path / f"{n}.zip", **{"a.wav": bytes(700_000)}) for n in range(2)]
+    assert [len(found) for found, _ in unpack(large, tmp_path / "out", replace(LIMITS, unpacked_megabytes=2))] == [1, 1]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["0.wav", "1.wav"]
+    many = [zipped(tmp_path / f"many {n}.zip", **{f"{m}.wav": b"1" for m in range(3)}) for n in range(2)]
+    monkeypatch.setattr(zipfile.ZipFile, "open", lambda *_: pytest.fail("something is unpacked"))
+    with pytest.raises(UsageError, match="These 2 zips together hold more than 1 MB when unpacked"):
+        unpack(large, tmp_path / "out", LIMITS)
+    with pytest.raises(UsageError, match="These are 6 recordings; at most 5"):
+        unpack(many, tmp_path / "out", LIMITS)
+    (tmp_path / "loose.wav").write_bytes(b"1")
+    sent = [str(path) for path in (many[0], tmp_path / "loose.wav", tmp_path / "loose.wav", tmp_path / "loose.wav")]
+    assert "These are 6 recordings" in recognition.batch(recognizer, sent, LIMITS, lambda share: None)[0]
+
+
+def test_bytes_are_counted_where_headers_said_less(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "out").mkdir()
+    zips = [zipped(tmp_path / f"{n}.zip", **{"a.wav": bytes(10)}) for n in range(2)]
+    monkeypatch.setattr(zipfile.ZipFile, "open", lambda *_: io.BytesIO(bytes(700_000)))
+    with pytest.raises(UsageError, match="hold more than 1 MB"):
+        unpack(zips, tmp_path / "out", LIMITS)
     assert list((tmp_path / "out").iterdir()) == []
 
 
@@ -120,14 +147,14 @@ def encrypted(path: Path) -> Path:
         (broken, "can't be unpacked"),
         (encrypted, "is encrypted"),
         (lambda path: zipped(path, **{"a.txt": b"1"}), "has no recordings"),
-        (lambda path: zipped(path, **{f"{n}.wav": b"1" for n in range(6)}), "has 6 recordings; at most 5"),
+        (lambda path: zipped(path, **{f"{n}.wav": b"1" for n in range(6)}), "These are 6 recordings; at most 5"),
     ],
 )
 def test_what_else_can_not_be_unpacked_is_said(tmp_path: Path, make, said):
     (tmp_path / "out").mkdir()
     make(tmp_path / "z.zip")
     with pytest.raises(UsageError, match=said):
-        unpack(tmp_path / "z.zip", tmp_path / "out", LIMITS)
+        unpack([tmp_path / "z.zip"], tmp_path / "out", LIMITS)
 
 
 # Judging
@@ -223,6 +250,23 @@ def test_a_long_recording_is_judged_over_time_and_silent_windows_are_not(world: 
     assert not np.isnan(half.over_time[0]).any()
 
 
+def test_a_view_that_hears_only_the_start_is_named(world: Path, recognizer: EmotionRecognizer, tmp_path: Path):
+    fitted = recognizer.fitted_
+    most = fitted.specs["mfcc"].parameters["maximum_seconds"]
+    samples = soundfile.read(world / "long.wav")[0]
+    soundfile.write(tmp_path / "longer.wav", np.resize(samples, round(16000 * (most + 1))), 16000)
+    limits = replace(LIMITS, seconds=most + 2)
+    assert judge(recognizer, tmp_path / "longer.wav", limits).cropped == {"mfcc": most}
+    html = recognition.answer(recognizer, str(tmp_path / "longer.wav"), limits, lambda share: None)[1]
+    assert f"mfcc hears only the first {most:g}." in html
+    assert "egemaps hears only" not in html
+    assert judge(recognizer, world / "long.wav", limits).cropped == {}
+    assert "hears only" not in recognition.answer(recognizer, str(world / "long.wav"), limits, lambda share: None)[1]
+    spec = fitted.specs["mfcc"]
+    other = {"mfcc": replace(spec, parameters={**spec.parameters, "maximum_seconds": 3.0})}
+    assert hears_first(replace(fitted, specs={**fitted.specs, **other})) == {"mfcc": 3.0}
+
+
 def test_what_is_no_speech_gets_no_emotion(world: Path, recognizer: EmotionRecognizer):
     found = judge(recognizer, world / "noise.wav", LIMITS)
     assert found.best == ""
@@ -296,6 +340,29 @@ def test_names_from_outside_can_not_write_the_page(world: Path, recognizer: Emot
     ):
         assert "<img" not in said + html
         assert "&lt;img" in said + html
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "why"),
+    [
+        ("silence", np.zeros(32000), "is silent"),
+        ("short", np.ones(100), "s long"),
+        ("text", b"I am no recording.", "is no"),
+        ("empty", b"", "is empty"),
+    ],
+)
+def test_what_is_wrong_names_the_file_and_not_its_folder(
+    recognizer: EmotionRecognizer, tmp_path: Path, name: str, content, why: str
+):
+    path = tmp_path / f"{name}.wav"
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    else:
+        soundfile.write(path, content, 16000)
+    said, _ = recognition.answer(recognizer, str(path), LIMITS, lambda share: None)
+    assert f"</strong> {name}.wav" in said
+    assert why in said
+    assert str(tmp_path) not in said
 
 
 def test_a_defect_of_ours_is_words_on_the_page(recognizer: EmotionRecognizer, monkeypatch: pytest.MonkeyPatch, capsys):

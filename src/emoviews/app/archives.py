@@ -1,7 +1,7 @@
 """Recordings out of a zip that anybody may have made: nothing is written outside the folder, or beyond the limits.
 
 No name from inside is used on disk: each recording becomes `0.wav`, `1.flac`, …, and its name is only shown. What the headers
-say of sizes is not believed; bytes are counted as they come.
+say of sizes is enough to refuse and not to believe: bytes are counted as they come, too.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ import shutil
 import stat
 import zipfile
 import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
@@ -26,7 +28,7 @@ class Limits:
     Attributes:
         seconds: of one recording.
         megabytes: of one file that is sent.
-        unpacked_megabytes: of all recordings in a zip.
+        unpacked_megabytes: of all recordings in the zips that are sent at a time.
         files: recordings at a time.
     """
 
@@ -36,56 +38,84 @@ class Limits:
     files: int = 1000
 
 
-def unpack(archive: Path, folder: Path, limits: Limits) -> tuple[list[tuple[str, Path]], int]:
-    """Unpack the recordings of a zip.
+def unpack(
+    archives: Sequence[Path], folder: Path, limits: Limits, loose: int = 0
+) -> list[tuple[list[tuple[str, Path]], int]]:
+    """Unpack the recordings of zips, which share the limits. Nothing is unpacked before all of them have been looked through.
 
     Args:
-        archive: the zip.
+        archives: the zips.
         folder: an empty one.
-        limits: how much.
+        limits: how much, of all zips together.
+        loose: how many recordings come beside the zips and count as well.
 
     Returns:
-        Name inside the zip and file of each recording, in the order of the zip; and how many other files were left out.
+        For each zip, name inside it and file of each recording, in its order; and how many other files were left out.
 
     Raises:
-        UsageError: it is no zip, damaged, encrypted or compressed in a way Python can't undo; it has a path that leads out of
-            its folder or a link; it holds too many recordings, too much, or none. Nothing is left in the folder then.
+        UsageError: one is no zip, damaged, encrypted or compressed in a way Python can't undo; it has a path that leads out
+            of its folder or a link, or no recordings; together they hold too many or too much. Nothing is left in the folder
+            then.
     """
+    listed = []
+    for archive in archives:
+        with _readable(archive) as opened:
+            listed.append(_listed(opened, archive.name))
+    entries = [entry for recordings, _ in listed for entry in recordings]
+    if (n := loose + len(entries)) > limits.files:
+        raise UsageError(f"These are {n} recordings; at most {limits.files} are taken at a time.")
+    left = limits.unpacked_megabytes * 10**6
+    if sum(entry.file_size for entry in entries) > left:
+        raise _too_much(archives, limits)
+    found: list[tuple[list[tuple[str, Path]], int]] = []
+    number = 0
     try:
-        with zipfile.ZipFile(archive) as opened:
-            return _unpacked(opened, archive.name, folder, limits)
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OSError, ValueError) as error:
-        _clear(folder)
-        raise UsageError(f"{archive.name} can't be unpacked: {error}. Make the zip again.") from error
+        for archive, (recordings, others) in zip(archives, listed, strict=True):
+            inside = []
+            with _readable(archive) as opened:
+                for entry in recordings:
+                    path = folder / f"{number}{PurePosixPath(entry.filename).suffix.lower()}"
+                    number += 1
+                    with opened.open(entry) as source, open(path, "wb") as target:
+                        while block := source.read(_BLOCK_BYTES):
+                            left -= len(block)
+                            if left < 0:
+                                raise _too_much(archives, limits)
+                            target.write(block)
+                    inside.append((entry.filename, path))
+            found.append((inside, others))
     except UsageError:
         _clear(folder)
         raise
+    return found
 
 
-def _unpacked(opened: zipfile.ZipFile, title: str, folder: Path, limits: Limits) -> tuple[list[tuple[str, Path]], int]:
+@contextmanager
+def _readable(archive: Path) -> Iterator[zipfile.ZipFile]:
+    try:
+        with zipfile.ZipFile(archive) as opened:
+            yield opened
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OSError, ValueError) as error:
+        raise UsageError(f"{archive.name} can't be unpacked: {error}. Make the zip again.") from error
+
+
+def _listed(opened: zipfile.ZipFile, title: str) -> tuple[list[zipfile.ZipInfo], int]:
+    """The recordings in a zip, and how many other files."""
     files = [entry for entry in opened.infolist() if not entry.is_dir()]
     for entry in files:
         _refuse_hostile(entry, title)
     recordings = [entry for entry in files if _is_recording(entry.filename)]
     if not recordings:
         raise UsageError(f"{title} has no recordings ({', '.join(sorted(audio.AUDIO_SUFFIXES))}).")
-    if len(recordings) > limits.files:
-        raise UsageError(f"{title} has {len(recordings)} recordings; at most {limits.files} are taken at a time.")
-    left = limits.unpacked_megabytes * 10**6
-    found = []
-    for number, entry in enumerate(recordings):
-        path = folder / f"{number}{PurePosixPath(entry.filename).suffix.lower()}"
-        with opened.open(entry) as source, open(path, "wb") as target:
-            while block := source.read(_BLOCK_BYTES):
-                left -= len(block)
-                if left < 0:
-                    raise UsageError(
-                        f"{title} holds more than {limits.unpacked_megabytes} MB when it is unpacked; that much is not taken "
-                        "at a time. Send it in parts, or use: emoviews predict MODEL FOLDER"
-                    )
-                target.write(block)
-        found.append((entry.filename, path))
-    return found, len(files) - len(recordings)
+    return recordings, len(files) - len(recordings)
+
+
+def _too_much(archives: Sequence[Path], limits: Limits) -> UsageError:
+    what = f"{archives[0].name} holds" if len(archives) == 1 else f"These {len(archives)} zips together hold"
+    return UsageError(
+        f"{what} more than {limits.unpacked_megabytes} MB when unpacked; that much is not taken at a time. Send it in parts, "
+        "or use: emoviews predict MODEL FOLDER"
+    )
 
 
 def _refuse_hostile(entry: zipfile.ZipInfo, title: str) -> None:

@@ -47,6 +47,7 @@ class Judgement:
     Attributes:
         labels: the classes.
         samples: `(samples,)` at 16 000 Hz.
+        cropped: view → how many seconds of the recording's start it hears; only views that do not hear all.
         problem: why no emotion is given; empty where one is.
         probabilities: `(classes,)` calibrated; NaN where there is a problem.
         trained: whether the recogniser learnt from this very recording.
@@ -59,6 +60,7 @@ class Judgement:
 
     labels: tuple[str, ...]
     samples: NDArray[np.float32]
+    cropped: Mapping[str, float]
     problem: str
     probabilities: Floats
     trained: bool
@@ -93,6 +95,12 @@ def require_limits(limits: Limits) -> None:
         raise UsageError(f"--max-megabytes: expected at least 1, got {limits.megabytes}.")
 
 
+def hears_first(fitted: Fitted) -> dict[str, float]:
+    """View → how many seconds of a recording's start it hears at most; only views that have such a limit."""
+    limits = {name: spec.parameters.get("maximum_seconds") for name, spec in fitted.specs.items()}
+    return {name: float(most) for name, most in limits.items() if most is not None}
+
+
 def judge(
     recognizer: EmotionRecognizer, path: Path, limits: Limits, advance: Advance = lambda share: None
 ) -> Judgement:
@@ -108,7 +116,7 @@ def judge(
     table = make_table([{"id": path.stem, "path": str(path)}])
     computed_ = computed(table, made_views(fitted.needed("inductive")))
     found, vectors = recognised(fitted, table, computed_, "inductive"), computed_.vectors
-    problem = found.problems[0].removeprefix(f"{path}: ")
+    problem = without_place(found.problems[0], path, path.name)
     alone: dict[str, Floats] = {}
     place = np.full(2, np.nan)
     if not problem:
@@ -124,7 +132,10 @@ def judge(
         over_time = _one_by_one(recognizer, parts, advance).probabilities
         times = parts[["start_seconds", "end_seconds"]].to_numpy(dtype=float)
     trained = found.modes[0] == TRANSDUCTIVE
-    return Judgement(fitted.labels, samples, problem, found.probabilities[0], trained, alone, place, times, over_time)
+    cropped = {name: most for name, most in hears_first(fitted).items() if most < seconds}
+    return Judgement(
+        fitted.labels, samples, cropped, problem, found.probabilities[0], trained, alone, place, times, over_time
+    )
 
 
 def judge_all(
@@ -154,10 +165,18 @@ def judge_all(
     table = make_table([{"id": f"{n} {name}", "path": str(path)} for n, (name, path) in enumerate(recordings)])
     results = _one_by_one(recognizer, table, advance, limits).frame(table)
     problems = [
-        why.replace(str(path), name).removeprefix(f"{name}: ")
-        for why, (name, path) in zip(results["problem"], recordings, strict=True)
+        without_place(why, path, name) for why, (name, path) in zip(results["problem"], recordings, strict=True)
     ]
     return results.assign(id=distinct(names), path=names, problem=problems)
+
+
+def without_place(why: str, path: Path, name: str) -> str:
+    """What is wrong with a recording, without where it lies on the computer that serves the page.
+
+    >>> without_place("/tmp/x/a.wav is silent.", Path("/tmp/x/a.wav"), "a.wav")
+    'a.wav is silent.'
+    """
+    return why.replace(str(path), name).removeprefix(f"{name}: ")
 
 
 def _one_by_one(

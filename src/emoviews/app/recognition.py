@@ -23,7 +23,7 @@ from jinja2 import Environment, StrictUndefined
 
 from emoviews.app import address, is_local, open_socket, pictures, require
 from emoviews.app.archives import Limits, unpack
-from emoviews.app.judging import Advance, Judgement, judge, judge_all
+from emoviews.app.judging import Advance, Judgement, hears_first, judge, judge_all, without_place
 from emoviews.audio import AUDIO_SUFFIXES
 from emoviews.errors import EmoViewsError
 from emoviews.predicting import written
@@ -51,7 +51,7 @@ def answer(recognizer: EmotionRecognizer, path: str | None, limits: Limits, adva
             said = f"Most probable: {judgement.best}, {percent(judgement.probabilities.max())}."
         return _html("said", text=said), _answer(recognizer, judgement)
 
-    return _guarded(made, Path(path).name)
+    return _guarded(made, Path(path).name, lambda why: without_place(why, Path(path), Path(path).name))
 
 
 def batch(
@@ -82,11 +82,12 @@ def _gathered(paths: Sequence[Path], folder: Path, limits: Limits) -> tuple[list
     """Name and file of each recording, zips unpacked; and how many other files there were."""
     recordings: list[tuple[str, Path]] = []
     others = 0
-    for number, path in enumerate(paths):
+    zips = [path for path in paths if path.suffix.lower() == ".zip"]
+    loose = sum(path.suffix.lower() in AUDIO_SUFFIXES for path in paths)
+    unpacked = iter(unpack(zips, folder, limits, loose))
+    for path in paths:
         if path.suffix.lower() == ".zip":
-            inside = folder / str(number)
-            inside.mkdir()
-            found, left_out = unpack(path, inside, limits)
+            found, left_out = next(unpacked)
             recordings += found
             others += left_out
         elif path.suffix.lower() in AUDIO_SUFFIXES:
@@ -96,11 +97,13 @@ def _gathered(paths: Sequence[Path], folder: Path, limits: Limits) -> tuple[list
     return recordings, others
 
 
-def _guarded(make: Callable[[], tuple[str, str]], what: str) -> tuple[str, str]:
+def _guarded(
+    make: Callable[[], tuple[str, str]], what: str, told: Callable[[str], str] = lambda why: why
+) -> tuple[str, str]:
     try:
         return make()
     except EmoViewsError as error:
-        return _failed(str(error))
+        return _failed(told(str(error)))
     except Exception:  # a defect of ours must not take the page from everybody else
         traceback.print_exc()
         return _failed(
@@ -189,7 +192,7 @@ def recognition_page(gradio: ModuleType, recognizer: EmotionRecognizer, limits: 
                 said = gr.HTML(elem_classes="ev-live", apply_default_css=False)
                 shown = gr.HTML(elem_id="ev-answer", apply_default_css=False)
             with gr.Tab("Batch"):
-                gr.HTML(_html("many", limits=limits), apply_default_css=False)
+                gr.HTML(_html("many", limits=limits, hears=hears_first(fitted)), apply_default_css=False)
                 with gr.Row():
                     kinds = [".zip", *sorted(AUDIO_SUFFIXES)]
                     files = gr.File(file_count="multiple", file_types=kinds, label="Files, or a zip", height=170)
