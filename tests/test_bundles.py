@@ -63,8 +63,14 @@ def test_what_is_none_is_refused(tmp_path: Path) -> None:
     ("changes", "said"),
     [
         ({"kind": "encoders"}, "has kind 'encoders'; expected 'recognizer'"),
-        ({"format": 99}, "has format 99; expected 3"),
-        ({"labels": ["anger", "happiness"]}, r"names 2 labels .*, its classifier tells 4 apart"),
+        ({"format": 99}, "has format 99; expected 4"),
+        (
+            {"labels": ["anger", "happiness"]},
+            r"the labels anger, happiness; its classifier was trained on anger, happiness, n",
+        ),
+        ({"labels": ["sadness", "neutral", "happiness", "anger"]}, "labels sadness, .* was trained on anger, "),
+        ({"outlier": -1.0}, "expected numbers above 0"),
+        ({"temperatures": dict.fromkeys(("inductive", "speaker-adaptive", "transductive"), float("nan"))}, "above 0"),
         ({"modes": {}}, "can't be read as a recogniser"),
     ],
 )

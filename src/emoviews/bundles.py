@@ -33,7 +33,7 @@ from emoviews.views import ViewRequest
 if TYPE_CHECKING:
     from emoviews.recognizer import EmotionRecognizer
 
-FORMAT: Final = 3
+FORMAT: Final = 4
 """3: with the map of the labelled recordings."""
 KIND: Final = "recognizer"
 
@@ -53,6 +53,9 @@ def save_recognizer(folder: str | Path, recognizer: EmotionRecognizer) -> None:
     folder = Path(folder)
     fitted: Fitted = recognizer.fitted_
     tensors: dict[str, NDArray[Any]] = {"heard": np.array(sorted(fitted.heard), dtype=np.uint64)}
+    tensors["labels"] = np.frombuffer(
+        "\n".join(fitted.labels).encode(), dtype=np.uint8
+    )  # beside the weights, under their digest
     tensors |= {f"map/{part}": np.array(getattr(fitted.labelled, part), order="C") for part in _MAP_PARTS}
     modes: dict[str, Any] = {}
     for mode, model in fitted.model.modes.items():
@@ -143,15 +146,20 @@ def load_fitted(folder: str | Path) -> Fitted:
             labelled=LabelledMap(*(tensors[f"map/{part}"] for part in _MAP_PARTS)),
             provenance=notes["made"],
         )
-        classes = fitted.model.modes["inductive"].members[0][1].intercept
+        trained = tuple(json.loads(tensors["labels"].tobytes()))
     except (OSError, ValueError, KeyError, TypeError, AttributeError, safetensors.SafetensorError) as error:
         raise CheckpointError(
             f"{folder} can't be read as a recogniser ({type(error).__name__}: {error}). Make it again with: emoviews fit"
         ) from error
-    if len(fitted.labels) != len(classes):
+    if fitted.labels != trained:
         raise CheckpointError(
-            f"{folder} names {len(fitted.labels)} labels ({', '.join(fitted.labels)}), its classifier tells {len(classes)} "
-            "apart. One of the two was changed; make it again with: emoviews fit"
+            f"{folder} names the labels {', '.join(fitted.labels)}; its classifier was trained on {', '.join(trained)}. They "
+            "were changed; make it again with: emoviews fit"
+        )
+    if not all(0 < value < np.inf for value in fitted.temperatures.values()) or not 0 <= fitted.outlier < np.inf:
+        raise CheckpointError(
+            f"{folder} has the temperatures {dict(fitted.temperatures)} and the outlier limit {fitted.outlier}; expected "
+            "numbers above 0. They were changed; make it again with: emoviews fit"
         )
     _compare_views(folder, fitted)
     here = versions()
