@@ -484,6 +484,17 @@ def test_the_page_recognises_one_and_many_in_the_browser(world: Path, tmp_path: 
         phone.get_by_role("button", name="Recognise the emotion").click()
         phone.get_by_role("img", name="Map of").wait_for()
         assert overflow(phone) == 0
+        phone.get_by_role("tab", name="Batch").click()
+        zipped(tmp_path / "named.zip", **{"session_01/speaker_01/anger.wav": (world / "speech.wav").read_bytes()})
+        phone.locator("input[type=file][multiple]").set_input_files([tmp_path / "named.zip"])
+        phone.get_by_role("button", name="Clear").first.wait_for()
+        phone.get_by_role("button", name="Recognise all").click()
+        phone.get_by_text("1 of 1 recordings got an emotion").wait_for()
+        for header in phone.locator(".ev-rows th").all():
+            assert header.evaluate("cell => cell.scrollWidth - cell.clientWidth") <= 0
+        name = phone.locator(".ev-rows th[scope=row]")
+        assert name.evaluate("cell => cell.clientWidth") > 150
+        assert name.evaluate("cell => cell.innerHTML") == "session_<wbr>01/<wbr>speaker_<wbr>01/<wbr>anger.wav"
         for tab in ("Batch", "About"):
             phone.get_by_role("tab", name=tab).click()
             assert overflow(phone) == 0

@@ -20,6 +20,7 @@ from typing import Any, Final
 
 import numpy as np
 from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup, escape
 
 from emoviews.app import address, is_local, open_socket, pictures, require
 from emoviews.app.archives import Limits, unpack
@@ -149,10 +150,19 @@ def percent(share: float) -> str:
     return f"{100 * share:.0f}\u00a0%"
 
 
+def breakable(name: str) -> Markup:
+    """A name as HTML that may go on in the next line after each / and _.
+
+    >>> print(breakable("<a>/b_c"))
+    &lt;a&gt;/<wbr>b_<wbr>c
+    """
+    return escape(name).replace("/", Markup("/<wbr>")).replace("_", Markup("_<wbr>"))
+
+
 def _html(block: str, **values: Any) -> str:
     source = resources.files("emoviews.app").joinpath("recognition.html.jinja").read_text(encoding="utf-8")
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters["percent"] = percent
+    environment.filters |= {"percent": percent, "breakable": breakable}
     template = environment.from_string(source)
     return "".join(template.blocks[block](template.new_context(values)))
 
@@ -195,8 +205,10 @@ def recognition_page(gradio: ModuleType, recognizer: EmotionRecognizer, limits: 
                 gr.HTML(_html("many", limits=limits, hears=hears_first(fitted)), apply_default_css=False)
                 with gr.Row():
                     kinds = [".zip", *sorted(AUDIO_SUFFIXES)]
-                    files = gr.File(file_count="multiple", file_types=kinds, label="Files, or a zip", height=170)
-                    folder = gr.File(file_count="directory", label="Or a folder", height=170)
+                    with gr.Column(min_width=280):
+                        files = gr.File(file_count="multiple", file_types=kinds, label="Files, or a zip", height=170)
+                    with gr.Column(min_width=280):
+                        folder = gr.File(file_count="directory", label="Or a folder", height=170)
                 start = gr.Button("Recognise all", variant="primary")
                 summary = gr.HTML(elem_classes="ev-live", apply_default_css=False)
                 csv = gr.DownloadButton("Download all as CSV", visible=False)
