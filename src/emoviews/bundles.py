@@ -53,9 +53,7 @@ def save_recognizer(folder: str | Path, recognizer: EmotionRecognizer) -> None:
     folder = Path(folder)
     fitted: Fitted = recognizer.fitted_
     tensors: dict[str, NDArray[Any]] = {"heard": np.array(sorted(fitted.heard), dtype=np.uint64)}
-    tensors["labels"] = np.frombuffer(
-        "\n".join(fitted.labels).encode(), dtype=np.uint8
-    )  # beside the weights, under their digest
+    tensors["labels"] = np.frombuffer(json.dumps(fitted.labels).encode(), dtype=np.uint8)  # under the weights' digest
     tensors |= {f"map/{part}": np.array(getattr(fitted.labelled, part), order="C") for part in _MAP_PARTS}
     modes: dict[str, Any] = {}
     for mode, model in fitted.model.modes.items():
