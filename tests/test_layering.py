@@ -51,7 +51,7 @@ ORDER = [
         "hub",
         "tracking",
     ],
-    *["annotation", "labelling", "cluster", "app", "terminal", "cli"],
+    *["annotation", "labelling", "cluster", "app", "terminal", "cli", "__main__"],
 ]
 ROOT = Path(emoviews.__file__).parent
 

@@ -28,6 +28,11 @@ def test_importing_loads_nothing_heavy(module: str) -> None:
     assert done.stdout.split() == []
 
 
+def test_python_m_is_the_command_line() -> None:
+    done = subprocess.run([sys.executable, "-m", "emoviews", "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == emoviews.__version__
+
+
 @pytest.mark.parametrize("name", emoviews.__all__)
 def test_a_public_name_is_the_one_of_its_module(name: str) -> None:
     value = getattr(emoviews, name)
