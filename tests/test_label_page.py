@@ -233,14 +233,54 @@ def test_two_people_label_in_the_browser_and_a_kill_loses_nothing(tmp_path: Path
     assert table.read_bytes() == before
 
 
+def begin(page, url: str, name: str = "Ann") -> None:
+    page.goto(url)
+    page.get_by_label("Who is labelling?").fill(name)
+    page.keyboard.press("Enter")
+
+
+def test_keys_answer_wherever_the_focus_is(tmp_path: Path):
+    table = write_corpus(tmp_path)
+    write_table(read_table(table).query("id in ['a', 'b', 'c']"), table)
+    with chromium() as browser, served("label", str(table), "--labels", "a,b", folder=tmp_path) as (url, _):
+        page = browser.new_page()
+        begin(page, url)
+        heard(page)
+        for x in (25, 150, 150):  # its button, and its slider twice
+            page.locator("audio").click(position={"x": x, "y": 27})
+            page.keyboard.press("1")
+            page.get_by_role("heading", name="1 of 3 done").wait_for(timeout=5000)
+            heard(page)
+            page.keyboard.press("u")
+            page.get_by_role("heading", name="0 of 3 done").wait_for()
+            heard(page)
+        page.locator("audio").focus()
+        page.keyboard.press("1")
+        page.get_by_role("heading", name="1 of 3 done").wait_for()
+        heard(page)
+        summary = page.get_by_text("Keys, and what happens to the labels")
+        summary.focus()
+        page.keyboard.press(" ")  # opens it, as everywhere
+        page.get_by_label("Use single keys").focus()
+        page.keyboard.press("2")
+        page.get_by_role("heading", name="2 of 3 done").wait_for()
+        heard(page)
+        page.keyboard.press("u")
+        page.get_by_role("heading", name="1 of 3 done").wait_for()
+        page.keyboard.press(" ")  # off
+        heard(page)
+        page.keyboard.press("1")
+        page.get_by_role("button", name="b", exact=True).click()
+        page.get_by_text("Saved: b.").wait_for()
+        page.get_by_role("heading", name="2 of 3 done").wait_for()
+
+
 def test_a_recording_that_can_not_be_played_is_said_on_the_page(tmp_path: Path):
     table = write_corpus(tmp_path)
     write_table(read_table(table).query("id == 'd'"), table)
     with chromium() as browser, served("label", str(table), "--labels", "a,b", folder=tmp_path) as (url, _):
         page = browser.new_page()
-        page.goto(url)
-        page.get_by_label("Who is labelling?").fill("Ann")
-        page.keyboard.press("Enter")
+        begin(page, url)
         page.get_by_role("alert").get_by_text("This recording can't be played").wait_for()
 
 
