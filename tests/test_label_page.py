@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import signal
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ import soundfile
 from tests.pages import PHONE, WIDE, barriers, chromium, overflow, served, watched
 
 from emoviews import cli
-from emoviews.app.labels import label_page
+from emoviews.app.labels import label_page, token
 from emoviews.labelling import Journal, journal_of, read_journal
 from emoviews.table import make_table, read_table, write_table
 
@@ -36,29 +37,62 @@ def write_corpus(folder: Path) -> Path:
 
 @pytest.fixture
 def client(tmp_path: Path):
-    from starlette.testclient import TestClient
-
     table = write_corpus(tmp_path)
     journal = Journal(table, ["a", "cut", "d", "b", "c"], LABELS)
-    yield TestClient(label_page(read_table(table), journal, "127.0.0.1"), base_url="http://127.0.0.1")
+    yield client_of(table, journal)
     journal.close()
 
 
-def send(client, **changes):
-    sent = {"annotator": "Ann", "expected": 0, "current": 0, "action": "label", "emotion": "joy", **changes}
+def client_of(table: Path, journal: Journal):
+    from starlette.testclient import TestClient
+
+    client = TestClient(label_page(read_table(table), journal, "127.0.0.1"), base_url="http://127.0.0.1")
+    client.tokens = {name: token(journal, name) for name in journal.order}
+    return client
+
+
+def send(client, name="a", **changes):
+    sent = {
+        "annotator": "Ann",
+        "expected": 0,
+        "recording": client.tokens[name],
+        "action": "label",
+        "emotion": "joy",
+        **changes,
+    }
     return client.post("/answer", json=sent)
 
 
 def test_an_answer_gives_the_next_recording(client):
     first = client.get("/state", params={"annotator": "Ann"}).json()
-    assert (first["total"], first["done"], first["current"], first["last"]) == (5, 0, 0, None)
+    assert (first["total"], first["done"], first["current"], first["last"]) == (5, 0, client.tokens["a"], None)
     assert first["labels"] == list(LABELS)
     after = send(client).json()
-    assert (after["done"], after["current"], after["expected"]) == (1, 1, 1)
-    assert after["last"] == {"action": "label", "emotion": "joy"}
-    undone = send(client, action="undo", expected=1, current=1, emotion="").json()
-    assert (undone["done"], undone["current"], undone["last"]) == (0, 0, None)
+    assert (after["done"], after["current"], after["expected"]) == (1, client.tokens["cut"], 1)
+    assert after["last"] == {"recording": client.tokens["a"], "action": "label"}
+    undone = send(client, action="undo", expected=1, emotion="").json()
+    assert (undone["done"], undone["current"], undone["last"]) == (0, client.tokens["a"], None)
     assert client.get("/state", params={"annotator": "Bob"}).json()["done"] == 0
+
+
+@pytest.mark.parametrize("action", ["label", "cannot_tell", "skip"])
+def test_an_answer_of_a_page_left_open_is_not_taken_for_another_recording(tmp_path: Path, action: str):
+    table = write_corpus(tmp_path)
+    with closing(Journal(table, ["a", "b", "c"], LABELS)) as journal:
+        old = client_of(table, journal)
+        shown = old.get("/state", params={"annotator": "Ann"}).json()["current"]
+    with closing(Journal(table, ["b", "a", "c"], LABELS)) as journal:  # started again, with another --seed
+        client = client_of(table, journal)
+        refused = send(client, recording=shown, action=action)
+        assert (refused.status_code, read_journal(journal.path)) == (409, [])
+        assert send(client, "b", action=action).status_code == 200
+        assert (
+            send(client, recording=shown, action="undo", expected=1).status_code == 409
+        )  # not of a's answer, there is none
+        assert [(entry.id, entry.action) for entry in read_journal(journal.path)] == [("b", action)]
+        assert (
+            client.get(f"/audio/{shown}").content == old.get(f"/audio/{shown}").content
+        )  # the same sound, whatever the order
 
 
 @pytest.mark.parametrize(
@@ -66,8 +100,9 @@ def test_an_answer_gives_the_next_recording(client):
     [
         ({"emotion": "boredom"}, 400, "'boredom' is none of anger, joy, sadness. Nothing was saved"),
         ({"expected": 3}, 409, "gone on in another window"),
-        ({"current": 99}, 400, "no recording 99"),
-        ({"current": None}, 400, "no recording None"),
+        ({"recording": "no token"}, 409, "another recording comes now. Nothing was saved"),
+        ({"name": "cut"}, 409, "another recording comes now. Nothing was saved"),
+        ({"recording": None}, 400, "Nothing was saved; load the page again"),
         ({"annotator": " "}, 400, "Expected a name"),
         ({"annotator": 3}, 400, "Nothing was saved; load the page again"),
         ({"action": "undo"}, 400, "nothing to undo"),
@@ -81,27 +116,29 @@ def test_what_is_no_answer_is_said(client, changes, status, said):
 
 
 def test_other_web_sites_can_not_answer(client):
-    sent = json.dumps({"annotator": "Ann", "expected": 0, "current": 0, "action": "label", "emotion": "joy"})
+    sent = json.dumps({"annotator": "Ann", "expected": 0, "recording": client.tokens["a"], "action": "label"})
     assert client.post("/answer", content=sent, headers={"Content-Type": "text/plain"}).status_code == 415
     assert client.get("/state?annotator=Ann", headers={"Host": "evil.example"}).status_code == 400
     assert "default-src 'none'" in client.get("/").headers["Content-Security-Policy"]
 
 
 def test_sound_is_the_recording_or_its_part_and_names_no_file(client):
-    samples, rate = soundfile.read(io.BytesIO(client.get("/audio/1").content))
-    whole, _ = soundfile.read(io.BytesIO(client.get("/audio/3").content))
+    def sound(name: str):
+        return client.get(f"/audio/{client.tokens[name]}")
+
+    samples, rate = soundfile.read(io.BytesIO(sound("cut").content))
+    whole, _ = soundfile.read(io.BytesIO(sound("b").content))
     assert rate == 16000
     assert samples == pytest.approx(whole[1600:4800], abs=2**-14)
-    assert client.get("/audio/2").status_code == 404
-    assert "d.wav" in client.get("/audio/2").json()["error"]
-    assert client.get("/audio/99").status_code == 404
+    assert sound("d").status_code == 404
+    assert client.get("/audio/none").status_code == 404
     assert "b.wav" not in client.get("/state", params={"annotator": "Ann"}).text
 
 
 def test_it_says_how_well_annotators_agree(client):
     for person, emotions in (("Ann", ("joy", "anger")), ("Bob", ("joy", "sadness"))):
-        for turn, emotion in enumerate(emotions):
-            assert send(client, annotator=person, expected=turn, current=turn, emotion=emotion).status_code == 200
+        for turn, (name, emotion) in enumerate(zip(("a", "cut"), emotions, strict=True)):
+            assert send(client, name, annotator=person, expected=turn, emotion=emotion).status_code == 200
     found = client.get("/agreement").json()
     assert found["text"].startswith("Krippendorff's alpha (nominal) = 0.4")
     assert found["counts"] == {"Ann": 2, "Bob": 2}
@@ -179,7 +216,7 @@ def test_two_people_label_in_the_browser_and_a_kill_loses_nothing(tmp_path: Path
         other.get_by_role("heading", name="1 of 5 done").wait_for()
         heard(second)
         second.get_by_role("button", name="anger").click()
-        second.get_by_text("Bob has gone on in another window. Nothing was saved from this one").wait_for()
+        second.get_by_text("Bob has gone on in another window").wait_for()
         second.get_by_role("heading", name="1 of 5 done").wait_for()
         second.get_by_text("Agreement of the annotators").click()
         second.get_by_text("1 recordings labelled by two or more").wait_for()
@@ -196,14 +233,54 @@ def test_two_people_label_in_the_browser_and_a_kill_loses_nothing(tmp_path: Path
     assert table.read_bytes() == before
 
 
+def begin(page, url: str, name: str = "Ann") -> None:
+    page.goto(url)
+    page.get_by_label("Who is labelling?").fill(name)
+    page.keyboard.press("Enter")
+
+
+def test_keys_answer_wherever_the_focus_is(tmp_path: Path):
+    table = write_corpus(tmp_path)
+    write_table(read_table(table).query("id in ['a', 'b', 'c']"), table)
+    with chromium() as browser, served("label", str(table), "--labels", "a,b", folder=tmp_path) as (url, _):
+        page = browser.new_page()
+        begin(page, url)
+        heard(page)
+        for x in (25, 150, 150):  # its button, and its slider twice
+            page.locator("audio").click(position={"x": x, "y": 27})
+            page.keyboard.press("1")
+            page.get_by_role("heading", name="1 of 3 done").wait_for(timeout=5000)
+            heard(page)
+            page.keyboard.press("u")
+            page.get_by_role("heading", name="0 of 3 done").wait_for()
+            heard(page)
+        page.locator("audio").focus()
+        page.keyboard.press("1")
+        page.get_by_role("heading", name="1 of 3 done").wait_for()
+        heard(page)
+        summary = page.get_by_text("Keys, and what happens to the labels")
+        summary.focus()
+        page.keyboard.press(" ")  # opens it, as everywhere
+        page.get_by_label("Use single keys").focus()
+        page.keyboard.press("2")
+        page.get_by_role("heading", name="2 of 3 done").wait_for()
+        heard(page)
+        page.keyboard.press("u")
+        page.get_by_role("heading", name="1 of 3 done").wait_for()
+        page.keyboard.press(" ")  # off
+        heard(page)
+        page.keyboard.press("1")
+        page.get_by_role("button", name="b", exact=True).click()
+        page.get_by_text("Saved: b.").wait_for()
+        page.get_by_role("heading", name="2 of 3 done").wait_for()
+
+
 def test_a_recording_that_can_not_be_played_is_said_on_the_page(tmp_path: Path):
     table = write_corpus(tmp_path)
     write_table(read_table(table).query("id == 'd'"), table)
     with chromium() as browser, served("label", str(table), "--labels", "a,b", folder=tmp_path) as (url, _):
         page = browser.new_page()
-        page.goto(url)
-        page.get_by_label("Who is labelling?").fill("Ann")
-        page.keyboard.press("Enter")
+        begin(page, url)
         page.get_by_role("alert").get_by_text("This recording can't be played").wait_for()
 
 

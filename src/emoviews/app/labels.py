@@ -7,6 +7,7 @@ which would be believed.
 
 from __future__ import annotations
 
+import hashlib
 import io
 import math
 from collections.abc import Callable
@@ -32,8 +33,13 @@ POLICY: Final = (
 """Nothing from elsewhere, and no other site may show the page in a frame."""
 
 
+def token(journal: Journal, name: str) -> str:
+    """What the page calls a recording: always the same for one of a table, whatever the order, and it does not show the id."""
+    return hashlib.blake2b(f"{journal.path.resolve()}\0{name}".encode(), digest_size=12).hexdigest()
+
+
 def state(journal: Journal, annotator: str) -> dict[str, Any]:
-    """What the page of an annotator shows: the labels there are, what is done, and the number of the next recording.
+    """What the page of an annotator shows: the labels there are, what is done, and the `token` of the next recording.
 
     Raises:
         UsageError: what was given is no name.
@@ -45,35 +51,40 @@ def state(journal: Journal, annotator: str) -> dict[str, Any]:
         "labels": journal.labels,
         "total": len(journal.order),
         "done": len(journal.order) - len(left),
-        "current": journal.order.index(left[0]) if left else None,
+        "current": token(journal, left[0]) if left else None,
         "again": bool(left) and any(entry.id == left[0] for entry in stack),
         "expected": len(stack),
-        "last": {"action": stack[-1].action, "emotion": stack[-1].emotion} if stack else None,
+        "last": {"recording": token(journal, stack[-1].id), "action": stack[-1].action} if stack else None,
     }
 
 
 def act(journal: Journal, sent: Any) -> dict[str, Any]:
-    """Do what the page sent (`annotator`, `expected`, `current`, `action`, `emotion`); the annotator's new `state`.
+    """Do what the page sent (`annotator`, `expected`, `recording`, `action`, `emotion`); the annotator's new `state`.
+
+    The recording is the `token` of the one answered, or whose answer is undone. A page that was open before the program started
+    again may show another one than comes now, and nobody has heard that.
 
     Raises:
         UsageError: it sent something that is none of these, or a label outside the list; nothing is saved then.
+        TurnError: the recording is not the one whose turn it is.
         TurnError, StoreError: see `Journal.add`.
     """
-    kinds = {"annotator": str, "expected": int, "current": int | None, "action": str, "emotion": str}
+    kinds = {"annotator": str, "expected": int, "recording": str, "action": str, "emotion": str}
     if not isinstance(sent, dict) or not all(isinstance(sent.get(name), kind) for name, kind in kinds.items()):
         raise UsageError(
             f"Expected {', '.join(kinds)}; got {str(sent)[:200]!r}. Nothing was saved; load the page again."
         )
-    person, number = sent["annotator"], sent["current"]
-    if sent["action"] == "undo":
-        stack = journal.stack(person)
-        if not stack:
-            raise UsageError("There is nothing to undo.")
-        journal.add(person, sent["expected"], stack[-1].id, "undo")
-    elif number is None or not 0 <= number < len(journal.order):
-        raise UsageError(f"There is no recording {number} to label. Nothing was saved.")
-    else:
-        journal.add(person, sent["expected"], journal.order[number], sent["action"], sent["emotion"])
+    person, undo = sent["annotator"], sent["action"] == "undo"
+    stack = journal.stack(person)
+    if undo and not stack:
+        raise UsageError("There is nothing to undo.")
+    names = [stack[-1].id] if undo else waiting(journal.order, stack)[:1]
+    if [sent["recording"]] != [token(journal, name) for name in names]:
+        raise TurnError(
+            f"{person} has gone on in another window, or the program was started again: another recording comes now. Nothing "
+            "was saved for it, nor for the one before."
+        )
+    journal.add(person, sent["expected"], names[0], sent["action"], sent["emotion"])
     return state(journal, person)
 
 
@@ -120,7 +131,8 @@ def label_page(table: pd.DataFrame, journal: Journal, host: str) -> Starlette:
     from starlette.routing import Route
 
     rows = table.set_index("id").loc[list(journal.order)]
-    places = list(rows[["path", "start_seconds", "end_seconds", "channel"]].itertuples(index=False, name=None))
+    parts = rows[["path", "start_seconds", "end_seconds", "channel"]].itertuples(index=False, name=None)
+    places = dict(zip((token(journal, name) for name in journal.order), parts, strict=True))
     html = resources.files("emoviews.app").joinpath("labels.html").read_text(encoding="utf-8")
     private = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"}
 
@@ -144,11 +156,11 @@ def label_page(table: pd.DataFrame, journal: Journal, host: str) -> Starlette:
         return answered(lambda: agreed(journal))
 
     def sound(request: Request) -> Response:
-        number = request.path_params["number"]
+        place = places.get(request.path_params["recording"])
         try:
-            if number >= len(places):
-                raise AudioError(f"There is no recording {number}.")
-            return Response(as_wav(*places[number]), media_type="audio/wav", headers=private)
+            if place is None:
+                raise AudioError("The program was started again with other recordings. Load the page again.")
+            return Response(as_wav(*place), media_type="audio/wav", headers=private)
         except EmoViewsError as error:
             return JSONResponse({"error": str(error)}, 404, headers=private)
 
@@ -168,7 +180,7 @@ def label_page(table: pd.DataFrame, journal: Journal, host: str) -> Starlette:
             Route("/", page),
             Route("/state", see),
             Route("/agreement", agree),
-            Route("/audio/{number:int}", sound),
+            Route("/audio/{recording}", sound),
             Route("/answer", answer, methods=["POST"]),
         ],
         middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=hosts)],
