@@ -157,8 +157,8 @@ TOO_SOON = """() => {
 
 
 def heard(page) -> None:
-    """Wait until the page takes an answer: not at once, or a key pressed twice would label what nobody has heard."""
-    page.locator("body[data-ready]").wait_for(state="attached")
+    """Wait until the page takes an answer: once it sounds, and not at once, or a key pressed twice would label the next one."""
+    page.locator("body[data-ready][data-sound]").wait_for(state="attached")
 
 
 def test_two_people_label_in_the_browser_and_a_kill_loses_nothing(tmp_path: Path):
@@ -225,7 +225,7 @@ def test_two_people_label_in_the_browser_and_a_kill_loses_nothing(tmp_path: Path
         process.send_signal(signal.SIGKILL)
         process.wait()
         heard(second)
-        second.get_by_role("button", name="anger").click()
+        second.get_by_role("button", name="Can’t tell").click()
         second.get_by_text("The program that serves this page does not answer").wait_for()
     given = [(e.annotator, e.action, e.emotion) for e in read_journal(journal_of(table))]
     assert given[-1] == ("Bob", "label", "joy")
@@ -282,6 +282,44 @@ def test_a_recording_that_can_not_be_played_is_said_on_the_page(tmp_path: Path):
         page = browser.new_page()
         begin(page, url)
         page.get_by_role("alert").get_by_text("This recording can't be played").wait_for()
+        heard(page)
+        page.keyboard.press("1")
+        page.get_by_text("it has not been heard. Answer “can't tell”, or skip it.").wait_for()
+        page.get_by_role("button", name="b", exact=True).click()
+        assert read_journal(journal_of(table)) == []
+        page.keyboard.press("0")
+        page.get_by_role("heading", name="All 1 done").wait_for()
+    assert [entry.action for entry in read_journal(journal_of(table))] == ["cannot_tell"]
+
+
+SILENT_FIRST = """() => {
+  const play = HTMLMediaElement.prototype.play;
+  HTMLMediaElement.prototype.play = function () {
+    HTMLMediaElement.prototype.play = play;
+    return Promise.reject(new DOMException("wants a click", "NotAllowedError"));
+  };
+}"""
+"""A browser that does not let a page sound by itself."""
+
+
+def test_what_has_not_sounded_yet_gets_no_label(tmp_path: Path):
+    table = write_corpus(tmp_path)
+    write_table(read_table(table).query("id in ['a', 'b']"), table)
+    with chromium() as browser, served("label", str(table), "--labels", "a,b", folder=tmp_path) as (url, _):
+        page = browser.new_page()
+        page.add_init_script(f"({SILENT_FIRST})()")
+        begin(page, url)
+        page.get_by_text("Next recording. Press space to listen.").wait_for()
+        page.locator("body[data-ready]").wait_for(state="attached")
+        for key in "10":
+            page.keyboard.press(key)
+            page.get_by_text("Press space to listen.", exact=True).wait_for()
+        assert read_journal(journal_of(table)) == []
+        page.keyboard.press(" ")
+        heard(page)
+        page.keyboard.press("1")
+        page.get_by_text("Saved: a.").wait_for()
+    assert [entry.emotion for entry in read_journal(journal_of(table))] == ["a"]
 
 
 @pytest.mark.parametrize(
