@@ -122,7 +122,7 @@ def test_other_web_sites_can_not_answer(client):
     assert "default-src 'none'" in client.get("/").headers["Content-Security-Policy"]
 
 
-def test_sound_is_the_recording_or_its_part_and_names_no_file(client):
+def test_sound_is_the_recording_or_its_part_and_names_no_file(client, caplog: pytest.LogCaptureFixture):
     def sound(name: str):
         return client.get(f"/audio/{client.tokens[name]}")
 
@@ -131,6 +131,8 @@ def test_sound_is_the_recording_or_its_part_and_names_no_file(client):
     assert rate == 16000
     assert samples == pytest.approx(whole[1600:4800], abs=2**-14)
     assert sound("d").status_code == 404
+    assert "d.wav" in caplog.text
+    assert sound("d").json() == {"error": "the terminal of emoviews label says why."}
     assert client.get("/audio/none").status_code == 404
     assert "b.wav" not in client.get("/state", params={"annotator": "Ann"}).text
 
@@ -142,7 +144,7 @@ def test_it_says_how_well_annotators_agree(client):
     found = client.get("/agreement").json()
     assert found["text"].startswith("Krippendorff's alpha (nominal) = 0.4")
     assert found["counts"] == {"Ann": 2, "Bob": 2}
-    assert found["disagreements"] == [{"id": "cut", "said": {"Ann": "anger", "Bob": "sadness"}}]
+    assert found["disagreements"] == [{"place": 2, "said": {"Ann": "anger", "Bob": "sadness"}}]
 
 
 TOO_SOON = """() => {
@@ -282,6 +284,7 @@ def test_a_recording_that_can_not_be_played_is_said_on_the_page(tmp_path: Path):
         page = browser.new_page()
         begin(page, url)
         page.get_by_role("alert").get_by_text("This recording can't be played").wait_for()
+        assert "d.wav" not in page.content()
         heard(page)
         page.keyboard.press("1")
         page.get_by_text("it has not been heard. Answer “can't tell”, or skip it.").wait_for()
