@@ -52,7 +52,7 @@ def main() -> None:
                 page.get_by_label("Who is labelling?").fill("Ann")
                 page.keyboard.press("Enter")
                 page.get_by_role("heading", name="0 of").wait_for()
-                page.locator("body[data-ready]").wait_for(state="attached")
+                page.locator("body[data-ready][data-sound]").wait_for(state="attached")
                 page.keyboard.press("1")
                 page.get_by_text("Saved: ").wait_for()
                 save(page.screenshot(), "label.png")

@@ -122,7 +122,7 @@ def test_other_web_sites_can_not_answer(client):
     assert "default-src 'none'" in client.get("/").headers["Content-Security-Policy"]
 
 
-def test_sound_is_the_recording_or_its_part_and_names_no_file(client):
+def test_sound_is_the_recording_or_its_part_and_names_no_file(client, caplog: pytest.LogCaptureFixture):
     def sound(name: str):
         return client.get(f"/audio/{client.tokens[name]}")
 
@@ -131,6 +131,8 @@ def test_sound_is_the_recording_or_its_part_and_names_no_file(client):
     assert rate == 16000
     assert samples == pytest.approx(whole[1600:4800], abs=2**-14)
     assert sound("d").status_code == 404
+    assert "d.wav" in caplog.text
+    assert sound("d").json() == {"error": "the terminal of emoviews label says why."}
     assert client.get("/audio/none").status_code == 404
     assert "b.wav" not in client.get("/state", params={"annotator": "Ann"}).text
 
@@ -142,7 +144,7 @@ def test_it_says_how_well_annotators_agree(client):
     found = client.get("/agreement").json()
     assert found["text"].startswith("Krippendorff's alpha (nominal) = 0.4")
     assert found["counts"] == {"Ann": 2, "Bob": 2}
-    assert found["disagreements"] == [{"id": "cut", "said": {"Ann": "anger", "Bob": "sadness"}}]
+    assert found["disagreements"] == [{"place": 2, "said": {"Ann": "anger", "Bob": "sadness"}}]
 
 
 TOO_SOON = """() => {
@@ -157,8 +159,8 @@ TOO_SOON = """() => {
 
 
 def heard(page) -> None:
-    """Wait until the page takes an answer: not at once, or a key pressed twice would label what nobody has heard."""
-    page.locator("body[data-ready]").wait_for(state="attached")
+    """Wait until the page takes an answer: once it sounds, and not at once, or a key pressed twice would label the next one."""
+    page.locator("body[data-ready][data-sound]").wait_for(state="attached")
 
 
 def test_two_people_label_in_the_browser_and_a_kill_loses_nothing(tmp_path: Path):
@@ -225,7 +227,7 @@ def test_two_people_label_in_the_browser_and_a_kill_loses_nothing(tmp_path: Path
         process.send_signal(signal.SIGKILL)
         process.wait()
         heard(second)
-        second.get_by_role("button", name="anger").click()
+        second.get_by_role("button", name="Can’t tell").click()
         second.get_by_text("The program that serves this page does not answer").wait_for()
     given = [(e.annotator, e.action, e.emotion) for e in read_journal(journal_of(table))]
     assert given[-1] == ("Bob", "label", "joy")
@@ -282,6 +284,45 @@ def test_a_recording_that_can_not_be_played_is_said_on_the_page(tmp_path: Path):
         page = browser.new_page()
         begin(page, url)
         page.get_by_role("alert").get_by_text("This recording can't be played").wait_for()
+        assert "d.wav" not in page.content()
+        heard(page)
+        page.keyboard.press("1")
+        page.get_by_text("it has not been heard. Answer “can't tell”, or skip it.").wait_for()
+        page.get_by_role("button", name="b", exact=True).click()
+        assert read_journal(journal_of(table)) == []
+        page.keyboard.press("0")
+        page.get_by_role("heading", name="All 1 done").wait_for()
+    assert [entry.action for entry in read_journal(journal_of(table))] == ["cannot_tell"]
+
+
+SILENT_FIRST = """() => {
+  const play = HTMLMediaElement.prototype.play;
+  HTMLMediaElement.prototype.play = function () {
+    HTMLMediaElement.prototype.play = play;
+    return Promise.reject(new DOMException("wants a click", "NotAllowedError"));
+  };
+}"""
+"""A browser that does not let a page sound by itself."""
+
+
+def test_what_has_not_sounded_yet_gets_no_label(tmp_path: Path):
+    table = write_corpus(tmp_path)
+    write_table(read_table(table).query("id in ['a', 'b']"), table)
+    with chromium() as browser, served("label", str(table), "--labels", "a,b", folder=tmp_path) as (url, _):
+        page = browser.new_page()
+        page.add_init_script(f"({SILENT_FIRST})()")
+        begin(page, url)
+        page.get_by_text("Next recording. Press space to listen.").wait_for()
+        page.locator("body[data-ready]").wait_for(state="attached")
+        for key in "10":
+            page.keyboard.press(key)
+            page.get_by_text("Press space to listen.", exact=True).wait_for()
+        assert read_journal(journal_of(table)) == []
+        page.keyboard.press(" ")
+        heard(page)
+        page.keyboard.press("1")
+        page.get_by_text("Saved: a.").wait_for()
+    assert [entry.emotion for entry in read_journal(journal_of(table))] == ["a"]
 
 
 @pytest.mark.parametrize(

@@ -73,7 +73,7 @@ def test_every_answer_is_a_line_and_undo_is_one_too(journal: Journal, table: Pat
     ("arguments", "said"),
     [
         (("Ann", 0, "a", "label", "boredom"), "label 'boredom' is none of anger, joy. Nothing was saved"),
-        (("Ann", 0, "z", "label", "joy"), "no recording 'z'"),
+        (("Ann", 0, "z", "label", "joy"), "table does not have this recording. Nothing was saved"),
         (("Ann", 0, "a", "shout"), "There is no action 'shout'"),
         (("", 0, "a", "skip"), "Expected a name of 1 to 60 characters"),
         (("A\nB", 0, "a", "skip"), "Expected a name of 1 to 60 characters"),

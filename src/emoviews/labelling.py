@@ -267,7 +267,7 @@ class Journal:
         if action == "label" and emotion not in self.labels:
             raise UsageError(f"The label {emotion!r} is none of {', '.join(self.labels)}. Nothing was saved.")
         if name not in self._known:
-            raise UsageError(f"The table has no recording {name!r} to label. Nothing was saved.")
+            raise UsageError("The table does not have this recording. Nothing was saved.")
         with self._turn:
             stack = self.stack(annotator)
             if len(stack) != expected or (action == "undo" and (not stack or stack[-1].id != name)):

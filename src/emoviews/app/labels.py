@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import logging
 import math
 from collections.abc import Callable
 from importlib import resources
@@ -89,11 +90,12 @@ def act(journal: Journal, sent: Any) -> dict[str, Any]:
 
 
 def agreed(journal: Journal) -> dict[str, Any]:
-    """How well the annotators agree, and where they do not."""
+    """How well the annotators agree, and where they do not: by place in the order, as ids may tell the emotion."""
     given = answers(journal.entries)
     found = agreement(given)
     counts = {person: sum(bool(emotion) for emotion in own.values()) for person, own in given.items()}
-    apart = [{"id": name, "said": dict(said)} for name, said in found.disagreements.items()]
+    places = {name: place for place, name in enumerate(journal.order, 1)}
+    apart = [{"place": places.get(name), "said": dict(said)} for name, said in found.disagreements.items()]
     return {"text": str(found), "counts": counts, "disagreements": apart}
 
 
@@ -157,12 +159,14 @@ def label_page(table: pd.DataFrame, journal: Journal, host: str) -> Starlette:
 
     def sound(request: Request) -> Response:
         place = places.get(request.path_params["recording"])
+        if place is None:
+            why = "the program was started again with other recordings. Load the page again."
+            return JSONResponse({"error": why}, 404, headers=private)
         try:
-            if place is None:
-                raise AudioError("The program was started again with other recordings. Load the page again.")
             return Response(as_wav(*place), media_type="audio/wav", headers=private)
-        except EmoViewsError as error:
-            return JSONResponse({"error": str(error)}, 404, headers=private)
+        except EmoViewsError as error:  # names the file, which whoever labels should not see
+            logging.getLogger(__name__).warning("A recording can't be played: %s", error)
+            return JSONResponse({"error": "the terminal of emoviews label says why."}, 404, headers=private)
 
     async def answer(request: Request) -> Response:
         # A form of another web site can't send this type without asking first, which is never allowed.
