@@ -411,6 +411,17 @@ def test_recordings_to_label_come_in_the_order_of_suggest(world: Path, tmp_path:
 # The page in a browser
 
 
+HEARD = """() => {
+  window.heard = []; window.waited = false;
+  const watched = {subtree: true, childList: true, characterData: true};
+  for (const place of document.querySelectorAll(".ev-live[aria-live]"))
+    new MutationObserver(() => window.heard.push(place.innerText.trim())).observe(place, watched);
+  for (const place of document.querySelectorAll(".ev-waiting"))
+    new MutationObserver(() => { window.waited ||= /\\d/.test(place.innerText); }).observe(place, watched);
+}"""
+"""Keeps what a screen reader is told, and whether progress was shown."""
+
+
 def test_the_page_recognises_one_and_many_in_the_browser(world: Path, tmp_path: Path):
     pytest.importorskip("gradio")
     limits = ["--max-seconds", "12", "--max-megabytes", "1"]
@@ -425,8 +436,11 @@ def test_the_page_recognises_one_and_many_in_the_browser(world: Path, tmp_path: 
         start.wait_for()
         page.get_by_text("guessing has 25").first.wait_for()
         assert barriers(page) == []
+        page.locator("[aria-live]").nth(1).wait_for(state="attached")
+        assert page.locator("[aria-live]").count() == 2  # one a tab
+        assert page.locator("[aria-live] [aria-live], [aria-live] [data-testid=status-tracker]").count() == 0
         start.click()
-        page.get_by_text("There is no recording yet").wait_for()
+        page.get_by_role("alert").get_by_text("There is no recording yet").wait_for()
 
         def choose(name: str) -> None:
             if (clear := page.get_by_role("button", name="Clear")).count():
@@ -439,8 +453,13 @@ def test_the_page_recognises_one_and_many_in_the_browser(world: Path, tmp_path: 
         page.reload()
         start.wait_for()
         choose("long.wav")
+        page.evaluate(HEARD)
         start.click()
         page.get_by_text("Most probable: ").wait_for()
+        heard = set(page.evaluate("window.heard")) - {""}
+        assert len(heard) == 1
+        assert re.fullmatch(r"Most probable: \w+, \d+\s%\.", heard.pop())
+        assert page.evaluate("window.waited")  # progress was shown, elsewhere
         assert page.get_by_role("row").count() > 8  # probabilities, and each view's
         for heading in ("Over time", "What each view says by itself", "Among the labelled recordings"):
             assert page.get_by_role("heading", name=heading).is_visible()

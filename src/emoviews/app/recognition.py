@@ -199,9 +199,10 @@ def recognition_page(gradio: ModuleType, recognizer: EmotionRecognizer, limits: 
                     buttons=[], elem_id="ev-sound",
                 )  # fmt: skip
                 go = gr.Button("Recognise the emotion", variant="primary")
+                waiting = gr.HTML(elem_classes="ev-waiting", apply_default_css=False)
                 said = gr.HTML(elem_classes="ev-live", apply_default_css=False)
                 shown = gr.HTML(elem_id="ev-answer", apply_default_css=False)
-            with gr.Tab("Batch"):
+            with gr.Tab("Batch", render_children=True):  # so that its live region is there from the start
                 gr.HTML(_html("many", limits=limits, hears=hears_first(fitted)), apply_default_css=False)
                 with gr.Row():
                     kinds = [".zip", *sorted(AUDIO_SUFFIXES)]
@@ -210,13 +211,14 @@ def recognition_page(gradio: ModuleType, recognizer: EmotionRecognizer, limits: 
                     with gr.Column(min_width=280):
                         folder = gr.File(file_count="directory", label="Or a folder", height=170)
                 start = gr.Button("Recognise all", variant="primary")
+                waiting_all = gr.HTML(elem_classes="ev-waiting", apply_default_css=False)
                 summary = gr.HTML(elem_classes="ev-live", apply_default_css=False)
                 csv = gr.DownloadButton("Download all as CSV", visible=False)
                 rows = gr.HTML(elem_id="ev-rows", apply_default_css=False)
             with gr.Tab("About"):
                 gr.HTML(_html("about", report=fitted.report, specs=fitted.specs, **known), apply_default_css=False)
-        go.click(one, [sound], [said, shown], api_visibility="private", show_progress_on=said)
-        start.click(many, [files, folder], [summary, rows, csv], api_visibility="private", show_progress_on=summary)
+        go.click(one, [sound], [said, shown], api_visibility="private", show_progress_on=waiting)
+        start.click(many, [files, folder], [summary, rows, csv], api_visibility="private", show_progress_on=waiting_all)
         sound.clear(lambda: ("", ""), None, [said, shown], api_visibility="private", queue=False)
         page.load(None, js=_LIVE)
     return page
@@ -224,9 +226,10 @@ def recognition_page(gradio: ModuleType, recognizer: EmotionRecognizer, limits: 
 
 _LIVE: Final = """() => {
   document.documentElement.lang = "en";
-  document.querySelectorAll(".ev-live").forEach((place) => place.setAttribute("aria-live", "polite"));
+  document.querySelectorAll(".ev-live .ev-live").forEach((place) => place.setAttribute("aria-live", "polite"));
 }"""
-"""Screen readers are told of what appears in these places."""
+"""Screen readers are told of what appears in these places: in what Gradio puts inside its block of the same class, not in the
+block, in which it may count seconds."""
 
 
 @contextmanager
