@@ -241,6 +241,31 @@ def begin(page, url: str, name: str = "Ann") -> None:
     page.keyboard.press("Enter")
 
 
+def test_somebody_else_can_go_on_in_the_same_window(tmp_path: Path):
+    table = write_corpus(tmp_path)
+    write_table(read_table(table).query("id in ['a', 'b']"), table)
+    with chromium() as browser, served("label", str(table), "--labels", "a,b", folder=tmp_path) as (url, _):
+        page = browser.new_page()
+        begin(page, url)
+        page.wait_for_function("document.activeElement.id === 'where'")  # not lost with the form
+        heard(page)
+        page.keyboard.press("1")
+        page.get_by_role("heading", name="1 of 2 done").wait_for()
+        page.reload()
+        page.get_by_role("heading", name="1 of 2 done").wait_for()  # the window knows its annotator
+        page.get_by_role("button", name="Not Ann?").click()
+        page.wait_for_function("document.activeElement.id === 'name'")
+        assert page.get_by_label("Who is labelling?").input_value() == ""
+        page.keyboard.type("Bob")
+        page.keyboard.press("Enter")
+        page.get_by_role("heading", name="0 of 2 done").wait_for()
+        assert page.get_by_role("button", name="Not Bob?").is_visible()
+        heard(page)
+        page.keyboard.press("2")
+        page.get_by_role("heading", name="1 of 2 done").wait_for()
+    assert [(e.annotator, e.emotion) for e in read_journal(journal_of(table))] == [("Ann", "a"), ("Bob", "b")]
+
+
 def test_keys_answer_wherever_the_focus_is(tmp_path: Path):
     table = write_corpus(tmp_path)
     write_table(read_table(table).query("id in ['a', 'b', 'c']"), table)
