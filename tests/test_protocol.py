@@ -197,7 +197,8 @@ def test_a_stopped_run_ends_with_the_same_rows(world: Path, undisturbed: Path, t
     arguments = [str(a) for a in command(world, out, "--workers", 1)]
     # It waits for the signal once a batch of classifiers is saved, so that it is never done before this process is on again.
     code = (
-        "import sys, time; from emoviews import cli, results; add = results.Results.add\n"
+        "import signal, sys, time; from emoviews import cli, results; add = results.Results.add\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # what a shell starts in the background ignores it
         "def wait(self, batch):\n"
         "    add(self, batch)\n"
         "    if len(self.frame('SELECT job_id FROM predictions LIMIT 1')): time.sleep(60)\n"
