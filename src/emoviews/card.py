@@ -59,7 +59,7 @@ def model_card(fitted: Fitted, repository: str = "") -> str:
         sub_groups=list(_sub_groups(report)),
         interval=_interval,
         notes=notes,
-        overlap=any(note.startswith("SPEAKER OVERLAP") for note in notes),
+        overlap=report.overlap,
         licences=[
             *(f"{', '.join(labels)}: {licence}" for licence, labels in terms.items()),
             *(f"the corpus {name}: {licence}" for name, licence in made.get("corpus_licences", {}).items()),

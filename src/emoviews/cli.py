@@ -39,6 +39,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from emoviews.jobs import Job, JobResult
+    from emoviews.recognizer import EmotionRecognizer
+    from emoviews.semisupervised import Mode
     from emoviews.views import ViewRequest
     from emoviews.workspace import Workspace
 
@@ -704,15 +706,10 @@ def suggest(
         workers: processes; all cores by default.
     """
     from emoviews.annotation import suggested
-    from emoviews.bundles import load_recognizer
-    from emoviews.hub import located
     from emoviews.table import read_table, write_table
 
     frame = read_table(table)
-    recognizer = load_recognizer(
-        located(str(model), warn), "speaker-adaptive" if (frame["speaker"] != "").all() else "inductive"
-    )
-    recognizer.set_params(workers=workers, store=_store(store))
+    recognizer = _recognizer_for(frame, model, store, workers)
     found = recognizer.recognise(frame)
     chosen = suggested(frame, found, budget, strategy, seed=seed)
     if left_out := sum(bool(problem) for problem in found.problems):
@@ -1251,6 +1248,17 @@ def _checkpoints(init: Path, folds: Sequence[str]) -> tuple[dict[str, str], dict
     return inits, folders
 
 
+def _recognizer_for(frame: pd.DataFrame, model: str, store: Path | None, workers: int | None) -> EmotionRecognizer:
+    """A recogniser in the mode that suits the table: speaker-adaptive where it names every speaker."""
+    from emoviews.bundles import load_recognizer
+    from emoviews.hub import located
+
+    mode: Mode = "speaker-adaptive" if (frame["speaker"] != "").all() else "inductive"
+    recognizer = load_recognizer(located(str(model), warn), mode)
+    recognizer.set_params(workers=workers, store=_store(store))
+    return recognizer
+
+
 def _labelling_order(
     frame: pd.DataFrame, model: str | None, strategy: Any, seed: int, store: Path | None, workers: int | None
 ) -> tuple[list[str], tuple[str, ...]]:
@@ -1258,8 +1266,6 @@ def _labelling_order(
     import numpy as np
 
     from emoviews.annotation import Pool, suggest, suggested
-    from emoviews.bundles import load_recognizer
-    from emoviews.hub import located
 
     unlabelled = np.array(frame["emotion"] == "", dtype=bool)
     if model is None:
@@ -1268,10 +1274,7 @@ def _labelling_order(
         pool = Pool(np.zeros((len(frame), 1)), ~unlabelled, list(frame["speaker"]))
         order = suggest(pool, len(frame), "random", seed=seed) if unlabelled.any() else np.zeros(0, dtype=np.int64)
         return list(frame["id"].iloc[order]), ()
-    recognizer = load_recognizer(
-        located(str(model), warn), "speaker-adaptive" if (frame["speaker"] != "").all() else "inductive"
-    )
-    recognizer.set_params(workers=workers, store=_store(store))
+    recognizer = _recognizer_for(frame, model, store, workers)
     if not unlabelled.any():
         return [], recognizer.fitted_.labels
     chosen = suggested(frame, recognizer.recognise(frame), len(frame), strategy, seed=seed)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from emoviews import calibration, metrics, splits, statistics
 from emoviews.fusion import rows_by
 from emoviews.progress import Progress
-from emoviews.recognition import MOST_FOLDS, TRANSDUCTIVE, FitReport, Floats, ModeReport
+from emoviews.recognition import MOST_FOLDS, OVERLAP, TRANSDUCTIVE, FitReport, Floats, ModeReport
 from emoviews.semisupervised import (
     MODES,
     SemiSupervised,
@@ -84,7 +84,7 @@ def evaluated(
             return replace(report, notes=(note,)), even
         groups = _parts(targets)
         notes.append(
-            "SPEAKER OVERLAP: tested on recordings whose speakers may have trained. The scores are too good for new speakers."
+            f"{OVERLAP}: tested on recordings whose speakers may have trained. The scores are too good for new speakers."
         )
     else:
         given, groups = len(set(groups)), _joined(groups, speakers, keys)
@@ -172,18 +172,18 @@ def _joined(groups: Sequence[str], speakers: Sequence[str], keys: Sequence[str])
     >>> _joined(["a", "a", "b", "c"], ["Ann", "Bob", "Bob", "Cy"], ["1", "2", "3", "4"])
     ['a', 'a', 'a', 'c']
     """
-    names = list(dict.fromkeys(groups))
-    first_in: dict[tuple[str, str], int] = {}
+    number = {name: n for n, name in enumerate(dict.fromkeys(groups))}
+    first_with: dict[tuple[str, str], int] = {}
     edges = []
     for group, speaker, key in zip(groups, speakers, keys, strict=True):
         for what, value in (("speaker", speaker), ("key", key)):
             if value:
-                edges.append((names.index(group), first_in.setdefault((what, value), names.index(group))))
+                edges.append((number[group], first_with.setdefault((what, value), number[group])))
     here, there = zip(*edges, strict=True)
-    links = scipy.sparse.coo_array((np.ones(len(edges)), (here, there)), shape=(len(names), len(names)))
+    links = scipy.sparse.coo_array((np.ones(len(edges)), (here, there)), shape=(len(number), len(number)))
     _, part = scipy.sparse.csgraph.connected_components(links, directed=False)
-    name_of = {number: names[row] for row, number in reversed(list(enumerate(part.tolist())))}
-    return [name_of[part[names.index(group)]] for group in groups]
+    name_of: dict[int, str] = {}
+    return [name_of.setdefault(int(part[number[group]]), group) for group in groups]
 
 
 def _mode_report(

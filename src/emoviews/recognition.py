@@ -48,6 +48,9 @@ recordings. It is judged better than one that is new, so it is never counted wit
 SPEEDS: Final = (0.9, 1.1)
 """At which copies of the recordings are played that stand for other voices; usual in speech recognition (Ko et al., 2015)."""
 
+OVERLAP: Final = "SPEAKER OVERLAP"
+"""Begins the note that tests were on speakers who may have trained."""
+
 NO_COPIES: Final = ("compare_2016",)
 """Views that are not computed of copies, and so not used in the inductive mode where there are copies: ComParE's 6 373
 functionals take as long as the other default views together and add nothing there. Nor are views with layers: speech models
@@ -109,6 +112,11 @@ class FitReport:
     split_hash: str = ""
     notes: tuple[str, ...] = ()
     left_out: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def overlap(self) -> bool:
+        """Whether speakers who trained were tested: one of the notes begins with `OVERLAP`."""
+        return any(note.startswith(OVERLAP) for note in self.notes)
 
 
 @dataclass(frozen=True)

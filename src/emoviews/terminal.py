@@ -101,6 +101,8 @@ def _print_confusion(y_true: pd.Series[str], y_pred: pd.Series[str], labels: Seq
 
 def print_fit(report: Any) -> None:
     """What `fit` learnt from, and what to expect."""
+    from emoviews.recognition import OVERLAP
+
     counts = ", ".join(f"{label} {count}" for label, count in report.n_labels.items())
     show(
         f"Learnt from {report.n_recordings} recordings of {report.n_speakers} speakers, {sum(report.n_labels.values())} "
@@ -111,12 +113,11 @@ def print_fit(report: Any) -> None:
     if len(report.left_out) > 10:
         warn(f"… and {len(report.left_out) - 10} more")
     for note in report.notes:
-        if note.startswith("SPEAKER OVERLAP"):
+        if note.startswith(OVERLAP):
             show(note, style="red")
         else:
             warn(note)
-    overlap = any(note.startswith("SPEAKER OVERLAP") for note in report.notes)
-    strangers = "recordings whose speakers may have trained" if overlap else "new speakers"
+    strangers = "recordings whose speakers may have trained" if report.overlap else "new speakers"
     for mode, found in report.modes.items():
         where = "the unlabelled recordings learnt from" if mode == "transductive" else strangers
         show(
