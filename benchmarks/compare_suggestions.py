@@ -52,8 +52,7 @@ class Session:
 
     def label(self, model: SemiSupervised, budget: int, strategy: Strategy, seed: int) -> None:
         """Label what the strategy suggests."""
-        space = model.modes[MODE].members[0][0]
-        embedded = space.vectors(self.views, apart(self.speakers))
+        embedded = model.modes[MODE].vectors(self.views, apart(self.speakers))
         pool = Pool(embedded, self.labelled, self.speakers, model.probabilities(self.views, MODE, self.speakers))
         self.labelled[suggest(pool, budget, strategy, seed=seed)] = True
 

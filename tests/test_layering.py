@@ -36,6 +36,7 @@ ORDER = [
         "fusion",
         "propagation",
         "calibration",
+        "students",
         "semisupervised",
         "labelled_map",
     ],

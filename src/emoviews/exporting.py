@@ -31,9 +31,8 @@ from emoviews.errors import MissingExtraError, UsageError
 from emoviews.fusion import CLIP, QUANTILES, Space, ViewMap
 from emoviews.heads import Classifier
 from emoviews.inference import GRAPH, input_name, made_from
-from emoviews.propagation import Softmax
+from emoviews.propagation import FLOOR, Softmax
 from emoviews.recognition import Fitted, voiced_feature
-from emoviews.semisupervised import FLOOR
 from emoviews.store import write_atomically, write_failed
 from emoviews.types import FRAMES, ViewSpec
 
@@ -100,16 +99,16 @@ class RecognizerGraph(nn.Module):
         """In the order of `labels`, `(batch, ...)` each."""
         given = dict(zip(self.labels, views, strict=True))
         vectors = {label: _vectors(values) for label, values in given.items()}
-        logs, spreads = [], []
-        for number, member in enumerate(self.members):
+        logs: list[Tensor] = []
+        spreads: dict[str, Tensor] = {}
+        for member in self.members:
             logits, squares = member(vectors)
             # log(p + FLOOR), but for a constant that the next softmax takes out: exporters drop a summand so close to 0
             logs.append((logits.softmax(1) / FLOOR + 1).log())
-            if number == 0:
-                spreads = squares
+            spreads = squares | spreads
         together = torch.stack(logs).mean(0).softmax(1)
         probabilities = (together.clamp(min=LOWEST).log() / self.temperature).softmax(1)
-        distance = torch.stack(spreads).mean(0).sqrt() / self.outlier
+        distance = torch.stack(list(spreads.values())).mean(0).sqrt() / self.outlier
         if self.voiced:
             label, feature = self.voiced
             distance = torch.where(vectors[label][:, feature] <= 0, torch.inf, distance)
@@ -160,10 +159,11 @@ class _Member(nn.Module):
         self.labels = list(space.maps)
         self.register_buffer("intercept", _float32(classifier.intercept))
 
-    def forward(self, vectors: Mapping[str, Tensor]) -> tuple[Tensor, list[Tensor]]:
+    def forward(self, vectors: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         """View → `(batch, features)`; logits `(batch, classes)`, and of each view the mean square of its z-scores."""
-        found = [self.maps[input_name(label)](vectors[label]) for label in self.labels]
-        return self.intercept + torch.stack([logits for logits, _ in found]).sum(0), [squares for _, squares in found]
+        found = {label: self.maps[input_name(label)](vectors[label]) for label in self.labels}
+        logits = self.intercept + torch.stack([logits for logits, _ in found.values()]).sum(0)
+        return logits, {label: squares for label, (_, squares) in found.items()}
 
 
 class _ViewLogits(nn.Module):

@@ -1,6 +1,6 @@
 """The labelled recordings on a plane, and where a new one lies among them.
 
-The plane is cut through the common space of all views (`fusion`) along the two directions in which the classifier's logits
+The plane is cut through what the inductive mode sees (`ModeModel.vectors`) along the two directions in which its logits
 differ most between the labelled recordings. It is one linear map, so a new recording is placed exactly as the others were.
 The labelled ones trained the classifier, so they lie a little further apart than new recordings would. No recording and no
 name is kept, only positions and labels.

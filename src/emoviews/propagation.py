@@ -17,6 +17,9 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
+FLOOR: Final = 1e-9
+"""Added to the probabilities whose logarithms are averaged, so that no classifier alone can rule a class out."""
+
 SMOOTHING_STEPS: Final = 10
 """Rounds of `Graph.smooth`; more change nothing that shows."""
 
@@ -40,6 +43,11 @@ class Softmax:
     def probabilities(self, values: Floats) -> Floats:
         """`(rows, features)` → `(rows, classes)`, each row with the sum 1."""
         return softmax(self.logits(values))
+
+    def log_probabilities(self, values: Floats) -> Floats:
+        """`(rows, features)` → `(rows, classes)`, to be averaged with those of other classifiers."""
+        logs: Floats = np.log(self.probabilities(values) + FLOOR)
+        return logs
 
 
 def softmax(logits: Floats) -> Floats:

@@ -52,9 +52,8 @@ OVERLAP: Final = "SPEAKER OVERLAP"
 """Begins the note that tests were on speakers who may have trained."""
 
 NO_COPIES: Final = ("compare_2016",)
-"""Views that are not computed of copies, and so not used in the inductive mode where there are copies: ComParE's 6 373
-functionals take as long as the other default views together and add nothing there. Nor are views with layers: speech models
-take longest."""
+"""Views that are not computed of copies: ComParE's 6 373 functionals take as long as the other default views together. Nor are
+views with layers: speech models take longest."""
 
 DIRECTLY: Final = 16
 """So few recordings are computed in this process, without a store."""
@@ -149,7 +148,7 @@ class Fitted:
 
     def needed(self, mode: Mode) -> tuple[ViewRequest, ...]:
         """The views that judging in a mode takes. Those of the inductive one tell what is unlike the training recordings."""
-        used = {n for m in ("inductive", mode) for space, _ in self.model.modes[m].members for n in space.maps}
+        used = {name for judging in ("inductive", mode) for name in self.model.modes[judging].maps}
         return tuple(request for request in self.requests if request.label in used)
 
 
@@ -162,8 +161,8 @@ class Recognised:
         probabilities: `(rows, classes)`; NaN where there is a problem.
         problems: `(rows,)` empty, or why no emotion is given (silence, no voice, no audio, …).
         modes: `(rows,)` in which each was judged: the one asked for, or `TRANSDUCTIVE` if the recording is one that trained.
-        embedded: `(rows, dim)` in the space of all views, where alike recordings are near each other; NaN where there is a
-            problem.
+        embedded: `(rows, dim)` what the mode's classifiers see of each (`ModeModel.vectors`): alike recordings are near each
+            other; NaN where there is a problem.
     """
 
     labels: tuple[str, ...]
@@ -366,9 +365,9 @@ def recognised(
     vectors, problems = found.vectors, list(found.problems)
     modes = modes_of(fitted, found, mode)
     usable = np.flatnonzero([not problem for problem in problems])
-    space = fitted.model.modes[mode].members[0][0]
+    model = fitted.model.modes[mode]
     probabilities = np.full((len(table), len(fitted.labels)), np.nan)
-    embedded = np.full((len(table), space.dimensions), np.nan)
+    embedded = np.full((len(table), model.dimensions), np.nan)
     if len(usable):
         for row, why in zip(usable, [] if judge_all else strange(fitted, vectors), strict=not judge_all):
             problems[row] = f"{table['path'].iloc[row]}: {why}" if why else ""
@@ -387,7 +386,7 @@ def recognised(
                 weights = fitted.model.weight_alone(speakers)
                 temperatures = temperatures ** (1 - weights) * fitted.temperatures["inductive"] ** weights
             probabilities[rows] = calibration.scaled(given, temperatures[:, None])
-            embedded[rows] = space.vectors(spoken, apart(speakers))
+            embedded[rows] = model.vectors(spoken, apart(speakers))
     return Recognised(fitted.labels, probabilities, tuple(problems), modes, embedded)
 
 
@@ -482,11 +481,11 @@ def outlier_limit(
     Args:
         vectors: view → `(rows, features)` of the training recordings.
         groups: `(rows,)`, empty where unknown.
-        copies: of the same recordings, that train as well.
+        copies: of the same recordings, that train as well; of some or all of the views.
     """
 
     def spreads_of(kept: NDArray[np.int64]) -> dict[str, tuple[Floats, Floats]]:
-        heard = {n: np.vstack([v[kept], *(copy[n][kept] for copy in copies)]) for n, v in vectors.items()}
+        heard = {n: np.vstack([v[kept], *(copy[n][kept] for copy in copies if n in copy)]) for n, v in vectors.items()}
         return {n: (v.mean(axis=0), _deviation(v)) for n, v in heard.items()}
 
     every = np.arange(len(groups))
@@ -509,7 +508,7 @@ def _deviation(values: Floats) -> Floats:
 
 def _spreads(model: SemiSupervised) -> dict[str, tuple[Floats, Floats]]:
     """View → mean and deviation of the training recordings."""
-    return {name: (view.mean, view.deviation) for name, view in model.modes["inductive"].members[0][0].maps.items()}
+    return {name: (view.mean, view.deviation) for name, view in model.modes["inductive"].maps.items()}
 
 
 def _distances(spreads: Mapping[str, tuple[Floats, Floats]], vectors: Mapping[str, Floats]) -> Floats:

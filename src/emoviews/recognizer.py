@@ -172,11 +172,11 @@ class EmotionRecognizer(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         )
         report = replace(report, left_out=dict(left_out), notes=(*_notes(model), *report.notes))
         specs = {label: view.spec for label, view in made_views(requests).items()}
-        space, classifier = model.modes["inductive"].members[0]
-        limit = outlier_limit({n: vectors[n] for n in space.maps}, list(table["group"]), at_speeds)
+        inductive = model.modes["inductive"]
+        limit = outlier_limit({n: vectors[n] for n in inductive.maps}, list(table["group"]), at_speeds)
         known = targets >= 0
-        own = space.vectors({label: values[known] for label, values in vectors.items()})
-        labelled = fit_map(own, targets[known], classifier)
+        own = inductive.vectors({label: values[known] for label, values in vectors.items()})
+        labelled = fit_map(own, targets[known], inductive.linear)
         heard = frozenset(short_key(key) for key in found.keys if key)
         self.fitted_ = Fitted(requests, specs, labels, model, temperatures, limit, heard, report, labelled)
         self.classes_ = np.array(labels, dtype=object)

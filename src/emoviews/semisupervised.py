@@ -1,21 +1,21 @@
-"""A classifier from a few labels and many recordings without: a speaker-adaptive teacher, a graph, and two students.
+"""A classifier from a few labels and many recordings without: a speaker-adaptive teacher, a graph, and students.
 
     labels ──► teacher (speaker-adaptive vectors) ──► a guess for every training recording
                                                         │  neighbours agree on it, labelled ones stay as they are,
                                                         ▼  classes keep their shares
                                            soft labels of all training recordings
                               ┌─────────────────────────┴─────────────────────────┐
-              speaker-adaptive student                                  inductive student
-    predicts with k recordings of a speaker, which                 predicts one recording of an
+              speaker-adaptive student                              inductive students (`students`)
+    predicts with k recordings of a speaker, which                 predict one recording of an
     then agree with their neighbours among them                    unknown speaker, as it is
 
 Relative to their speaker, emotions are far easier to tell than as they are, and the training recordings have speakers; so the
-teacher works there, and what it knows is handed to the student who will have to do without. Where the labels say that speakers
-show one emotion each (`fusion.confounding`), being relative to the speaker would erase it, and both students work on vectors
-as they are.
+teacher works there, and what it knows is handed to the students who will have to do without. Where the labels say that speakers
+show one emotion each (`fusion.confounding`), being relative to the speaker would erase it, and all work on vectors as they are.
 
-What the inductive student lacks is voices: a handful of speakers trains it. So it may learn from copies of every recording,
-played slower and faster, with the soft label of the original: pitch and formants move as if somebody else spoke (`copies`).
+What the inductive students lack is voices: a handful of speakers trains them. So they may learn from copies of every
+recording, played slower and faster, with the soft label of the original: pitch and formants move as if somebody else spoke
+(`copies`).
 """
 
 from __future__ import annotations
@@ -27,8 +27,9 @@ from typing import Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from emoviews.fusion import Space, confounding, fit_space, rows_by
+from emoviews.fusion import Space, ViewMap, confounding, fit_space, rows_by
 from emoviews.propagation import Softmax, balanced_weights, fit_softmax, match_shares, neighbour_graph, softmax
+from emoviews.students import fit_students
 
 Floats = NDArray[np.float64]
 Mode = Literal["inductive", "speaker-adaptive"]
@@ -37,18 +38,12 @@ MODES: Final[tuple[Mode, ...]] = ("inductive", "speaker-adaptive")
 CONFOUNDED: Final = 0.5
 """From this `fusion.confounding` on, the speaker (the text) is taken to stand for the emotion and is not removed."""
 
-LEADING: Final = "egemaps"
-"""The view that was designed for emotion and needs the fewest labels."""
-
 SHARE_PRIOR: Final = 1.0
 """Labels of each class added before the classes' shares are taken from them."""
 
 ENOUGH_RECORDINGS: Final = 5.0
 """Of one speaker, at which judging them relative to the speaker counts as much as judging each alone. With one or three, what
 is usual for the speaker is hardly known, and each alone is judged better; with ten it is the other way round."""
-
-FLOOR: Final = 1e-9
-"""Added to the probabilities whose logarithms are averaged, so that no member alone can rule a class out."""
 
 
 @dataclass(frozen=True)
@@ -61,8 +56,8 @@ class SemiSupervisedConfig:
         neighbours: of each recording in the graph; 0 for none.
         self_weight: of a recording's own prediction beside its neighbours', in affinities (`propagation.Graph`).
         smooth_predictions: let a speaker's recordings agree with their neighbours when they are predicted.
-        inductive_strength: of the inductive student, which learns from all recordings with equal weight.
-        sharpness: power to which the evidence in the soft labels (over the classes' shares) is taken for it; 1 leaves them.
+        inductive_strength: of the inductive students, who learn from all recordings with equal weight.
+        sharpness: power to which the evidence in the soft labels (over the classes' shares) is taken for them; 1 leaves it.
         remove_text: shrink what tells sentences apart, where the table says what is said.
         match_shares: keep the shares that classes have among the labels, in labelling the others.
         rounds: of labelling the recordings without a label; from the second on the student of the one before is the teacher.
@@ -88,7 +83,6 @@ class ModeModel:
 
     Attributes:
         members: each a space (views → vectors) and a classifier (vectors → logits); the mean of their log-probabilities counts.
-            Neighbours are looked for in the first one's space.
         bandwidth: squared distance at which neighbours' affinity is 1 / e; 0 where predictions are not smoothed.
     """
 
@@ -97,9 +91,29 @@ class ModeModel:
 
     def log_probabilities(self, views: Mapping[str, Floats], speakers: Sequence[str] | None = None) -> Floats:
         """`(rows, classes)` mean over the members, before recordings agree with their neighbours."""
-        each = [np.log(c.probabilities(space.vectors(views, speakers)) + FLOOR) for space, c in self.members]
+        each = [classifier.log_probabilities(space.vectors(views, speakers)) for space, classifier in self.members]
         found: Floats = np.mean(each, axis=0)
         return found
+
+    def vectors(self, views: Mapping[str, Floats], speakers: Sequence[str] | None = None) -> Floats:
+        """`(rows, dimensions)` all that the members see of each recording, end to end."""
+        return np.hstack([space.vectors(views, speakers) for space, _ in self.members])
+
+    @property
+    def dimensions(self) -> int:
+        """Of `vectors`."""
+        return sum(space.dimensions for space, _ in self.members)
+
+    @property
+    def linear(self) -> Softmax:
+        """The mean of the members' logits, as one classifier of `vectors`; to draw, not to judge."""
+        weights, intercepts = zip(*((member.weights, member.intercept) for _, member in self.members), strict=True)
+        return Softmax(np.vstack(weights) / len(weights), np.mean(intercepts, axis=0))
+
+    @property
+    def maps(self) -> Mapping[str, ViewMap]:
+        """Each view that is used, as the first member that uses it standardises it, which is as all do."""
+        return {name: view for space, _ in reversed(self.members) for name, view in space.maps.items()}
 
     @property
     def adaptive(self) -> bool:
@@ -137,7 +151,7 @@ class SemiSupervised:
             return softmax(model.log_probabilities(views))
         speakers = apart(speakers)
         together, alone = model.log_probabilities(views, speakers), self.modes["inductive"].log_probabilities(views)
-        vectors, found = model.members[0][0].vectors(views, speakers), np.empty_like(together)
+        vectors, found = model.vectors(views, speakers), np.empty_like(together)
         weights = self.weight_alone(speakers)[:, None]
         for rows in rows_by(speakers):
             found[rows] = softmax((1 - weights[rows]) * together[rows] + weights[rows] * alone[rows])
@@ -170,7 +184,7 @@ class SemiSupervised:
                 vectors = Space(space.adaptive, {label: space.maps[label]}).vectors(views)
             else:
                 vectors = np.zeros((len(views[label]), space.dimensions))
-            logs.append(np.log(classifier.probabilities(vectors) + FLOOR))
+            logs.append(classifier.log_probabilities(vectors))
         return softmax(np.mean(logs, axis=0))
 
 
@@ -203,16 +217,15 @@ def fit_semisupervised(
         texts: `(rows,)` what is said, empty where unknown.
         config: how.
         copies: the same recordings as other voices might say them, each view → `(rows, features)` of the same views, which may
-            be a part of `views`; the inductive student learns from them as well, and from those views alone.
+            be a part of `views`; the inductive students learn from them as well.
     """
     labelled = targets >= 0
     known = np.flatnonzero(labelled)
     names = [str(target) for target in targets[known]]
     by_speaker, by_text = (confounding([values[row] for row in known.tolist()], names) for values in (speakers, texts))
-    anybody = any(speakers)
-    speakers = apart(speakers)
+    named, speakers = speakers, apart(speakers)
     said = texts if config.remove_text and by_text < CONFOUNDED else None
-    relative = anybody and by_speaker < CONFOUNDED
+    relative = any(named) and by_speaker < CONFOUNDED
     space = fit_space(views, speakers, said, adaptive=relative, dimensions=config.dimensions)
     vectors = space.vectors(views, speakers)
     sure = np.zeros((len(targets), classes))
@@ -238,36 +251,14 @@ def fit_semisupervised(
         rows = np.flatnonzero(soft.sum(axis=1) > 0)
         shares = np.maximum(soft[rows].mean(axis=0), 1e-9)
         target = shares * (soft[rows] / shares) ** config.sharpness  # what is sharpened is the evidence, not the shares
-        target = target / target.sum(axis=1, keepdims=True)
-        taught = tuple(copies[0] if copies else views)
-        stacked = {n: np.vstack([views[n], *(copy[n] for copy in copies)]) for n in taught}
-        times = 1 + len(copies)
-        everywhere = np.concatenate([rows + copy * len(speakers) for copy in range(times)])
-        # The leading view alone, without what tells sentences apart, errs elsewhere than all views together.
-        chosen = [(stacked, None), ({n: v for n, v in stacked.items() if n == LEADING}, said)]
-        inductive = tuple(
-            _student(some, speakers * times, text and [*text] * times, everywhere, np.tile(target, (times, 1)), config)
-            for some, text in chosen[: 1 + (LEADING in taught)]
-        )
+        sharp = np.zeros_like(soft)
+        sharp[rows] = target / target.sum(axis=1, keepdims=True)
+        inductive = fit_students(views, copies, named, said, sharp, config.inductive_strength, config.dimensions)
     else:
         inductive = ((space, adaptive),)
     modes: dict[Mode, ModeModel] = {"inductive": ModeModel(inductive)}
-    # Where nothing is judged relative to its speaker, the student of more voices knows best in both modes.
+    # Where nothing is judged relative to its speaker, the students of more voices know best in both modes.
     modes["speaker-adaptive"] = (
         modes["inductive"] if copies and not relative else ModeModel(((space, adaptive),), smoothing)
     )
     return SemiSupervised(modes, config, by_speaker, by_text)
-
-
-def _student(
-    views: Mapping[str, Floats],
-    speakers: Sequence[str],
-    texts: Sequence[str] | None,
-    rows: NDArray[np.int64],
-    targets: Floats,
-    config: SemiSupervisedConfig,
-) -> tuple[Space, Softmax]:
-    """A classifier of recordings as they are, taught by the soft labels of `rows`."""
-    space = fit_space(views, speakers, texts, adaptive=False, dimensions=config.dimensions)
-    vectors = space.vectors(views)[rows]
-    return space, fit_softmax(vectors, targets, balanced_weights(targets), config.inductive_strength)

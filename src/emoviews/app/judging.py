@@ -185,7 +185,7 @@ def _one_by_one(
     """`recognised` of every row by itself, with the progress told in between."""
     fitted: Fitted = recognizer.fitted_
     views, classes = made_views(fitted.needed("inductive")), len(fitted.labels)
-    dimensions = fitted.model.modes["inductive"].members[0][0].dimensions
+    dimensions = fitted.model.modes["inductive"].dimensions
     probabilities, embedded = np.full((len(table), classes), np.nan), np.full((len(table), dimensions), np.nan)
     problems, modes = [""] * len(table), ["inductive"] * len(table)
     for row in range(len(table)):
