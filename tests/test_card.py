@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from emoviews.card import anonymous, model_card
+from emoviews.novelty import Limits
 from emoviews.recognition import FitReport, Fitted, ModeReport
 from emoviews.statistics import Interval
 from emoviews.types import FEATURES, ViewSpec
@@ -33,7 +34,7 @@ def fitted(licence: str = "", **changes: object) -> Fitted:
         labels=("anger", "joy"),
         model=None,  # type: ignore[arg-type]
         temperatures={},
-        outlier=1.0,
+        limits=Limits(1.0, 1.0),
         heard=frozenset(),
         report=report,
         labelled=None,  # type: ignore[arg-type]

@@ -127,7 +127,7 @@ def test_a_graph_goes_with_it(world: Path, server: Hub, tmp_path: Path, capsys: 
     cli.main(["predict", pushed, recording, "--backend", "onnx", "--format", "csv"])
     assert recording in capsys.readouterr().out
     notes = json.loads((tmp_path / "model" / "emoviews.json").read_text())
-    (tmp_path / "model" / "emoviews.json").write_text(json.dumps({**notes, "outlier": 1.0}))
+    (tmp_path / "model" / "emoviews.json").write_text(json.dumps({**notes, "limits": {"outlier": 1.0, "shift": 1.0}}))
     with pytest.raises(CheckpointError, match="was made from another recogniser"):
         push_to_hub(tmp_path / "model", "someone/voices")
 

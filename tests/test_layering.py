@@ -39,6 +39,7 @@ ORDER = [
         "students",
         "semisupervised",
         "labelled_map",
+        "novelty",
     ],
     *[
         "recognition",

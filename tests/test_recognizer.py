@@ -278,6 +278,28 @@ def test_recordings_without_speech_get_a_reason(world: Path, table: pd.DataFrame
     assert list(frame["emotion"] != "") == [True] + [False] * 5
 
 
+def test_another_channel_is_noticed(world: Path, table: pd.DataFrame, tmp_path: Path) -> None:
+    """A new speaker's recordings over a telephone; the same ones as they are, and recordings that trained, pass."""
+    import scipy.signal
+
+    out = (table["speaker"] == "S06").to_numpy()
+    recognizer = made(world).fit(table[~out].reset_index(drop=True)).set_params(store=None)
+    new = table[out].reset_index(drop=True)
+    band = scipy.signal.butter(4, [300, 3400], "band", fs=SAMPLING_RATE, output="sos")
+    for number, path in enumerate(new["path"]):
+        samples, _ = soundfile.read(path)
+        soundfile.write(tmp_path / f"{number}.wav", scipy.signal.sosfilt(band, samples), SAMPLING_RATE)
+    called = new.assign(path=[str(tmp_path / f"{number}.wav") for number in range(len(new))])
+    (warning,) = recognizer.recognise(called).warnings
+    assert warning.startswith("The recordings of S06 are, as a whole, unlike those it learnt from (up to ")
+    assert "a telephone" in warning
+    (unnamed,) = recognizer.recognise(list(called["path"])).warnings
+    assert unnamed.startswith("These recordings are")
+    assert not recognizer.recognise(new).warnings
+    assert not recognizer.recognise(called.head(4)).warnings, "four recordings say nothing"
+    assert not recognizer.recognise(table[~out].reset_index(drop=True)).warnings
+
+
 def test_96_khz_stereo_is_what_it_is(world: Path, table: pd.DataFrame, tmp_path: Path) -> None:
     samples, rate = soundfile.read(table["path"][0])
     import soxr

@@ -23,6 +23,7 @@ from emoviews.checkpoints import NOTES, pinned_spec, read_weights, versions, wri
 from emoviews.errors import CheckpointError
 from emoviews.fusion import Space, ViewMap
 from emoviews.labelled_map import LabelledMap
+from emoviews.novelty import Limits
 from emoviews.propagation import Softmax
 from emoviews.recognition import TRANSDUCTIVE, FitReport, Fitted, ModeReport, made_views
 from emoviews.semisupervised import MODES, Mode, ModeModel, SemiSupervised, SemiSupervisedConfig
@@ -33,8 +34,8 @@ from emoviews.views import ViewRequest
 if TYPE_CHECKING:
     from emoviews.recognizer import EmotionRecognizer
 
-FORMAT: Final = 4
-"""3: with the map of the labelled recordings."""
+FORMAT: Final = 5
+"""5: with what is still like the training recordings, alone and together."""
 KIND: Final = "recognizer"
 
 COMPUTE_VIEWS: Final = ("opensmile",)
@@ -84,7 +85,7 @@ def save_recognizer(folder: str | Path, recognizer: EmotionRecognizer) -> None:
         "temperatures": dict(fitted.temperatures),
         "configuration": dataclasses.asdict(fitted.model.config),
         "confounding": {"speaker": fitted.model.speaker_confounding, "text": fitted.model.text_confounding},
-        "outlier": fitted.outlier,
+        "limits": dataclasses.asdict(fitted.limits),
         "report": dataclasses.asdict(fitted.report),
         "made": dict(fitted.provenance),
     }
@@ -138,7 +139,7 @@ def load_fitted(folder: str | Path) -> Fitted:
             labels=tuple(notes["labels"]),
             model=_model(notes, tensors),
             temperatures={m: float(notes["temperatures"][m]) for m in (*MODES, TRANSDUCTIVE)},
-            outlier=float(notes["outlier"]),
+            limits=Limits(float(notes["limits"]["outlier"]), float(notes["limits"]["shift"])),
             heard=frozenset(tensors["heard"].tolist()),
             report=_report(notes["report"]),
             labelled=LabelledMap(*(tensors[f"map/{part}"] for part in _MAP_PARTS)),
@@ -154,10 +155,13 @@ def load_fitted(folder: str | Path) -> Fitted:
             f"{folder} names the labels {', '.join(fitted.labels)}; its classifier was trained on {', '.join(trained)}. They "
             "were changed; make it again with: emoviews fit"
         )
-    if not all(0 < value < np.inf for value in fitted.temperatures.values()) or not 0 <= fitted.outlier < np.inf:
+    limits = fitted.limits
+    if not (
+        all(0 < t < np.inf for t in fitted.temperatures.values()) and 0 <= limits.outlier < np.inf and limits.shift > 0
+    ):
         raise CheckpointError(
-            f"{folder} has the temperatures {dict(fitted.temperatures)} and the outlier limit {fitted.outlier}; expected "
-            "numbers above 0. They were changed; make it again with: emoviews fit"
+            f"{folder} has the temperatures {dict(fitted.temperatures)} and the limits {limits}; expected numbers above 0. "
+            "They were changed; make it again with: emoviews fit"
         )
     _compare_views(folder, fitted)
     here = versions()

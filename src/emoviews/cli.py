@@ -672,6 +672,8 @@ def predict(
             f"{trained} of {len(results)} recordings are among those that fit learnt from, so they are judged better than new "
             "ones would be; their mode is transductive, and if they had labels, this is no test."
         )
+    for warning in found.warnings:
+        warn(warning)
     if bad := sum(bool(problem) for problem in found.problems):
         warn(f"{bad} of {len(results)} recordings get no emotion; the column problem says why.")
         if bad == len(results):

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from emoviews import calibration, metrics, splits, statistics
 from emoviews.fusion import rows_by
 from emoviews.progress import Progress
-from emoviews.recognition import MOST_FOLDS, OVERLAP, TRANSDUCTIVE, FitReport, Floats, ModeReport
+from emoviews.recognition import OVERLAP, TRANSDUCTIVE, FitReport, Floats, ModeReport
 from emoviews.semisupervised import (
     MODES,
     SemiSupervised,
@@ -99,8 +99,8 @@ def evaluated(
             f"Labels from {len(testable)} speaker: what to expect on new speakers can't be known. Label recordings of others."
         )
         return replace(report, notes=tuple(notes)), even
-    if len(set(groups)) > MOST_FOLDS:
-        groups = splits.merge_groups(groups, MOST_FOLDS)
+    if len(set(groups)) > splits.MOST_FOLDS:
+        groups = splits.merge_groups(groups, splits.MOST_FOLDS)
     known_speakers = all(speakers)
     wanted: tuple[str, ...] = (*MODES, TRANSDUCTIVE) if known_speakers else ("inductive",)
     probabilities = {mode: np.full((len(table), len(labels)), np.nan) for mode in wanted}

@@ -92,7 +92,7 @@ class RecognizerGraph(nn.Module):
         self.labels = [request.label for request in fitted.needed("inductive")]
         self.members = nn.ModuleList(_Member(space, classifier) for space, classifier in members)
         self.temperature = fitted.temperatures["inductive"]
-        self.outlier = fitted.outlier
+        self.outlier = fitted.limits.outlier
         self.voiced = voiced_feature(fitted.specs)
 
     def forward(self, *views: Tensor) -> tuple[Tensor, Tensor]:

@@ -19,10 +19,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from emoviews import audio, calibration, splits, statistics
+from emoviews import audio, calibration, novelty, statistics
 from emoviews.errors import AudioError, EmoViewsError, UsageError
 from emoviews.extraction import MAXIMUM_SECONDS, extract, locate
-from emoviews.fusion import CLIP, rows_by, time_statistics
+from emoviews.fusion import time_statistics
 from emoviews.labelled_map import LabelledMap
 from emoviews.progress import Progress
 from emoviews.semisupervised import (
@@ -58,13 +58,8 @@ views with layers: speech models take longest."""
 DIRECTLY: Final = 16
 """So few recordings are computed in this process, without a store."""
 
-OUTLIER_FACTOR: Final = 1.3
-"""How many times farther out than 99 % of the recordings of any speaker who did not count a recording must lie to be
-called unlike them. None of 1 305 recordings of nEMO by speakers who did not count does, at most 0.88 as
-far; noise, clicks, tones, chords and a melody lie 1.08 times as far, or farther."""
-
-MOST_FOLDS: Final = 10
-"""More groups are merged into so many folds (`splits.merge_groups`)."""
+TOO_FAR: Final = 1.0
+"""Distance, over `outlier_limit`, from which a recording is taken for no speech."""
 
 
 @dataclass(frozen=True)
@@ -128,7 +123,7 @@ class Fitted:
         labels: the classes, in the order of the probabilities' columns.
         model: the classifier.
         temperatures: mode (`TRANSDUCTIVE` too) → of its probabilities.
-        outlier: mode-free: distance from the training recordings beyond which a recording is unlike them.
+        limits: mode-free: what is still like the training recordings.
         heard: `short_key` of every recording that trained, labelled or not.
         report: what `fit` found.
         labelled: the labelled recordings on a plane of the inductive mode's space.
@@ -140,7 +135,7 @@ class Fitted:
     labels: tuple[str, ...]
     model: SemiSupervised
     temperatures: Mapping[str, float]
-    outlier: float
+    limits: novelty.Limits
     heard: frozenset[int]
     report: FitReport
     labelled: LabelledMap
@@ -163,6 +158,7 @@ class Recognised:
         modes: `(rows,)` in which each was judged: the one asked for, or `TRANSDUCTIVE` if the recording is one that trained.
         embedded: `(rows, dim)` what the mode's classifiers see of each (`ModeModel.vectors`): alike recordings are near each
             other; NaN where there is a problem.
+        warnings: what whoever reads the emotions must know of them all (`shifted`).
     """
 
     labels: tuple[str, ...]
@@ -170,6 +166,7 @@ class Recognised:
     problems: tuple[str, ...]
     modes: tuple[str, ...]
     embedded: Floats
+    warnings: tuple[str, ...] = ()
 
     def frame(self, table: pd.DataFrame) -> pd.DataFrame:
         """The columns of `emoviews predict`, a row a recording; those that every user relies on come first."""
@@ -368,6 +365,7 @@ def recognised(
     model = fitted.model.modes[mode]
     probabilities = np.full((len(table), len(fitted.labels)), np.nan)
     embedded = np.full((len(table), model.dimensions), np.nan)
+    warnings: tuple[str, ...] = ()
     if len(usable):
         for row, why in zip(usable, [] if judge_all else strange(fitted, vectors), strict=not judge_all):
             problems[row] = f"{table['path'].iloc[row]}: {why}" if why else ""
@@ -387,7 +385,10 @@ def recognised(
                 temperatures = temperatures ** (1 - weights) * fitted.temperatures["inductive"] ** weights
             probabilities[rows] = calibration.scaled(given, temperatures[:, None])
             embedded[rows] = model.vectors(spoken, apart(speakers))
-    return Recognised(fitted.labels, probabilities, tuple(problems), modes, embedded)
+            new = np.array([modes[row] != TRANSDUCTIVE for row in rows], dtype=bool)
+            named_new = [speaker for speaker, counts in zip(speakers, new, strict=True) if counts]
+            warnings = shifted(fitted, {label: values[new] for label, values in spoken.items()}, named_new)
+    return Recognised(fitted.labels, probabilities, tuple(problems), modes, embedded, warnings)
 
 
 def judged(fitted: Fitted, table: pd.DataFrame, found: Extracted) -> Recognised:
@@ -436,12 +437,42 @@ def strange(fitted: Fitted, vectors: Mapping[str, Floats]) -> list[str]:
     Without a voiced segment (eGeMAPS) nobody speaks; and what lies far outside the training recordings (music, noise, tones)
     is nothing the recogniser knows.
     """
-    far = _distances(_spreads(fitted.model), vectors) / fitted.outlier
+    return reasons(distances(fitted, vectors))
+
+
+def distances(fitted: Fitted, vectors: Mapping[str, Floats]) -> Floats:
+    """`(rows,)` how far from the training recordings, over the farthest that is taken for speech; infinite: nobody speaks."""
+    far = novelty.distances(_spreads(fitted), vectors) / fitted.limits.outlier
     place = voiced_feature(fitted.specs)
     if place and place[0] in vectors:
         label, feature = place
         far[vectors[label][:, feature] <= 0] = np.inf
-    return reasons(far)
+    return far
+
+
+def shifted(fitted: Fitted, vectors: Mapping[str, Floats], speakers: Sequence[str]) -> tuple[str, ...]:
+    """A warning where recordings as a whole are unlike those of training: another channel. Empty where none are.
+
+    Each speaker's are looked at together, and those of unknown speakers; fewer than `novelty.FEWEST` say nothing.
+
+    Args:
+        fitted: what judges.
+        vectors: view → `(rows, features)` of recordings that did not train.
+        speakers: `(rows,)`, empty where unknown.
+    """
+    spreads, far = _spreads(fitted), {}
+    for name, rows in novelty.by_speaker(speakers):
+        far[name] = novelty.shift(spreads, {n: vectors[n][rows] for n in spreads}) / fitted.limits.shift
+    moved = {name: times * novelty.SHIFT_FACTOR for name, times in far.items() if times > TOO_FAR}
+    if not moved:
+        return ()
+    names = sorted(filter(None, moved))
+    some = f"{', '.join(names[:5])}{' and others' if len(names) > 5 else ''}"
+    return (
+        f"{f'The recordings of {some}' if names else 'These recordings'} are, as a whole, unlike those it learnt from (up to "
+        f"{max(moved.values()):.1f} times as far from them as any of its speakers'): another microphone, a telephone, a room, "
+        "noise, or one emotion throughout? What it says of them may be wrong, and surer than it should be.",
+    )
 
 
 def voiced_feature(specs: Mapping[str, ViewSpec]) -> tuple[str, int] | None:
@@ -452,15 +483,18 @@ def voiced_feature(specs: Mapping[str, ViewSpec]) -> tuple[str, int] | None:
     return None
 
 
+def _spreads(fitted: Fitted) -> novelty.Spreads:
+    return {name: (view.mean, view.deviation) for name, view in fitted.model.modes["inductive"].maps.items()}
+
+
 def reasons(far: Floats) -> list[str]:
     """For each row why it is taken for no speech, empty where it may be.
 
     Args:
-        far: `(rows,)` distance from the training recordings over the farthest that is taken for speech; infinite where nobody
-            speaks.
+        far: as `distances`.
     """
     found = ["" for _ in far]
-    for row in np.flatnonzero(far > 1).tolist():
+    for row in np.flatnonzero(far > TOO_FAR).tolist():
         found[row] = (
             "nobody speaks in it (no voiced segment), so no emotion is given."
             if np.isinf(far[row])
@@ -468,57 +502,6 @@ def reasons(far: Floats) -> list[str]:
             "another kind of recording?), so no emotion is given."
         )
     return found
-
-
-def outlier_limit(
-    vectors: Mapping[str, Floats], groups: Sequence[str], copies: Sequence[Mapping[str, Floats]] = ()
-) -> float:
-    """The distance beyond which a recording is unlike the training recordings.
-
-    Each group's recordings are measured against the others', so that a new voice is not taken for noise; without two groups the
-    training recordings are measured against themselves, which is too near, and the factor is squared.
-
-    Args:
-        vectors: view → `(rows, features)` of the training recordings.
-        groups: `(rows,)`, empty where unknown.
-        copies: of the same recordings, that train as well; of some or all of the views.
-    """
-
-    def spreads_of(kept: NDArray[np.int64]) -> dict[str, tuple[Floats, Floats]]:
-        heard = {n: np.vstack([v[kept], *(copy[n][kept] for copy in copies if n in copy)]) for n, v in vectors.items()}
-        return {n: (v.mean(axis=0), _deviation(v)) for n, v in heard.items()}
-
-    every = np.arange(len(groups))
-    known = all(groups)
-    merged = splits.merge_groups(groups, MOST_FOLDS) if known and len(set(groups)) > MOST_FOLDS else groups
-    parts = rows_by(merged)
-    if len(parts) < 2 or not known:
-        return OUTLIER_FACTOR**2 * float(np.quantile(_distances(spreads_of(every), vectors), 0.99))
-    farthest = 0.0
-    for rows in parts:
-        own = _distances(spreads_of(np.delete(every, rows)), {n: v[rows] for n, v in vectors.items()})
-        farthest = max(farthest, float(np.quantile(own, 0.99)))
-    return OUTLIER_FACTOR * farthest
-
-
-def _deviation(values: Floats) -> Floats:
-    deviation: Floats = values.std(axis=0)
-    return np.where(deviation > 1e-7 * (1 + np.abs(values.mean(axis=0))), deviation, 1.0)
-
-
-def _spreads(model: SemiSupervised) -> dict[str, tuple[Floats, Floats]]:
-    """View → mean and deviation of the training recordings."""
-    return {name: (view.mean, view.deviation) for name, view in model.modes["inductive"].maps.items()}
-
-
-def _distances(spreads: Mapping[str, tuple[Floats, Floats]], vectors: Mapping[str, Floats]) -> Floats:
-    """`(rows,)` root mean square z-score over all views, each view counting as one.
-
-    Clipped, since a feature that hardly varies in training would decide alone.
-    """
-    each = [np.mean(np.clip((vectors[n] - m) / d, -CLIP, CLIP) ** 2, axis=1) for n, (m, d) in spreads.items()]
-    distances: Floats = np.sqrt(np.mean(each, axis=0))
-    return distances
 
 
 def _vector(array: NDArray[Any]) -> Floats:

@@ -26,6 +26,7 @@ from emoviews import metrics
 from emoviews.errors import AudioError, TableError, UsageError
 from emoviews.expectation import evaluated
 from emoviews.labelled_map import fit_map
+from emoviews.novelty import fit_limits
 from emoviews.recognition import (
     SPEEDS,
     Digest,
@@ -37,7 +38,6 @@ from emoviews.recognition import (
     copies_of,
     made_views,
     may_be_copied,
-    outlier_limit,
     recognise,
     require_mode,
     short_key,
@@ -173,12 +173,13 @@ class EmotionRecognizer(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         report = replace(report, left_out=dict(left_out), notes=(*_notes(model), *report.notes))
         specs = {label: view.spec for label, view in made_views(requests).items()}
         inductive = model.modes["inductive"]
-        limit = outlier_limit({n: vectors[n] for n in inductive.maps}, list(table["group"]), at_speeds)
+        used = {n: vectors[n] for n in inductive.maps}
+        limits = fit_limits(used, list(table["group"]), speakers, at_speeds)
         known = targets >= 0
         own = inductive.vectors({label: values[known] for label, values in vectors.items()})
         labelled = fit_map(own, targets[known], inductive.linear)
         heard = frozenset(short_key(key) for key in found.keys if key)
-        self.fitted_ = Fitted(requests, specs, labels, model, temperatures, limit, heard, report, labelled)
+        self.fitted_ = Fitted(requests, specs, labels, model, temperatures, limits, heard, report, labelled)
         self.classes_ = np.array(labels, dtype=object)
 
     def predict_proba(self, X: Any, speakers: Any = None) -> Floats:

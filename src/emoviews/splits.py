@@ -103,6 +103,10 @@ def leave_one_group_out(groups: Sequence[str], validation: Literal["next", "none
     return folds
 
 
+MOST_FOLDS: Final = 10
+"""More groups are merged into so many folds, where a fold is only there to be left out."""
+
+
 def merge_groups(groups: Sequence[str], n_groups: int) -> list[str]:
     """Merge groups into `n_groups` of about the same size, so that many speakers don't mean as many folds.
 
