@@ -63,7 +63,7 @@ def test_what_is_none_is_refused(tmp_path: Path) -> None:
     ("changes", "said"),
     [
         ({"kind": "encoders"}, "has kind 'encoders'; expected 'recognizer'"),
-        ({"format": 99}, "has format 99; expected 4"),
+        ({"format": 99}, "has format 99; expected 5"),
         (
             {"labels": ["anger", "happiness"]},
             r"the labels anger, happiness; its classifier was trained on anger, happiness, n",
