@@ -1,0 +1,158 @@
+"""Recordings over another channel than those learnt from: how many are judged right, how surely, and whether it is noticed.
+
+    python benchmarks/compare_channels.py TABLE --store STORE --labels anger,happiness,neutral,sadness [--speakers 2]
+
+For each pair of speakers (`--speakers`; in the order of their names) a recogniser learns from all others, labelled wholly. Some
+recordings of the two (`--each`, drawn at random) are judged as they are, band-passed like a telephone call, with noise, in a
+room, quieter, overdriven, and with a tilted spectrum; but for quieter and overdriven the level stays. `warned` is the share of
+speakers for whom `predict` warns, of all their recordings and of five drawn at random; the last rows are recordings as they
+are, of one emotion throughout, for which it should not.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import scipy.signal
+import soundfile
+from _common import table
+from numpy.typing import NDArray
+
+from emoviews import EmotionRecognizer, audio
+from emoviews.metrics import uar
+from emoviews.recognition import Fitted, recognised, shifted, views_of
+from emoviews.semisupervised import MODES, Mode
+from emoviews.table import read_table
+from emoviews.types import SAMPLING_RATE as RATE
+
+Sound = NDArray[np.float64]
+RANDOM = np.random.default_rng(0)
+QUICK = 5
+
+
+def telephone(samples: Sound) -> Sound:
+    filtered: Sound = scipy.signal.sosfilt(scipy.signal.butter(4, [300, 3400], "band", fs=RATE, output="sos"), samples)
+    return filtered
+
+
+def noise(decibels: float) -> Callable[[Sound], Sound]:
+    def add(samples: Sound) -> Sound:
+        power = np.mean(samples**2) / 10 ** (decibels / 10)
+        return samples + RANDOM.normal(size=len(samples)) * np.sqrt(power)
+
+    return add
+
+
+def room(samples: Sound) -> Sound:
+    """Half a second of reverberation, 60 dB down at its end."""
+    times = np.arange(RATE // 2) / RATE
+    response = RANDOM.normal(size=len(times)) * np.exp(-np.log(1000) * times / 0.5)
+    response[0] = 6.0
+    heard: Sound = scipy.signal.fftconvolve(samples, response)[: len(samples)]
+    return heard
+
+
+def same_level(change: Callable[[Sound], Sound]) -> Callable[[Sound], Sound]:
+    def changed(samples: Sound) -> Sound:
+        found = change(samples)
+        return found * np.sqrt(np.mean(samples**2) / np.mean(found**2))
+
+    return changed
+
+
+CHANNELS: dict[str, Callable[[Sound], Sound]] = {
+    "as they are": lambda samples: samples,
+    "telephone (300 to 3400 Hz)": same_level(telephone),
+    "noise, 20 dB below": same_level(noise(20)),
+    "noise, 10 dB below": same_level(noise(10)),
+    "a room of 0.5 s": same_level(room),
+    "20 dB quieter": lambda samples: 0.1 * samples,
+    "overdriven by 10 dB": lambda samples: np.clip(3.2 * samples, -1, 1),
+    "high frequencies raised": same_level(lambda samples: np.convolve(samples, [1, -0.7])[: len(samples)]),
+}
+
+
+def changed(frame: pd.DataFrame, change: Callable[[Sound], Sound], folder: Path) -> pd.DataFrame:
+    """The same recordings, changed and written to a folder."""
+    paths = []
+    for number, (path, start, end, channel) in enumerate(
+        frame[["path", "start_seconds", "end_seconds", "channel"]].itertuples(index=False, name=None)
+    ):
+        decoded = audio.decode(path, start, end, channel)
+        samples = audio.prepare(decoded.samples, decoded.sampling_rate).astype(np.float64)
+        paths.append(str(folder / f"{number}.wav"))
+        soundfile.write(paths[-1], np.clip(change(samples), -1, 1), RATE, subtype="FLOAT")
+    return frame.assign(path=paths, start_seconds=np.nan, end_seconds=np.nan, channel=np.nan)
+
+
+def warned(fitted: Fitted, vectors: dict[str, Sound], rows: NDArray[np.int64]) -> bool:
+    return bool(shifted(fitted, {label: values[rows] for label, values in vectors.items()}, [""] * len(rows)))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("table", type=Path)
+    parser.add_argument("--store", type=Path, required=True)
+    parser.add_argument("--labels", default="", help="separated by commas; all by default")
+    parser.add_argument("--speakers", type=int, default=2, help="that are left out at a time")
+    parser.add_argument("--each", type=int, default=24, help="recordings of a speaker")
+    options = parser.parse_args()
+    frame = read_table(options.table)
+    if options.labels:
+        frame = frame[frame["emotion"].isin(options.labels.split(","))].reset_index(drop=True)
+    names = sorted(set(frame["speaker"]))
+    found: defaultdict[str, defaultdict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    started = time.monotonic()
+    for start in range(0, len(names), options.speakers):
+        out = names[start : start + options.speakers]
+        rest = frame[~frame["speaker"].isin(out)].reset_index(drop=True)
+        new = frame[frame["speaker"].isin(out)].groupby("speaker").sample(options.each, random_state=0)
+        fitted = EmotionRecognizer(store=options.store, evaluate=False).fit(rest).fitted_
+        requests = tuple({request.label: request for mode in MODES for request in fitted.needed(mode)}.values())
+        for channel, change in CHANNELS.items():
+            with tempfile.TemporaryDirectory() as folder:
+                heard = changed(new.reset_index(drop=True), change, Path(folder))
+                views = views_of(heard, requests, Path(folder) / "store")
+            own = found[channel]
+            modes: dict[Mode, str] = {"inductive": "inductive", "speaker-adaptive": "adaptive"}
+            for mode, short in modes.items():
+                said = recognised(fitted, heard, views, mode, judge_all=True)
+                guess = np.array(fitted.labels, dtype=object)[said.probabilities.argmax(axis=1)]
+                for name in out:
+                    rows = np.flatnonzero(heard["speaker"] == name)
+                    own[short].append(uar(heard["emotion"].iloc[rows], guess[rows]))
+                    own[f"{short} sure"].append(float(said.probabilities[rows].max(axis=1).mean()))
+            for name in out:
+                rows = np.flatnonzero(heard["speaker"] == name)
+                own["warned"].append(warned(fitted, views.vectors, rows))
+                for _ in range(10):
+                    few = RANDOM.choice(rows, QUICK, replace=False)
+                    own["warned of five"].append(warned(fitted, views.vectors, few))
+        whole = frame[frame["speaker"].isin(out)].reset_index(drop=True)
+        views = views_of(whole, requests, options.store)
+        for name in out:
+            for emotion in sorted(set(frame["emotion"])):
+                rows = np.flatnonzero((whole["speaker"] == name) & (whole["emotion"] == emotion))
+                own = found[f"as they are, {emotion} alone"]
+                own["warned"].append(warned(fitted, views.vectors, rows))
+                for _ in range(10):
+                    few = RANDOM.choice(rows, QUICK, replace=False)
+                    own["warned of five"].append(warned(fitted, views.vectors, few))
+        print(f"# without {', '.join(out)}: {time.monotonic() - started:.0f} s", flush=True)
+    columns = ["inductive", "inductive sure", "adaptive", "adaptive sure", "warned", "warned of five"]
+    rows_ = [
+        [channel, *(f"{100 * np.mean(own[column]):.0f}" if own[column] else "" for column in columns)]
+        for channel, own in found.items()
+    ]
+    print(table(["Channel, %", *columns], rows_))
+
+
+if __name__ == "__main__":
+    main()
