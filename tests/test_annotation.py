@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from emoviews.annotation import STRATEGIES, Pool, margins, suggest, suggested
+from emoviews.annotation import STRATEGIES, Pool, margins, shuffled, suggest, suggested
 from emoviews.errors import AudioError, UsageError
 from emoviews.recognition import Recognised
 from emoviews.table import make_table
@@ -109,6 +109,9 @@ def test_what_can_not_be_judged_is_not_suggested() -> None:
     assert list(chosen["id"]) == ["4", "2", "5"]
     assert list(chosen["guess"]) == ["joy"] * 3
     assert chosen["confidence"].tolist() == [0.55, 0.6, 0.99]
+    for seed in range(5):  # in the order in which they would come if all could be judged
+        order = [str(n) for n in shuffled(np.arange(6) < 2, seed) if n != 3]
+        assert list(suggested(table, found, 2, "random", seed=seed)["id"]) == order[:2]
     none = Recognised(found.labels, found.probabilities, ("", "", *["silent"] * 4), found.modes, found.embedded)
     with pytest.raises(AudioError, match=r"without a label can be judged\. The first: silent"):
         suggested(table, none, 10)

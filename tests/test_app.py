@@ -382,6 +382,41 @@ def test_what_to_expect_is_said_or_that_it_is_not_known(recognizer: EmotionRecog
     assert "is not known: not tested" in recognition.expectation(replace(report, modes={}, notes=("not tested",)))
 
 
+def test_about_numbers_speakers_and_names_none(recognizer: EmotionRecognizer):
+    fitted = recognizer.fitted_
+    found = fitted.report.modes["inductive"]
+    names = {name: f"Ann-{name}" for name in found.by_speaker}
+    warning = "UAR differs beyond chance: 40 % for Ann-S01, 90 % for Ann-S02."
+    found = replace(
+        found, by_speaker={names[name]: score for name, score in found.by_speaker.items()}, warnings=(warning,)
+    )
+    html = recognition.about(replace(fitted, report=replace(fitted.report, modes={"inductive": found})), local=True)
+    assert "Ann-" not in html
+    rows = re.findall(r'<th scope="row">(speaker \d)</th><td>(\d+)\xa0%</td><td>(\d+)</td>', html)
+    assert rows == [
+        (f"speaker {n}", f"{100 * uar:.0f}", str(count)) for n, (uar, count) in enumerate(found.by_speaker.values(), 1)
+    ]
+    assert len(rows) == 4
+    assert "40 % for speaker 1, 90 % for speaker 2." in html
+
+
+def test_a_batch_says_which_recordings_trained_and_what_that_means(
+    world: Path, recognizer: EmotionRecognizer, tmp_path: Path
+):
+    new = read_table(world / "t.csv").query("speaker == 'S05'")["path"].iloc[0]
+    (tmp_path / "new.wav").write_bytes(Path(new).read_bytes())
+    trained, other = str(world / "speech.wav"), str(tmp_path / "new.wav")
+    _, html, csv_path = recognition.batch(recognizer, [trained, other], LIMITS, lambda share: None)
+    assert [row["mode"] for row in csv.DictReader(io.StringIO(Path(csv_path or "").read_text()))] == [
+        "transductive",
+        "inductive",
+    ]
+    said = r'speech\.wav<br><em class="ev-soft">transductive</em></th>.*>new\.wav</th>'
+    assert re.search(said, html, re.DOTALL)
+    assert "<em>transductive</em>: the recogniser learnt from this very recording, so it is judged better" in html
+    assert "transductive" not in recognition.batch(recognizer, [other], LIMITS, lambda share: None)[1]
+
+
 def test_a_port_that_is_taken_is_said():
     with open_socket("127.0.0.1", 0) as taken, pytest.raises(UsageError, match="Name another port"):
         open_socket("127.0.0.1", taken.getsockname()[1])
@@ -396,16 +431,33 @@ def test_without_gradio_the_install_command_is_said(world: Path, monkeypatch: py
 def test_recordings_to_label_come_in_the_order_of_suggest(world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     frame = read_table(world / "t.csv")
     frame.loc[::2, "emotion"] = ""
+    frame.loc[0, "path"] = str(world / "text.wav")  # can't be judged, so it is not suggested
     write_table(frame, tmp_path / "some.csv")
     seen: list[Journal] = []
     monkeypatch.setattr("emoviews.app.labels.serve_labels", lambda table, journal, *_: seen.append(journal))
     how = {"store": world / "store", "workers": 1}
-    cli.label(tmp_path / "some.csv", model=world / "model", **how)
-    chosen = list(cli.suggest(world / "model", tmp_path / "some.csv", budget=1000, **how)["id"])
-    assert len(chosen) > 30
-    assert list(seen[0].order[: len(chosen)]) == chosen
-    assert sorted(seen[0].order) == sorted(frame["id"][::2])
-    assert seen[0].labels == tuple(sorted(set(frame["emotion"]) - {""}))
+    for strategy in ("random", "core_set"):
+        cli.label(tmp_path / "some.csv", model=world / "model", strategy=strategy, **how)
+        found = cli.suggest(world / "model", tmp_path / "some.csv", budget=1000, strategy=strategy, **how)
+        chosen = list(found["id"])
+        assert len(chosen) > 30
+        assert [name for name in seen[-1].order if name in chosen] == chosen
+        assert sorted(seen[-1].order) == sorted(frame["id"][::2])
+        assert seen[-1].labels == tuple(sorted(set(frame["emotion"]) - {""}))
+    assert list(seen[1].order[: len(chosen)]) == chosen  # what can't be judged comes last where all are judged
+    assert seen[1].order[-1] == frame["id"][0]
+
+
+def test_a_random_order_asks_no_recogniser(world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    write_table(read_table(world / "t.csv").assign(emotion=""), tmp_path / "some.csv")
+    seen: list[Journal] = []
+    monkeypatch.setattr("emoviews.app.labels.serve_labels", lambda table, journal, *_: seen.append(journal))
+    monkeypatch.setattr(EmotionRecognizer, "recognise", lambda *_: pytest.fail("a recording is judged"))
+    cli.label(tmp_path / "some.csv", model=world / "model", store=tmp_path / "store")
+    assert seen[0].labels == load_recognizer(world / "model").fitted_.labels
+    cli.label(tmp_path / "some.csv", labels=("a", "b"))
+    assert seen[1].order == seen[0].order != tuple(read_table(tmp_path / "some.csv")["id"])
+    assert not (tmp_path / "store").exists()
 
 
 # The page in a browser
@@ -513,9 +565,12 @@ def test_the_page_recognises_one_and_many_in_the_browser(world: Path, tmp_path: 
             assert header.evaluate("cell => cell.scrollWidth - cell.clientWidth") <= 0
         name = phone.locator(".ev-rows th[scope=row]")
         assert name.evaluate("cell => cell.clientWidth") > 150
-        assert name.evaluate("cell => cell.innerHTML") == "session_<wbr>01/<wbr>speaker_<wbr>01/<wbr>anger.wav"
+        shown = 'session_<wbr>01/<wbr>speaker_<wbr>01/<wbr>anger.wav<br><em class="ev-soft">transductive</em>'
+        assert name.evaluate("cell => cell.innerHTML") == shown
+        assert phone.get_by_text("one that the recogniser learnt from is transductive").is_visible()
         for tab in ("Batch", "About"):
             phone.get_by_role("tab", name=tab).click()
+            assert tab != "About" or phone.get_by_role("rowheader", name="speaker 4").is_visible()
             assert overflow(phone) == 0
             assert barriers(phone) == []
     assert list(tmp_path.glob("emoviews-app-*")) == []  # what people sent is gone

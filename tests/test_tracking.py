@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from emoviews import cli
-from emoviews.errors import MissingExtraError, UsageError
+from emoviews.errors import EmoViewsError, MissingExtraError, UsageError
 from emoviews.results import Results
 from emoviews.tracking import JOB_TAG, to_mlflow, to_tensorboard, tracked
 
@@ -60,7 +60,6 @@ def test_jobs_are_named_by_what_they_are(run: Path) -> None:
 
 
 def test_tensorboard_reads_the_rows_back(run: Path, tmp_path: Path) -> None:
-    pytest.importorskip("tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
     from tensorboard.plugins.hparams import plugin_data_pb2
 
@@ -83,9 +82,7 @@ def test_tensorboard_reads_the_rows_back(run: Path, tmp_path: Path) -> None:
     assert not list(tmp_path.glob(".*"))
 
 
-def test_mlflow_reads_the_rows_back(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("mlflow", reason="mlflow is large; install it to run this")
-    pytest.importorskip("sqlalchemy")
+def test_mlflow_reads_the_rows_back(run: Path, tmp_path: Path) -> None:
     from mlflow.tracking import MlflowClient
 
     uri, jobs = f"sqlite:///{tmp_path / 'mlflow.db'}", list(tracked(run))
@@ -98,15 +95,43 @@ def test_mlflow_reads_the_rows_back(run: Path, tmp_path: Path, monkeypatch: pyte
         entry = found[job.job_id]
         assert entry.data.params == job.parameters
         for name, value in job.scores.items():
-            assert entry.data.metrics[name.replace("(", "_").replace("=", "_").replace(")", "_")] == pytest.approx(
-                value
-            )
-        for name in {name for _, name, _ in job.curves if "(" not in name}:
-            history = client.get_metric_history(entry.info.run_id, name)
+            assert entry.data.metrics[plain(name)] == pytest.approx(value)
+        for name in {name for _, name, _ in job.curves}:
+            history = client.get_metric_history(entry.info.run_id, plain(name))
             assert [(m.step, m.value) for m in history] == [
                 (epoch, pytest.approx(value)) for epoch, n, value in job.curves if n == name
             ]
     assert to_mlflow(run, uri) == (0, len(jobs))
+
+
+def test_mlflow_gets_again_what_a_killed_export_left(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mlflow.tracking import MlflowClient
+
+    uri, jobs = f"sqlite:///{tmp_path / 'mlflow.db'}", list(tracked(run))
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MlflowClient, "set_terminated", killed)
+        with pytest.raises(KeyboardInterrupt):
+            to_mlflow(run, uri)
+    assert to_mlflow(run, uri) == (len(jobs), 0)
+    client = MlflowClient(tracking_uri=uri, registry_uri=uri)
+    experiment = client.get_experiment_by_name(run.name)
+    assert experiment is not None
+    entries = client.search_runs([experiment.experiment_id], max_results=1000)
+    assert [entry.info.status for entry in entries].count("FINISHED") == len(entries) - 1 == len(jobs)
+
+
+def test_a_server_that_mlflow_can_not_reach_is_said(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    with pytest.raises(
+        EmoViewsError, match=r"MLflow can't write to http://127\.0\.0\.1:9: .* the same command goes on"
+    ):
+        to_mlflow(run, "http://127.0.0.1:9")
 
 
 @pytest.mark.parametrize(
@@ -129,9 +154,11 @@ def test_a_folder_without_rows_is_refused_and_not_made(tmp_path: Path, capsys: p
     assert not (tmp_path / "nothing").exists()
 
 
-def test_on_the_command_line(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    pytest.importorskip("tensorboard")
-    cli.main(["export", str(run), "--format", "tensorboard", "--to", str(tmp_path / "events")])
+@pytest.mark.parametrize("tracker", ["tensorboard", "mlflow"])
+def test_on_the_command_line(tracker: str, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    place = str(tmp_path / "events") if tracker == "tensorboard" else f"sqlite:///{tmp_path / 'mlflow.db'}"
     with Results(run) as results:
         number = len(results.finished())
-    assert capsys.readouterr().out == f"{number} jobs written to {tmp_path / 'events'}, 0 were there\n"
+    for new in (number, 0):
+        cli.main(["export", str(run), "--format", tracker, "--to", place])
+        assert f"{new} jobs written to {place}, {number - new} were there" in " ".join(capsys.readouterr().out.split())

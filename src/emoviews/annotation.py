@@ -90,7 +90,8 @@ def suggested(
 ) -> pd.DataFrame:
     """The rows of a table to label next, the best first, with the columns `guess` and `confidence`.
 
-    Recordings of which the recogniser says that nobody speaks in them, and those that can't be read, are not suggested.
+    Recordings of which the recogniser says that nobody speaks in them, and those that can't be read, are not suggested. The
+    others come, with `random`, in the order of `shuffled`, which needs no recogniser.
 
     Args:
         table: recordings; those with an emotion are taken for labelled.
@@ -112,9 +113,21 @@ def suggested(
     speakers = list(table["speaker"].iloc[usable])
     pool = Pool(found.embedded[usable], labelled[usable], speakers, probabilities)
     chosen = usable[suggest(pool, budget, strategy, seed=seed)]
+    if strategy == "random":
+        everything = shuffled(labelled, seed)
+        chosen = everything[np.isin(everything, usable)][:budget]
     best = found.probabilities[chosen]
     guess = np.array(found.labels, dtype=object)[best.argmax(axis=1)]
     return table.iloc[chosen].assign(guess=guess, confidence=best.max(axis=1))
+
+
+def shuffled(labelled: NDArray[np.bool_], seed: int = 0) -> NDArray[np.int64]:
+    """Positions of all recordings without a label, `(n,)` bool → `(unlabelled,)`, in the order of the strategy `random`.
+
+    >>> sorted(shuffled(np.array([True, False, False])).tolist())
+    [1, 2]
+    """
+    return np.random.default_rng(derive_seed(seed, "suggest")).permutation(np.flatnonzero(~labelled))
 
 
 def margins(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -129,7 +142,7 @@ def margins(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _random(pool: Pool, budget: int, seed: int) -> NDArray[np.int64]:
-    return np.random.default_rng(derive_seed(seed, "suggest")).permutation(pool.candidates)[:budget]
+    return shuffled(pool.labelled, seed)[:budget]
 
 
 def _margin(pool: Pool, budget: int, seed: int) -> NDArray[np.int64]:

@@ -1264,18 +1264,23 @@ def _recognizer_for(frame: pd.DataFrame, model: str, store: Path | None, workers
 def _labelling_order(
     frame: pd.DataFrame, model: str | None, strategy: Any, seed: int, store: Path | None, workers: int | None
 ) -> tuple[list[str], tuple[str, ...]]:
-    """The ids without an emotion, the best to label first, and the labels that the model knows."""
+    """The ids without an emotion, the best to label first, and the labels that the model knows.
+
+    A random order asks no recogniser: to judge all recordings takes long, and would only leave out what can't be judged. The
+    page takes no label for what can't be played.
+    """
     import numpy as np
 
-    from emoviews.annotation import Pool, suggest, suggested
+    from emoviews.annotation import shuffled, suggested
+    from emoviews.bundles import load_fitted
+    from emoviews.hub import located
 
     unlabelled = np.array(frame["emotion"] == "", dtype=bool)
+    if strategy == "random":
+        known = () if model is None else load_fitted(located(str(model), warn)).labels
+        return list(frame["id"].iloc[shuffled(~unlabelled, seed)]), known
     if model is None:
-        if strategy != "random":
-            raise UsageError(f"--strategy {strategy} goes by what a recogniser says; give one: --model MODEL")
-        pool = Pool(np.zeros((len(frame), 1)), ~unlabelled, list(frame["speaker"]))
-        order = suggest(pool, len(frame), "random", seed=seed) if unlabelled.any() else np.zeros(0, dtype=np.int64)
-        return list(frame["id"].iloc[order]), ()
+        raise UsageError(f"--strategy {strategy} goes by what a recogniser says; give one: --model MODEL")
     recognizer = _recognizer_for(frame, model, store, workers)
     if not unlabelled.any():
         return [], recognizer.fitted_.labels

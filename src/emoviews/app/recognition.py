@@ -26,9 +26,10 @@ from emoviews.app import address, is_local, open_socket, pictures, require
 from emoviews.app.archives import Limits, unpack
 from emoviews.app.judging import Advance, Judgement, hears_first, judge, judge_all, without_place
 from emoviews.audio import AUDIO_SUFFIXES
+from emoviews.card import anonymous
 from emoviews.errors import EmoViewsError
 from emoviews.predicting import written
-from emoviews.recognition import FitReport
+from emoviews.recognition import TRANSDUCTIVE, FitReport, Fitted
 from emoviews.recognizer import EmotionRecognizer
 
 CSV_NAME: Final = "emotions.csv"
@@ -71,7 +72,8 @@ def batch(
         bad = int((results["problem"] != "").sum())
         said = f"{len(results) - bad} of {len(results)} recordings got an emotion."
         rows = results.head(SHOWN_ROWS).to_dict("records")
-        return _html("said", text=said), _html("batch", rows=rows, n=len(results), others=others)
+        trained = TRANSDUCTIVE if any(row["mode"] == TRANSDUCTIVE for row in rows) else ""
+        return _html("said", text=said), _html("batch", rows=rows, n=len(results), others=others, transductive=trained)
 
     said, table = (
         _guarded(made, "these files") if paths else _failed("There are no files yet. Choose some, or a folder.")
@@ -141,6 +143,12 @@ def expectation(report: FitReport) -> str:
     )
 
 
+def about(fitted: Fitted, local: bool) -> str:
+    """What the recogniser is, as HTML. Speakers are numbered, as on a model card: whoever reaches the page reads it."""
+    report = anonymous(fitted.report)
+    return _html("about", report=report, specs=fitted.specs, expected=expectation(report), local=local)
+
+
 def percent(share: float) -> str:
     r"""A share, with a space that does not break.
 
@@ -190,8 +198,8 @@ def recognition_page(gradio: ModuleType, recognizer: EmotionRecognizer, limits: 
         return said, table, gr.DownloadButton(value=csv, visible=csv is not None)
 
     with gr.Blocks(title="EmoViews", analytics_enabled=False, delete_cache=(KEPT_SECONDS // 12, KEPT_SECONDS)) as page:
-        known = {"labels": fitted.labels, "expected": expectation(fitted.report), "local": local, "limits": limits}
-        gr.HTML(_html("intro", **known), apply_default_css=False)
+        intro = _html("intro", labels=fitted.labels, expected=expectation(fitted.report), local=local)
+        gr.HTML(intro, apply_default_css=False)
         with gr.Tabs():
             with gr.Tab("One recording"):
                 sound = gr.Audio(
@@ -216,7 +224,7 @@ def recognition_page(gradio: ModuleType, recognizer: EmotionRecognizer, limits: 
                 csv = gr.DownloadButton("Download all as CSV", visible=False)
                 rows = gr.HTML(elem_id="ev-rows", apply_default_css=False)
             with gr.Tab("About"):
-                gr.HTML(_html("about", report=fitted.report, specs=fitted.specs, **known), apply_default_css=False)
+                gr.HTML(about(fitted, local), apply_default_css=False)
         go.click(one, [sound], [said, shown], api_visibility="private", show_progress_on=waiting)
         start.click(many, [files, folder], [summary, rows, csv], api_visibility="private", show_progress_on=waiting_all)
         sound.clear(lambda: ("", ""), None, [said, shown], api_visibility="private", queue=False)
