@@ -26,6 +26,7 @@ from emoviews.errors import AudioError, MissingExtraError, UsageError
 from emoviews.labelling import Journal
 from emoviews.recognizer import EmotionRecognizer
 from emoviews.table import read_table, write_table
+from emoviews.types import SAMPLING_RATE
 
 LIMITS = Limits(seconds=12, megabytes=2, unpacked_megabytes=1, files=5)
 
@@ -281,7 +282,8 @@ def test_what_is_no_speech_gets_no_emotion(world: Path, recognizer: EmotionRecog
 
 def test_one_bad_file_is_a_row_among_the_others(world: Path, recognizer: EmotionRecognizer):
     names = ("speech.wav", "text.wav", "too long.wav", "noise.wav")
-    found = judge_all(recognizer, [(f"in/{name}", world / name) for name in names], LIMITS)
+    found, warnings = judge_all(recognizer, [(f"in/{name}", world / name) for name in names], LIMITS)
+    assert warnings == ()
     assert found["path"].tolist() == [f"in/{name}" for name in names]
     assert [bool(why) for why in found["problem"]] == [False, True, True, True]
     assert found["emotion"].tolist() == [recognizer.predict([world / "speech.wav"])[0], "", "", ""]
@@ -415,6 +417,31 @@ def test_a_batch_says_which_recordings_trained_and_what_that_means(
     assert re.search(said, html, re.DOTALL)
     assert "<em>transductive</em>: the recogniser learnt from this very recording, so it is judged better" in html
     assert "transductive" not in recognition.batch(recognizer, [other], LIMITS, lambda share: None)[1]
+
+
+def test_recordings_over_another_channel_are_pointed_out(
+    world: Path, recognizer: EmotionRecognizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Five whistling telephones in a batch, and the windows of one long call."""
+    new = read_table(world / "t.csv").query("speaker == 'S05'")["path"].head(5)
+    bent = []
+    for number, path in enumerate(new):
+        samples, rate = soundfile.read(path)
+        whistle = 0.05 * np.sin(2 * np.pi * 3000 * np.arange(len(samples)) / rate)
+        soundfile.write(tmp_path / f"{number}.wav", np.diff(samples, append=0) + whistle, rate)
+        bent.append(tmp_path / f"{number}.wav")
+    # What is moved that far may be called no speech, one by one; here it is about what is said of those that pass.
+    fitted = recognizer.fitted_
+    monkeypatch.setattr(recognizer, "fitted_", replace(fitted, limits=replace(fitted.limits, outlier=1e6)))
+    said, _, _ = recognition.batch(recognizer, [str(path) for path in bent], LIMITS, lambda share: None)
+    assert "5 of 5 recordings got an emotion. These recordings are, as a whole, unlike those it learnt from" in said
+    plain, _, _ = recognition.batch(recognizer, list(new), LIMITS, lambda share: None)
+    assert "unlike" not in plain
+    call = np.concatenate([soundfile.read(path)[0] for path in bent])
+    call = np.tile(call, 1 + int(11.5 * SAMPLING_RATE) // len(call))[: int(11.5 * SAMPLING_RATE)]
+    soundfile.write(tmp_path / "call.wav", call, SAMPLING_RATE)
+    _, html = recognition.answer(recognizer, str(tmp_path / "call.wav"), LIMITS, lambda share: None)
+    assert "unlike those it learnt from" in html
 
 
 def test_a_port_that_is_taken_is_said():

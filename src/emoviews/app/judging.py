@@ -19,7 +19,7 @@ from emoviews.app.archives import Limits
 from emoviews.errors import AudioError, EmoViewsError, UsageError
 from emoviews.extraction import MAXIMUM_SECONDS
 from emoviews.predicting import distinct, windows
-from emoviews.recognition import TRANSDUCTIVE, Fitted, Recognised, computed, made_views, recognised
+from emoviews.recognition import TRANSDUCTIVE, Fitted, Recognised, computed, made_views, recognised, shifted
 from emoviews.recognizer import EmotionRecognizer
 from emoviews.table import make_table
 from emoviews.types import SAMPLING_RATE
@@ -56,6 +56,7 @@ class Judgement:
         place: `(2,)` on the map of the labelled recordings; NaN where there is a problem.
         times_seconds: `(windows, 2)` start and end; no rows for a short recording.
         over_time: `(windows, classes)`; NaN where no emotion is given.
+        warnings: what whoever reads the emotions must know: that the windows are, as a whole, unlike the training recordings.
     """
 
     labels: tuple[str, ...]
@@ -68,6 +69,7 @@ class Judgement:
     place: Floats
     times_seconds: Floats
     over_time: Floats
+    warnings: tuple[str, ...] = ()
 
     @property
     def seconds(self) -> float:
@@ -124,18 +126,18 @@ def judge(
         if len(vectors) > 1:
             temperature = fitted.temperatures["inductive"]
             alone = {n: calibration.scaled(fitted.model.alone(vectors, n), temperature)[0] for n in vectors}
-    times, over_time = np.zeros((0, 2)), np.zeros((0, len(fitted.labels)))
+    times, over_time, warnings = np.zeros((0, 2)), np.zeros((0, len(fitted.labels))), found.warnings
     seconds = len(samples) / SAMPLING_RATE
     if seconds > TIMED_SECONDS:
         hop = max(HOP_SECONDS, (seconds - WINDOW_SECONDS) / (MOST_WINDOWS - 1))
         parts = windows(table.assign(start_seconds=0.0, end_seconds=seconds), WINDOW_SECONDS, hop)
-        over_time = _one_by_one(recognizer, parts, advance).probabilities
+        in_time = _one_by_one(recognizer, parts, advance)
+        over_time, warnings = in_time.probabilities, in_time.warnings
         times = parts[["start_seconds", "end_seconds"]].to_numpy(dtype=float)
     trained = found.modes[0] == TRANSDUCTIVE
     cropped = {name: most for name, most in hears_first(fitted).items() if most < seconds}
-    return Judgement(
-        fitted.labels, samples, cropped, problem, found.probabilities[0], trained, alone, place, times, over_time
-    )
+    whole = found.probabilities[0]
+    return Judgement(fitted.labels, samples, cropped, problem, whole, trained, alone, place, times, over_time, warnings)
 
 
 def judge_all(
@@ -143,8 +145,8 @@ def judge_all(
     recordings: Sequence[tuple[str, Path]],
     limits: Limits,
     advance: Advance = lambda share: None,
-) -> pd.DataFrame:
-    """Judge many recordings: the columns of `emoviews predict`, where `path` is the name that was given.
+) -> tuple[pd.DataFrame, tuple[str, ...]]:
+    """Judge many recordings: the columns of `emoviews predict`, where `path` is the name that was given; and its warnings.
 
     A recording that can't be used is a row with its problem.
 
@@ -163,11 +165,12 @@ def judge_all(
         raise UsageError(f"These are {len(recordings)} recordings; at most {limits.files} are taken at a time.")
     names = [name for name, _ in recordings]
     table = make_table([{"id": f"{n} {name}", "path": str(path)} for n, (name, path) in enumerate(recordings)])
-    results = _one_by_one(recognizer, table, advance, limits).frame(table)
+    found = _one_by_one(recognizer, table, advance, limits)
+    results = found.frame(table)
     problems = [
         without_place(why, path, name) for why, (name, path) in zip(results["problem"], recordings, strict=True)
     ]
-    return results.assign(id=distinct(names), path=names, problem=problems)
+    return results.assign(id=distinct(names), path=names, problem=problems), found.warnings
 
 
 def without_place(why: str, path: Path, name: str) -> str:
@@ -188,18 +191,24 @@ def _one_by_one(
     dimensions = fitted.model.modes["inductive"].dimensions
     probabilities, embedded = np.full((len(table), classes), np.nan), np.full((len(table), dimensions), np.nan)
     problems, modes = [""] * len(table), ["inductive"] * len(table)
+    new: list[Mapping[str, Floats]] = []
     for row in range(len(table)):
         try:
             if limits is not None:
                 _refuse_long(table["path"].iloc[row], limits)
             one = table.iloc[[row]].reset_index(drop=True)
-            found = recognised(fitted, one, computed(one, views), "inductive")
+            made = computed(one, views)
+            found = recognised(fitted, one, made, "inductive")
             problems[row], modes[row] = found.problems[0], found.modes[0]
             probabilities[row], embedded[row] = found.probabilities[0], found.embedded[0]
+            if not problems[row] and modes[row] != TRANSDUCTIVE:
+                new.append(made.vectors)
         except EmoViewsError as error:
             problems[row] = str(error)
         advance((row + 1) / len(table))
-    return Recognised(fitted.labels, probabilities, tuple(problems), tuple(modes), embedded)
+    together = {label: np.vstack([vectors[label] for vectors in new]) for label in (views if new else ())}
+    warnings = shifted(fitted, together, [""] * len(new))
+    return Recognised(fitted.labels, probabilities, tuple(problems), tuple(modes), embedded, warnings)
 
 
 def _refuse_long(path: str | Path, limits: Limits) -> None:

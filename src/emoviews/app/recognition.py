@@ -65,12 +65,12 @@ def batch(
     def made() -> tuple[str, str]:
         with tempfile.TemporaryDirectory() as folder:
             recordings, others = _gathered([Path(path) for path in paths], Path(folder), limits)
-            results = judge_all(recognizer, recordings, limits, advance)
+            results, warnings = judge_all(recognizer, recordings, limits, advance)
         target = Path(tempfile.mkdtemp()) / CSV_NAME
         target.write_text(written(results, "csv"), encoding="utf-8")
         csv.append(str(target))
         bad = int((results["problem"] != "").sum())
-        said = f"{len(results) - bad} of {len(results)} recordings got an emotion."
+        said = " ".join([f"{len(results) - bad} of {len(results)} recordings got an emotion.", *warnings])
         rows = results.head(SHOWN_ROWS).to_dict("records")
         trained = TRANSDUCTIVE if any(row["mode"] == TRANSDUCTIVE for row in rows) else ""
         return _html("said", text=said), _html("batch", rows=rows, n=len(results), others=others, transductive=trained)
