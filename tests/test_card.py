@@ -30,7 +30,7 @@ def fitted(licence: str = "", **changes: object) -> Fitted:
     return Fitted(
         requests=(),
         specs={"made_up": spec},
-        labels=("anger", "joy"),
+        classes=("anger", "joy"),
         model=None,  # type: ignore[arg-type]
         temperatures={},
         outlier=1.0,

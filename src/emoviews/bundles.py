@@ -79,7 +79,7 @@ def save_recognizer(folder: str | Path, recognizer: EmotionRecognizer) -> None:
     }
     notes = {
         "views": views,
-        "labels": list(fitted.labels),
+        "labels": list(fitted.classes),
         "modes": modes,
         "temperatures": dict(fitted.temperatures),
         "configuration": dataclasses.asdict(fitted.model.config),
@@ -103,7 +103,7 @@ def load_recognizer(folder: str | Path, mode: Mode = "inductive") -> EmotionReco
     fitted = load_fitted(folder)
     recognizer = EmotionRecognizer(views=tuple(str(request) for request in fitted.requests), mode=mode)
     recognizer.fitted_ = fitted
-    recognizer.classes_ = np.array(fitted.labels, dtype=object)
+    recognizer.classes_ = np.array(fitted.classes, dtype=object if isinstance(fitted.classes[0], str) else None)
     return recognizer
 
 
@@ -135,7 +135,7 @@ def load_fitted(folder: str | Path) -> Fitted:
         fitted = Fitted(
             requests=requests,
             specs=specs,
-            labels=tuple(notes["labels"]),
+            classes=tuple(notes["labels"]),
             model=_model(notes, tensors),
             temperatures={m: float(notes["temperatures"][m]) for m in (*MODES, TRANSDUCTIVE)},
             outlier=float(notes["outlier"]),
