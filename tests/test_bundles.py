@@ -45,6 +45,7 @@ def test_it_comes_back_as_it_was(world: Path, mode: str) -> None:
     again.set_params(store=world / "store")
     assert again.predict_proba(table) == pytest.approx(first.predict_proba(table), abs=1e-9)
     assert again.fitted_.report == first.fitted_.report
+    assert list(again.fitted_.report.by_files) == [1, 3, 10]
     assert list(again.classes_) == list(first.classes_)
 
 
@@ -77,7 +78,8 @@ def test_what_is_none_is_refused(tmp_path: Path) -> None:
     ("changes", "said"),
     [
         ({"kind": "encoders"}, "has kind 'encoders'; expected 'recognizer'"),
-        ({"format": 99}, "has format 99; expected 4"),
+        ({"format": 99}, "has format 99; expected 5"),
+        ({"format": 4}, "has format 4; expected 5. Make it again with: emoviews fit"),
         (
             {"labels": ["anger", "happiness"]},
             r"the labels anger, happiness; its classifier was trained on anger, happiness, n",

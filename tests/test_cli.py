@@ -446,6 +446,10 @@ def test_fit_says_what_to_expect(world: Path, model: Path, capsys: pytest.Captur
     assert "95 % interval" in printed.out
     assert "by gender: female" in printed.out
     assert "(joy 18, sadness 18)" in printed.out
+    few = "with few recordings of a speaker, the one that is judged included: 1: UAR "
+    (line,) = (line for line in printed.out.splitlines() if few in line)
+    assert ", 3: UAR " in line
+    assert ", 10: UAR " in line
     assert "No speech model among them" in printed.err
     made = json.loads((tmp_path / "m" / "emoviews.json").read_text())
     assert made["labels"] == ["joy", "sadness"]

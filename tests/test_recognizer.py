@@ -24,7 +24,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils import estimator_checks
 
-from emoviews import cli
+from emoviews import calibration, cli
 from emoviews.errors import AudioError, TableError, UsageError
 from emoviews.recognition import as_table, labels_of
 from emoviews.recognizer import EmotionRecognizer
@@ -152,6 +152,25 @@ def test_one_recording_of_a_speaker_is_as_certain_as_a_recording_alone(world: Pa
     assert together.max(axis=1).mean() == pytest.approx(alone.max(axis=1).mean(), abs=0.05)
     many = recognizer.set_params(mode="speaker-adaptive").predict_proba(table)
     assert many.max(axis=1).mean() > alone.max(axis=1).mean() + 0.2
+
+
+def test_recordings_that_trained_have_a_temperature_of_their_own(world: Path, table: pd.DataFrame) -> None:
+    recognizer = made(world).fit(table)
+    fitted = recognizer.fitted_
+
+    def certainty(mode: str, heard: bool, **temperatures: float) -> np.ndarray:
+        each = {**dict.fromkeys(fitted.temperatures, 1.0), **{k.replace("_", "-"): v for k, v in temperatures.items()}}
+        recognizer.fitted_ = replace(fitted, temperatures=each, heard=fitted.heard if heard else frozenset())
+        return recognizer.set_params(mode=mode).predict_proba(table)
+
+    plain = certainty("speaker-adaptive", heard=True)
+    weight = fitted.model.weight_alone(list(table["speaker"]))[0]
+    for heard, own, other in ((True, "transductive", "speaker_adaptive"), (False, "speaker_adaptive", "transductive")):
+        assert certainty("speaker-adaptive", heard, **{other: 8.0}) == pytest.approx(plain)
+        expected = calibration.scaled(plain, 8.0 ** (1 - weight))
+        assert certainty("speaker-adaptive", heard, **{own: 8.0}) == pytest.approx(expected)
+    alone = certainty("inductive", heard=True)
+    assert certainty("inductive", heard=True, transductive=8.0) == pytest.approx(alone), "it is of all of a speaker"
 
 
 def test_parameters_travel(world: Path) -> None:

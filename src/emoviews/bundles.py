@@ -33,8 +33,8 @@ from emoviews.views import ViewRequest
 if TYPE_CHECKING:
     from emoviews.recognizer import EmotionRecognizer
 
-FORMAT: Final = 4
-"""3: with the map of the labelled recordings."""
+FORMAT: Final = 5
+"""5: labels of any type, and what to expect of few recordings of a speaker."""
 KIND: Final = "recognizer"
 
 COMPUTE_VIEWS: Final = ("opensmile",)
@@ -200,4 +200,5 @@ def _report(saved: Mapping[str, Any]) -> FitReport:
         speaker, gender = ({n: (v[0], v[1]) for n, v in own[key].items()} for key in ("by_speaker", "by_gender"))
         interval = Interval(**own["uar"])
         modes[mode] = ModeReport(interval, own["calibration_error"], speaker, gender, tuple(own["warnings"]))
-    return FitReport(**{**saved, "modes": modes, "notes": tuple(saved["notes"])})
+    by_files = {int(k): Interval(**interval) for k, interval in saved["by_files"].items()}
+    return FitReport(**{**saved, "modes": modes, "by_files": by_files, "notes": tuple(saved["notes"])})

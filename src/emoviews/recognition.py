@@ -98,6 +98,8 @@ class FitReport:
         n_labelled_speakers: with at least one label.
         folds: of the cross-validation; 0 where there was none.
         modes: mode → what to expect: `MODES` of new speakers, `TRANSDUCTIVE` of the unlabelled recordings that trained.
+        by_files: k → UAR to expect of new speakers in the speaker-adaptive mode with k recordings of each, the one that is
+            judged included; for numbers that most speakers have more of.
         split_hash: of the cross-validation's folds, empty where there were none.
         notes: what whoever reads the scores must know.
         left_out: recordings that could not be used, id → why.
@@ -109,6 +111,7 @@ class FitReport:
     n_labelled_speakers: int
     folds: int = 0
     modes: Mapping[str, ModeReport] = field(default_factory=dict)
+    by_files: Mapping[int, statistics.Interval] = field(default_factory=dict)
     split_hash: str = ""
     notes: tuple[str, ...] = ()
     left_out: Mapping[str, str] = field(default_factory=dict)
