@@ -242,6 +242,8 @@ def test_minus_one_among_integers_is_no_label_and_that_is_said(world: Path, tabl
     assert set(report.n_labels) == {"0", "1", "2", "3"}
     assert sum(report.n_labels.values()) == len(table) // 3
     assert f"{len(table) * 2 // 3} labels are -1" in report.notes[0]
+    with pytest.raises(TableError, match=r"the table's: 1\. Among integers -1 means that there is no label"):
+        made(world).fit(table, np.where(number > 1, 1, -1))
     assert labels_of(["-1", "1"]) == ["-1", "1"]
     assert labels_of([-1.0, 1.0]) == [-1.0, 1.0]
     assert not any("-1" in note for note in made(world).fit(table).fitted_.report.notes)

@@ -135,7 +135,7 @@ class EmotionRecognizer(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             remove_text=self.remove_text,
         )
         table = as_table(X, y, groups)
-        _require_classes(table)
+        _require_classes(table, y)
         copied = tuple(copy for speed in speeds for copy in copies_of(requests, speed))
         store = Path(self.store) if self.store is not None else None
         found = views_of(table, [*requests, *copied], store, self.workers)
@@ -144,7 +144,7 @@ class EmotionRecognizer(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         if not usable.any():
             raise AudioError(f"None of the {len(table)} recordings can be used. The first: {found.problems[0]}")
         table = table[usable].reset_index(drop=True)
-        _require_classes(table, " once recordings that can't be used are left out")
+        _require_classes(table, y, " once recordings that can't be used are left out")
         given = None if y is None else [label for label, good in zip(labels_of(y), usable, strict=True) if good]
         classes = _classes(table, given, getattr(y, "dtype", None))
         fitted = self._learnt(table, classes, found, requests, speeds, config)
@@ -293,7 +293,7 @@ def _classes(table: pd.DataFrame, given: Sequence[Any] | None, dtype: Any) -> ND
 
 def _notes_of_labels(table: pd.DataFrame, y: Any) -> Iterator[str]:
     """What may be wrong with the labels of the recordings that are learnt from."""
-    if unlabelled := 0 if y is None else sum(isinstance(v, int) and v == -1 for v in flat(y)):
+    if unlabelled := _minus_ones(y):
         yield (
             f"{unlabelled} labels are -1, which among integers means that there is none, as in scikit-learn's semi-supervised "
             "learners. If it is an emotion, give it another number or a name."
@@ -328,10 +328,16 @@ def _notes_of_model(model: SemiSupervised) -> Iterator[str]:
         )
 
 
-def _require_classes(table: pd.DataFrame, when: str = "") -> None:
+def _require_classes(table: pd.DataFrame, y: Any, when: str = "") -> None:
     found = sorted(set(table["emotion"]) - {""})
     if len(found) < 2:
         have = ", ".join(found) or "none"
+        hint = " Among integers -1 means that there is no label." if _minus_ones(y) else ""
         raise TableError(
-            f"Learning needs labels of at least 2 emotions; the table's{when}: {have}. Label more recordings."
+            f"Learning needs labels of at least 2 emotions; the table's{when}: {have}.{hint} Label more recordings."
         )
+
+
+def _minus_ones(y: Any) -> int:
+    """How many labels are the integer -1."""
+    return 0 if y is None else sum(isinstance(v, int) and v == -1 for v in flat(y))
