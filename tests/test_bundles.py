@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from emoviews import cli
@@ -44,7 +45,21 @@ def test_it_comes_back_as_it_was(world: Path, mode: str) -> None:
     again.set_params(store=world / "store")
     assert again.predict_proba(table) == pytest.approx(first.predict_proba(table), abs=1e-9)
     assert again.fitted_.report == first.fitted_.report
+    assert list(again.fitted_.report.by_files) == [1, 3, 10]
     assert list(again.classes_) == list(first.classes_)
+
+
+@pytest.mark.parametrize("values", [[10, 2, 33, 4], [False, True, False, True], [0.5, 2.0, -1.0, 4.0]])
+def test_labels_keep_their_type(world: Path, tmp_path: Path, values: list[float]) -> None:
+    table = read_table(world / "t.csv")
+    number = table["emotion"].map({e: n for n, e in enumerate(sorted(set(table["emotion"])))})
+    y = np.array(values)[number]
+    recognizer = EmotionRecognizer(views=("mfcc",), store=world / "store", workers=1, evaluate=False).fit(table, y)
+    save_recognizer(tmp_path, recognizer)
+    again = load_recognizer(tmp_path).set_params(store=world / "store")
+    assert again.classes_.dtype == recognizer.classes_.dtype == y.dtype
+    assert again.predict(table).tolist() == recognizer.predict(table).tolist()
+    assert again.score(table, y) > 0.7
 
 
 def test_nothing_in_it_is_pickled(world: Path) -> None:
@@ -64,6 +79,7 @@ def test_what_is_none_is_refused(tmp_path: Path) -> None:
     [
         ({"kind": "encoders"}, "has kind 'encoders'; expected 'recognizer'"),
         ({"format": 99}, "has format 99; expected 5"),
+        ({"format": 4}, "has format 4; expected 5. Make it again with: emoviews fit"),
         (
             {"labels": ["anger", "happiness"]},
             r"the labels anger, happiness; its classifier was trained on anger, happiness, n",

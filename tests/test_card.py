@@ -31,7 +31,7 @@ def fitted(licence: str = "", **changes: object) -> Fitted:
     return Fitted(
         requests=(),
         specs={"made_up": spec},
-        labels=("anger", "joy"),
+        classes=("anger", "joy"),
         model=None,  # type: ignore[arg-type]
         temperatures={},
         limits=Limits(1.0, 1.0),
@@ -61,6 +61,16 @@ def test_it_says_what_was_found() -> None:
         "emoviews predict MODEL recording.wav",
     ):
         assert line in card
+
+
+def test_few_recordings_of_a_speaker_stand_apart() -> None:
+    few = {1: Interval(0.41, 0.35, 0.47, 0.95), 10: Interval(0.56, math.nan, math.nan, 0.95)}
+    card = model_card(fitted(by_files=few))
+    assert "| speaker-adaptive, 1 recording of a speaker | 0.410 | 0.350 to 0.470 | |\n" in card
+    assert "| speaker-adaptive, 10 recordings of a speaker | 0.560 | none (one speaker) | |\n" in card
+    assert "judged together, unless they say how many. It needs" in card.replace("\n ", "")
+    assert "of a speaker |" not in model_card(fitted())
+    assert "With one to five of them it is hardly better" in model_card(fitted())
 
 
 def test_it_forbids_what_the_law_forbids() -> None:

@@ -446,6 +446,10 @@ def test_fit_says_what_to_expect(world: Path, model: Path, capsys: pytest.Captur
     assert "95 % interval" in printed.out
     assert "by gender: female" in printed.out
     assert "(joy 18, sadness 18)" in printed.out
+    few = "with few recordings of a speaker, the one that is judged included: 1: UAR "
+    (line,) = (line for line in printed.out.splitlines() if few in line)
+    assert ", 3: UAR " in line
+    assert ", 10: UAR " in line
     assert "No speech model among them" in printed.err
     made = json.loads((tmp_path / "m" / "emoviews.json").read_text())
     assert made["labels"] == ["joy", "sadness"]
@@ -501,6 +505,49 @@ def test_predict_slides_windows_over_each_channel(
     assert heard["emotion"].notna().sum() > len(heard) / 2
     assert heard["end_seconds"].max() == pytest.approx(len(speech) / SAMPLING_RATE, abs=1e-3)
     assert run("predict", model, tmp_path / "call.wav", "--hop-seconds", 1) == 2
+
+
+def test_predict_says_in_which_mode_it_judges_where_some_have_no_speaker(
+    world: Path, model: Path, table: pd.DataFrame, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    some = write(table.head(3).assign(speaker=["Ann", "Ann", ""]), world, "some-speakers.csv")
+    told = "1 of 3 recordings have no speaker, so all are judged alone (inductive)."
+    capsys.readouterr()
+    assert run("predict", model, some) == 0
+    assert told in capsys.readouterr().err
+    assert run("predict", model, some, "--mode", "inductive") == 0
+    assert told not in capsys.readouterr().err, "that was asked for"
+    fails(capsys, 2, "1 of 3 recordings have no speaker", "predict", model, some, "--mode", "speaker-adaptive")
+    one = world / table["path"][0]
+    assert run("predict", model, one) == 0
+    assert "no speaker" not in capsys.readouterr().err
+    asked = ["predict", model, one, "--same-speaker"]
+    fails(
+        capsys, 2, "judge all recordings together, --mode inductive, to judge each alone", *asked, "--mode", "inductive"
+    )
+    fails(capsys, 2, "--backend onnx, which is inductive, to judge each alone", *asked, "--backend", "onnx")
+
+
+def test_windows_with_gaps_are_warned_of(
+    world: Path, model: Path, table: pd.DataFrame, capsys: pytest.CaptureFixture[str]
+) -> None:
+    windows = ["predict", model, world / table["path"][0], "--window-seconds", 0.5, "--hop-seconds"]
+    gaps = "Windows of 0.5 s every 0.7 s leave gaps that nothing judges"
+    capsys.readouterr()
+    assert run(*windows, 0.7) == 0
+    assert gaps in capsys.readouterr().err
+    assert run(*windows, 0.5) == 0
+    assert "gaps" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["check t.csv", "extract t.csv", "pretrain t.csv --out x", "finetune t.csv --view mfcc", "reproduce t.csv --out x",
+     "fit t.csv --out x", "predict m a.wav", "suggest m t.csv", "label t.csv", "demo --out x"],
+)  # fmt: skip
+@pytest.mark.parametrize("workers", ["0", "-2"])
+def test_no_workers(command: str, workers: str, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    fails(capsys, 2, f"Expected at least 1 worker, got {workers}.", *command.split(), f"--workers={workers}")
 
 
 def test_predict_refuses_what_it_can_not_judge(

@@ -7,6 +7,7 @@ in `CHECKS`.
 from __future__ import annotations
 
 import inspect
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,14 +18,15 @@ import sklearn
 import soundfile
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
+from sklearn.metrics import balanced_accuracy_score
 from sklearn.model_selection import LeaveOneGroupOut, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils import estimator_checks
 
-from emoviews import cli
+from emoviews import calibration, cli
 from emoviews.errors import AudioError, TableError, UsageError
-from emoviews.recognition import as_table
+from emoviews.recognition import as_table, labels_of
 from emoviews.recognizer import EmotionRecognizer
 from emoviews.table import read_table
 from emoviews.types import SAMPLING_RATE
@@ -152,6 +154,25 @@ def test_one_recording_of_a_speaker_is_as_certain_as_a_recording_alone(world: Pa
     assert many.max(axis=1).mean() > alone.max(axis=1).mean() + 0.2
 
 
+def test_recordings_that_trained_have_a_temperature_of_their_own(world: Path, table: pd.DataFrame) -> None:
+    recognizer = made(world).fit(table)
+    fitted = recognizer.fitted_
+
+    def certainty(mode: str, heard: bool, **temperatures: float) -> np.ndarray:
+        each = {**dict.fromkeys(fitted.temperatures, 1.0), **{k.replace("_", "-"): v for k, v in temperatures.items()}}
+        recognizer.fitted_ = replace(fitted, temperatures=each, heard=fitted.heard if heard else frozenset())
+        return recognizer.set_params(mode=mode).predict_proba(table)
+
+    plain = certainty("speaker-adaptive", heard=True)
+    weight = fitted.model.weight_alone(list(table["speaker"]))[0]
+    for heard, own, other in ((True, "transductive", "speaker_adaptive"), (False, "speaker_adaptive", "transductive")):
+        assert certainty("speaker-adaptive", heard, **{other: 8.0}) == pytest.approx(plain)
+        expected = calibration.scaled(plain, 8.0 ** (1 - weight))
+        assert certainty("speaker-adaptive", heard, **{own: 8.0}) == pytest.approx(expected)
+    alone = certainty("inductive", heard=True)
+    assert certainty("inductive", heard=True, transductive=8.0) == pytest.approx(alone), "it is of all of a speaker"
+
+
 def test_parameters_travel(world: Path) -> None:
     recognizer = made(world, mode="speaker-adaptive")
     assert clone(recognizer).get_params() == recognizer.get_params()
@@ -168,6 +189,104 @@ def test_labels_given_beside_paths_and_unlabelled_recordings(world: Path, table:
     assert p.shape == (len(table), 4)
     assert np.allclose(p.sum(axis=1), 1)
     assert (recognizer.classes_[p.argmax(axis=1)] == recognizer.predict(list(table["path"]))).all()
+
+
+TYPES = {
+    "text": (["anger", "happiness", "neutral", "sadness"], np.str_),
+    "integers": ([10, 2, 33, 4], np.integer),
+    "small integers": (np.array([10, 2, 33, 4], dtype=np.int16), np.int16),
+    "floats": ([10.0, 2.0, -1.0, 4.0], np.floating),
+}
+
+
+@pytest.mark.parametrize("name", [*TYPES, "booleans"])
+def test_labels_come_back_as_they_were_given(name: str, world: Path, table: pd.DataFrame) -> None:
+    number = table["emotion"].map({e: n for n, e in enumerate(sorted(set(table["emotion"])))}).to_numpy()
+    values, kind = TYPES.get(name, ([False, True, False, True], np.bool_))
+    y = np.asarray(values)[number]
+    paths = list(table["path"])
+    recognizer = made(world).fit(paths, y)
+    classes = np.unique(y)
+    assert recognizer.classes_.dtype == classes.dtype, "as scikit-learn's classifiers have it"
+    assert recognizer.classes_.tolist() == classes.tolist(), "in the order of numbers, not of text"
+    predicted = recognizer.predict(paths)
+    assert issubclass(predicted.dtype.type, kind)
+    assert (predicted == y).mean() > 0.7, "it has heard them; chance is 0.25 to 0.5"
+    expected = balanced_accuracy_score(y, predicted)
+    assert recognizer.score(paths, y) == pytest.approx(expected)
+    assert recognizer.score(paths, list(y)) == pytest.approx(expected)
+    assert recognizer.score(table.assign(emotion=[str(v) for v in y])) == pytest.approx(expected), "a table's are text"
+    assert (recognizer.predict_proba(paths).argmax(axis=1) == np.searchsorted(classes, predicted)).all()
+
+
+def test_integers_in_an_array_of_objects_are_integers(world: Path, table: pd.DataFrame) -> None:
+    number = table["emotion"].map({e: n for n, e in enumerate(sorted(set(table["emotion"])))})
+    some = number.where(table.index % 2 == 0)  # pandas makes 0.0, 1.0, …, NaN of it
+    for y in (some.astype("Int64"), [None if v != v else int(v) for v in some]):
+        recognizer = made(world).fit(table, y)
+        assert recognizer.classes_.dtype == np.int64
+        assert sum(recognizer.fitted_.report.n_labels.values()) == len(table) / 2
+        assert recognizer.score(table, y) == recognizer.score(table, some), "1 and 1.0 are one class"
+
+
+@pytest.mark.parametrize("missing", [None, float("nan"), pd.NA, pd.NaT, "", "  "])
+def test_what_is_no_label(missing: object) -> None:
+    assert labels_of(["joy", missing, "anger"]) == ["joy", None, "anger"]
+    assert list(as_table(["a.wav", "b.wav"], ["joy", missing], [missing, 7])["emotion"]) == ["joy", ""]
+
+
+def test_minus_one_among_integers_is_no_label_and_that_is_said(world: Path, table: pd.DataFrame) -> None:
+    number = table["emotion"].map({e: n for n, e in enumerate(sorted(set(table["emotion"])))}).to_numpy()
+    y = np.where(np.arange(len(table)) % 3 == 0, number, -1)
+    report = made(world).fit(table, y).fitted_.report
+    assert set(report.n_labels) == {"0", "1", "2", "3"}
+    assert sum(report.n_labels.values()) == len(table) // 3
+    assert f"{len(table) * 2 // 3} labels are -1" in report.notes[0]
+    with pytest.raises(TableError, match=r"the table's: 1\. Among integers -1 means that there is no label"):
+        made(world).fit(table, np.where(number > 1, 1, -1))
+    assert labels_of(["-1", "1"]) == ["-1", "1"]
+    assert labels_of([-1.0, 1.0]) == [-1.0, 1.0]
+    assert not any("-1" in note for note in made(world).fit(table).fitted_.report.notes)
+
+
+@pytest.mark.parametrize(("y", "got"), [(["joy", 1], "int and str"), ([1, True], "bool and int"), ([b"joy"], "bytes")])
+def test_labels_of_several_types_are_refused(y: list[object], got: str) -> None:
+    with pytest.raises(UsageError, match=f"Expected labels of one type.*; got {got}"):
+        labels_of(y)
+
+
+def test_score_of_a_speaker_with_all_recordings(world: Path, table: pd.DataFrame) -> None:
+    recognizer = made(world, mode="speaker-adaptive").fit(table)
+    some = table["emotion"].where(table.index % 4 == 0, "")
+    predicted = recognizer.predict(table)
+    known = (some != "").to_numpy()
+    expected = balanced_accuracy_score(some[known], predicted[known])
+    paths = list(table["path"])
+    assert recognizer.score(table.assign(emotion=some)) == pytest.approx(expected), (
+        "those without a label are heard too"
+    )
+    assert recognizer.score(paths, list(some), speakers=list(table["speaker"])) == pytest.approx(expected)
+    with pytest.raises(UsageError, match="needs to know who speaks"):
+        recognizer.score(paths, list(some))
+    with sklearn.config_context(enable_metadata_routing=True):
+        routed = made(world, mode="speaker-adaptive").set_fit_request(groups=True).set_score_request(speakers=True)
+        who = list(table["speaker"])
+        given = {"groups": who, "speakers": who}
+        scores = cross_val_score(
+            routed, np.array(paths, dtype=object), list(table["emotion"]), cv=LeaveOneGroupOut(), params=given
+        )
+    wordless = table.assign(text="")  # which paths don't say
+    without = cross_val_score(
+        made(world, mode="speaker-adaptive"), wordless, table["emotion"], groups=who, cv=LeaveOneGroupOut()
+    )
+    assert scores == pytest.approx(without)
+
+
+def test_score_without_any_label(world: Path, table: pd.DataFrame) -> None:
+    recognizer = made(world).fit(table)
+    for X, y in ((list(table["path"]), None), (table, [None] * len(table))):
+        with pytest.raises(UsageError, match="None of the 72 recordings has a label to compare with"):
+            recognizer.score(X, y)
 
 
 def test_directly_and_by_way_of_a_store_is_the_same(world: Path, table: pd.DataFrame) -> None:
@@ -316,6 +435,83 @@ def test_two_hours_are_not_one_emotion(world: Path, table: pd.DataFrame, tmp_pat
     soundfile.write(path, np.zeros(8000 * 7200, dtype=np.int16), 8000)
     found = made(world).fit(table).set_params(store=None).recognise([str(path)])
     assert "--window-seconds 4" in found.problems[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "expected"),
+    [
+        ("strength", [-1.0, 0, float("nan"), float("inf"), "1", None, True], "a number above 0"),
+        ("unlabelled_weight", [-0.1, float("nan"), "0.3", None], "a number of at least 0"),
+        ("neighbours", [-1, 2.5, float("nan"), "8", None, True], "a whole number of at least 0"),
+        ("speeds", [[0], [-1.1], [float("nan")], ["0.9"], "0.9", 0.9, [1.0], [3], [True]], "numbers from 0.5 to 2"),
+    ],
+)
+def test_parameters_are_checked(name: str, values: list[object], expected: str, table: pd.DataFrame) -> None:
+    for value in values:
+        recognizer = EmotionRecognizer(**{name: value})
+        with pytest.raises(UsageError, match=f"^{name}: expected {expected}.*got {re.escape(repr(value))}"):
+            recognizer.fit(table)
+
+
+def test_parameters_of_numpy_and_at_their_ends_are_taken(world: Path, table: pd.DataFrame) -> None:
+    given = {"strength": np.float32(3), "neighbours": np.int64(1000), "unlabelled_weight": 0, "speeds": np.array([0.9])}
+    some = table.assign(emotion=table["emotion"].where(table.index % 2 == 0, ""))
+    model = made(world, **given).fit(some).fitted_.model
+    assert (model.config.strength, model.config.neighbours) == (3, 1000)
+    assert made(world, neighbours=0, speeds=()).fit(some).score(table) > 0.4
+
+
+def test_views_in_one_text(world: Path, table: pd.DataFrame) -> None:
+    one = made(world, views="mfcc").fit(table)
+    assert (one.predict_proba(table) == made(world).fit(table).predict_proba(table)).all()
+    two = made(world, views="mfcc, mfcc(coefficients=13, bands=40)").fit(table)
+    assert [request.label for request in two.fitted_.requests] == ["mfcc", "mfcc(bands=40, coefficients=13)"]
+    for views, said in (
+        ((), "Name at least one view"),
+        (("mfcc", "mfcc"), "named twice"),
+        ([1], "Expected views as text.*got 1"),
+        ("mfc", "Did you mean 'mfcc'"),
+    ):
+        with pytest.raises(UsageError, match=said):
+            made(world, views=views).fit(table)
+
+
+@pytest.mark.parametrize("workers", [0, -1])
+def test_no_workers(world: Path, table: pd.DataFrame, workers: int) -> None:
+    recognizer = made(world).fit(table).set_params(workers=workers, store=None)
+    for work in (lambda: recognizer.predict(table.head(1)), lambda: recognizer.fit(table)):
+        with pytest.raises(UsageError, match=f"Expected at least 1 worker, got {workers}. Leave it out"):
+            work()
+
+
+# What `fit` says of labels from which little can be learnt
+
+
+def test_labels_that_are_alike_are_named(world: Path, table: pd.DataFrame) -> None:
+    y = [
+        e if row % 2 else {"anger": "Anger", "sadness": "sadness "}.get(e, e) for row, e in enumerate(table["emotion"])
+    ]
+    notes = [n for n in made(world).fit(table, y).fitted_.report.notes if "differ in upper and lower case" in n]
+    assert [n.partition(" differ")[0] for n in notes] == [
+        "The emotions 'Anger', 'anger'",
+        "The emotions 'sadness', 'sadness '",
+    ]
+    assert notes[0].endswith("rename: --label-map.anger Anger")
+    assert not made(world).fit(table).fitted_.report.notes[1:]
+
+
+def test_a_label_that_stands_once_or_for_one_speaker_is_named(world: Path, table: pd.DataFrame) -> None:
+    first = table["speaker"].iloc[0]
+    kept = (table["emotion"] != "sadness") | (table["speaker"] == first)
+    happy = table.index[table["emotion"] == "happiness"][0]
+    kept &= (table["emotion"] != "happiness") | (table.index == happy)
+    found = made(world).fit(table.assign(emotion=table["emotion"].where(kept, ""))).fitted_.report.notes
+    assert "Only one recording each is labelled happiness: too few to learn from. Label more of them." in found
+    (voice,) = [note for note in found if "one speaker each" in note]
+    assert voice.startswith("All labels sadness come from one speaker each")
+    assert first not in voice, "a card names nobody"
+    unknown = table.assign(emotion=table["emotion"].where(kept, ""), speaker="", group="")
+    assert not any("one speaker each" in note for note in made(world).fit(unknown).fitted_.report.notes)
 
 
 def test_lengths_must_agree(table: pd.DataFrame) -> None:

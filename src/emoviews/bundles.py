@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from emoviews.recognizer import EmotionRecognizer
 
 FORMAT: Final = 5
-"""5: with what is still like the training recordings, alone and together."""
+"""5: labels of any type, what to expect of few recordings of a speaker, and what is still like the training recordings."""
 KIND: Final = "recognizer"
 
 COMPUTE_VIEWS: Final = ("opensmile",)
@@ -80,7 +80,7 @@ def save_recognizer(folder: str | Path, recognizer: EmotionRecognizer) -> None:
     }
     notes = {
         "views": views,
-        "labels": list(fitted.labels),
+        "labels": list(fitted.classes),
         "modes": modes,
         "temperatures": dict(fitted.temperatures),
         "configuration": dataclasses.asdict(fitted.model.config),
@@ -104,7 +104,7 @@ def load_recognizer(folder: str | Path, mode: Mode = "inductive") -> EmotionReco
     fitted = load_fitted(folder)
     recognizer = EmotionRecognizer(views=tuple(str(request) for request in fitted.requests), mode=mode)
     recognizer.fitted_ = fitted
-    recognizer.classes_ = np.array(fitted.labels, dtype=object)
+    recognizer.classes_ = np.array(fitted.classes, dtype=object if isinstance(fitted.classes[0], str) else None)
     return recognizer
 
 
@@ -136,7 +136,7 @@ def load_fitted(folder: str | Path) -> Fitted:
         fitted = Fitted(
             requests=requests,
             specs=specs,
-            labels=tuple(notes["labels"]),
+            classes=tuple(notes["labels"]),
             model=_model(notes, tensors),
             temperatures={m: float(notes["temperatures"][m]) for m in (*MODES, TRANSDUCTIVE)},
             limits=Limits(float(notes["limits"]["outlier"]), float(notes["limits"]["shift"])),
@@ -204,4 +204,5 @@ def _report(saved: Mapping[str, Any]) -> FitReport:
         speaker, gender = ({n: (v[0], v[1]) for n, v in own[key].items()} for key in ("by_speaker", "by_gender"))
         interval = Interval(**own["uar"])
         modes[mode] = ModeReport(interval, own["calibration_error"], speaker, gender, tuple(own["warnings"]))
-    return FitReport(**{**saved, "modes": modes, "notes": tuple(saved["notes"])})
+    by_files = {int(k): Interval(**interval) for k, interval in saved["by_files"].items()}
+    return FitReport(**{**saved, "modes": modes, "by_files": by_files, "notes": tuple(saved["notes"])})

@@ -23,6 +23,7 @@ from rich.table import Table
 from emoviews import __version__
 from emoviews.configs import FineTuningConfig, LabelBudget, Precision, PretrainingConfig, Validation
 from emoviews.errors import EmoViewsError, UsageError
+from emoviews.processes import worker_count
 from emoviews.terminal import (
     fail,
     print_counts,
@@ -75,6 +76,7 @@ Names = Annotated[tuple[str, ...], Parameter(converter=_split_commas, negative=(
 Counts = Annotated[tuple[int, ...], Parameter(converter=_split_commas, negative=(), n_tokens=1)]
 Numbers = Annotated[tuple[float, ...], Parameter(converter=_split_commas, negative=(), n_tokens=1)]
 Views = Annotated[tuple[str, ...], Parameter(converter=_split_views, negative=(), n_tokens=1)]
+Workers = Annotated[int | None, Parameter(validator=lambda _, given: worker_count(given))]
 LabelMap = Annotated[dict[str, str] | None, Parameter(negative=())]
 DEMO_CORPUS = "synthetic speech (made by a synthesiser; shows how the page reads, not how well people are recognised)"
 Preset = Literal["default", "paper-text", "paper-table"]
@@ -116,7 +118,7 @@ class Options:
     seed: int = 0
     device: str = "cpu"
     precision: Precision = "float32"
-    workers: int | None = None
+    workers: Workers = None
     threads: int = 1
     allow_speaker_overlap: Annotated[bool, Parameter(negative=())] = False
 
@@ -153,7 +155,7 @@ def corpus(name: str, root: Path, *, out: Path, preset: str | None = None, speak
 
 
 @app.command
-def check(table: Path, *, store: Path | None = None, workers: int | None = None) -> bool:
+def check(table: Path, *, store: Path | None = None, workers: Workers = None) -> bool:
     """Check a table and its recordings: counts, durations, unusable or duplicate audio, leakage between groups.
 
     Args:
@@ -217,7 +219,7 @@ def extract(
     store: Path | None = None,
     views: Views = ("mel_spectrogram", "egemaps"),
     preset: Preset = "default",
-    workers: int | None = None,
+    workers: Workers = None,
     device: str = "cpu",
     strict: Annotated[bool, Parameter(negative=())] = False,
 ) -> Path:
@@ -525,7 +527,7 @@ def fit(
     labels: Names = (),
     label_map: LabelMap = None,
     store: Path | None = None,
-    workers: int | None = None,
+    workers: Workers = None,
     allow_speaker_overlap: Annotated[bool, Parameter(negative=())] = False,
 ) -> Path:
     """Make the best recogniser that these recordings and labels allow, and say how good it will be on new speakers.
@@ -606,7 +608,7 @@ def predict(
     split_channels: Annotated[bool, Parameter(negative=())] = False,
     backend: Literal["numpy", "onnx"] = "numpy",
     store: Path | None = None,
-    workers: int | None = None,
+    workers: Workers = None,
 ) -> Any:
     """Recognise the emotion of recordings. A run that was stopped goes on where it was when it is given again.
 
@@ -616,8 +618,9 @@ def predict(
         format: table, csv, or json (one object a line).
         out: file to write csv or json to, instead of printing.
         mode: inductive judges each recording alone, speaker-adaptive all of a speaker together. By default speaker-adaptive
-            where every recording has a speaker, inductive elsewhere; which one stands in the column mode.
-        same_speaker: all recordings are of one speaker.
+            where every recording has a speaker, inductive elsewhere, also if some have one; which it was stands in the column
+            mode (transductive: a recording that fit learnt from).
+        same_speaker: all recordings are of one speaker, and judged together.
         window_seconds: length of windows that slide over each recording; whole recordings if not given.
         hop_seconds: from one window to the next; the length of a window if not given.
         split_channels: judge each channel of a stereo recording by itself, as in calls; their mean if not given.
@@ -635,6 +638,16 @@ def predict(
         raise UsageError("--hop-seconds says how far windows move; give their length too: --window-seconds 4")
     if out is not None and out.resolve() in {place.resolve() for place in recordings}:
         raise UsageError(f"--out {out} is one of the recordings or tables to read; name another file.")
+    if hop_seconds is not None and window_seconds is not None and hop_seconds > window_seconds:
+        warn(
+            f"Windows of {window_seconds:g} s every {hop_seconds:g} s leave gaps that nothing judges. Give a hop that is not "
+            "longer than the window."
+        )
+    if same_speaker and (mode == "inductive" or backend == "onnx"):
+        against = "--mode inductive" if mode == "inductive" else "--backend onnx, which is inductive"
+        raise UsageError(
+            f"--same-speaker asks to judge all recordings together, {against}, to judge each alone. Leave one of them out."
+        )
     frame = gather(recordings)
     if same_speaker:
         frame["speaker"] = "same speaker"
@@ -643,7 +656,13 @@ def predict(
     if window_seconds is not None:
         frame = windows(frame, window_seconds, window_seconds if hop_seconds is None else hop_seconds)
     folder = located(str(model), warn)
-    adaptive = bool((frame["speaker"] != "").all()) and backend == "numpy"
+    nameless = int((frame["speaker"] == "").sum())
+    adaptive = not nameless and backend == "numpy"
+    if mode is None and backend == "numpy" and 0 < nameless < len(frame):
+        warn(
+            f"{nameless} of {len(frame)} recordings have no speaker, so all are judged alone (inductive). Fill in the column "
+            "'speaker' to have each judged with its speaker's others, or say --mode inductive."
+        )
     fitted = load_fitted(folder)
     graph = Graph.of(folder).judge if backend == "onnx" else None
     if unknown := sorted(set(frame["emotion"]) - {"", *fitted.labels}):
@@ -692,7 +711,7 @@ def suggest(
     out: Path | None = None,
     seed: int = 0,
     store: Path | None = None,
-    workers: int | None = None,
+    workers: Workers = None,
 ) -> Any:
     """Say which recordings to label next, in which order; then label them, and fit again.
 
@@ -772,7 +791,7 @@ def label(
     port: int = 7861,
     seed: int = 0,
     store: Path | None = None,
-    workers: int | None = None,
+    workers: Workers = None,
 ) -> Any:
     """Listen and label in the browser, by keyboard. Every label is on disk at once, in TABLE.labels.jsonl.
 
@@ -870,7 +889,7 @@ def export(
 
 
 @app.command
-def demo(*, out: Path = Path("emoviews-demo"), workers: int | None = None) -> Path:
+def demo(*, out: Path = Path("emoviews-demo"), workers: Workers = None) -> Path:
     """The whole main job on a built-in synthetic corpus: recordings, views, pre-training, few labels, one page of results.
 
     Args:
@@ -971,22 +990,15 @@ def _store(store: Path | None) -> Path:
 
 def _requests(views: Sequence[str], preset: str) -> tuple[ViewRequest, ...]:
     from emoviews.presets import get_preset
-    from emoviews.views import ViewRequest
+    from emoviews.views import parse_requests
 
-    found = tuple(ViewRequest.parse(text, get_preset(preset).views) for text in views)
-    if not found:
-        raise UsageError("Name at least one view; see: emoviews list views")
-    labels = [request.label for request in found]
-    if twice := sorted({label for label in labels if labels.count(label) > 1}):
-        raise UsageError(f"The view {twice[0]} is named twice.")
-    return found
+    return parse_requests(views, get_preset(preset).views)
 
 
 def _workspace(
     table: Path, out: Path, views: Sequence[str], options: Options, command: str, settings: Mapping[str, Any]
 ) -> Workspace:
     """Open the table, its folds and its views, and say what is about to run (`settings`: the command's own)."""
-    from emoviews.processes import worker_count
     from emoviews.table import read_table, relabel
     from emoviews.workspace import Workspace, WorkspaceConfig
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
@@ -26,6 +27,12 @@ from emoviews.semisupervised import (
 FEWEST_LABELS: Final = 10
 """Of a test group's labelled recordings in all folds together: below, an expected UAR would mean nothing and none is given."""
 
+FEW_FILES: Final = (1, 3, 10)
+"""Of so many recordings of a speaker it is said apart what to expect in the speaker-adaptive mode."""
+
+DRAWS_AT_ONCE: Final = 64
+"""So many recordings are judged at a time, each with those drawn for it, since views may have thousands of features."""
+
 
 def evaluated(
     table: pd.DataFrame,
@@ -42,7 +49,8 @@ def evaluated(
     """Leave each group out, fit on the others, judge it in both modes; the expected UAR, and temperatures for calibration.
 
     For the transductive mode the group's recordings train as well, without their labels, and are judged in the
-    speaker-adaptive mode, as `predict` judges them where the table names speakers.
+    speaker-adaptive mode, as `predict` judges them where the table names speakers. And each labelled recording is judged with
+    few others of its speaker (`FEW_FILES`, where most speakers have more).
 
     Groups that share a speaker or a recording (`keys`: hashes of the samples) are left out together.
 
@@ -104,6 +112,11 @@ def evaluated(
     known_speakers = all(speakers)
     wanted: tuple[str, ...] = (*MODES, TRANSDUCTIVE) if known_speakers else ("inductive",)
     probabilities = {mode: np.full((len(table), len(labels)), np.nan) for mode in wanted}
+    counted = np.array(list(Counter(speakers).values()))
+    few = {
+        k: np.full((len(table), len(labels)), np.nan) for k in FEW_FILES if known_speakers and k < np.median(counted)
+    }
+    random = np.random.default_rng(0)
     folds: list[splits.Fold] = []
     ordered = splits.leave_one_group_out(groups, validation="none")
 
@@ -124,6 +137,9 @@ def evaluated(
                 model = fitted(fold.train, fold.test)
                 for judged_in in MODES if known_speakers else MODES[:1]:
                     probabilities[judged_in][fold.test] = model.probabilities(test, judged_in, own)
+                asked = np.flatnonzero(targets[fold.test] >= 0)
+                for k, said in _with_few_files(model, test, own, asked, list(few), random).items():
+                    few[k][fold.test[asked]] = said
                 if known_speakers:
                     model = fitted(np.arange(len(table)), fold.test)
                     probabilities[TRANSDUCTIVE][fold.test] = model.probabilities(test, "speaker-adaptive", own)
@@ -152,9 +168,54 @@ def evaluated(
             temperature = calibration.fit_temperature([truth[row] for row in others], given[others], labels)
             crossed[rows] = calibration.scaled(given[rows], temperature)
         modes[mode] = _mode_report(table.iloc[judged], truth, crossed, labels)
+    names = [speakers[row] for row in judged]
+    by_files = {
+        k: statistics.uar_interval(truth, [labels[best] for best in p[judged].argmax(axis=1)], names)
+        for k, p in few.items()
+    }
     hashes = "".join(splits.split_hash(fold, list(table["id"])) for fold in folds)
     whole = hashlib.sha256(hashes.encode()).hexdigest()[:12]
-    return replace(report, modes=modes, split_hash=whole, notes=tuple(notes), folds=len(folds)), temperatures
+    found = replace(report, modes=modes, by_files=by_files, split_hash=whole, notes=tuple(notes), folds=len(folds))
+    return found, temperatures
+
+
+def _with_few_files(
+    model: SemiSupervised,
+    views: Mapping[str, Floats],
+    speakers: Sequence[str],
+    asked: NDArray[np.int64],
+    counts: Sequence[int],
+    random: np.random.Generator,
+) -> dict[int, Floats]:
+    """What is said of recordings, speaker-adaptively, with k - 1 others of their speaker: k → `(asked, classes)`.
+
+    The others are drawn at random; those of a smaller k are among those of a larger one. Every draw goes by a speaker's name
+    of its own, so that many are judged at once.
+
+    Args:
+        model: what judges.
+        views: view → `(rows, features)`.
+        speakers: `(rows,)`.
+        asked: the rows to judge.
+        counts: each k.
+        random: draws.
+    """
+    rows_of = {speakers[rows[0]]: rows for rows in rows_by(speakers)}
+    drawn = []
+    for row in asked.tolist():
+        others = rows_of[speakers[row]]
+        drawn.append([row, *random.permutation(others[others != row]).tolist()])
+    found = {}
+    for k in counts:
+        parts = []
+        for start in range(0, len(drawn), DRAWS_AT_ONCE):
+            sets = [rows[:k] for rows in drawn[start : start + DRAWS_AT_ONCE]]
+            names = [str(number) for number, rows in enumerate(sets) for _ in rows]
+            own = {label: values[np.concatenate(sets)] for label, values in views.items()}
+            first = np.cumsum([0, *map(len, sets[:-1])])
+            parts.append(model.probabilities(own, "speaker-adaptive", names)[first])
+        found[k] = np.concatenate(parts)
+    return found
 
 
 def _parts(targets: NDArray[np.int64]) -> list[str]:

@@ -42,7 +42,7 @@ def worker_count(workers: int | None) -> int:
         UsageError: fewer than one.
     """
     if workers is not None and workers < 1:
-        raise UsageError(f"Expected at least 1 worker, got {workers}.")
+        raise UsageError(f"Expected at least 1 worker, got {workers}. Leave it out for one a core.")
     return workers or available_cores()
 
 

@@ -24,6 +24,7 @@ from emoviews.errors import AudioError, EmoViewsError, UsageError
 from emoviews.extraction import MAXIMUM_SECONDS, extract, locate
 from emoviews.fusion import time_statistics
 from emoviews.labelled_map import LabelledMap
+from emoviews.processes import worker_count
 from emoviews.progress import Progress
 from emoviews.semisupervised import (
     MODES,
@@ -92,6 +93,8 @@ class FitReport:
         n_labelled_speakers: with at least one label.
         folds: of the cross-validation; 0 where there was none.
         modes: mode → what to expect: `MODES` of new speakers, `TRANSDUCTIVE` of the unlabelled recordings that trained.
+        by_files: k → UAR to expect of new speakers in the speaker-adaptive mode with k recordings of each, the one that is
+            judged included; for numbers that most speakers have more of.
         split_hash: of the cross-validation's folds, empty where there were none.
         notes: what whoever reads the scores must know.
         left_out: recordings that could not be used, id → why.
@@ -103,6 +106,7 @@ class FitReport:
     n_labelled_speakers: int
     folds: int = 0
     modes: Mapping[str, ModeReport] = field(default_factory=dict)
+    by_files: Mapping[int, statistics.Interval] = field(default_factory=dict)
     split_hash: str = ""
     notes: tuple[str, ...] = ()
     left_out: Mapping[str, str] = field(default_factory=dict)
@@ -120,7 +124,7 @@ class Fitted:
     Attributes:
         requests: the views, by label.
         specs: of each, pinned.
-        labels: the classes, in the order of the probabilities' columns.
+        classes: as they were given to `fit` (text, integers, floats or booleans), in the order of the probabilities' columns.
         model: the classifier.
         temperatures: mode (`TRANSDUCTIVE` too) → of its probabilities.
         limits: mode-free: what is still like the training recordings.
@@ -132,7 +136,7 @@ class Fitted:
 
     requests: tuple[ViewRequest, ...]
     specs: Mapping[str, ViewSpec]
-    labels: tuple[str, ...]
+    classes: tuple[str | float, ...]
     model: SemiSupervised
     temperatures: Mapping[str, float]
     limits: novelty.Limits
@@ -140,6 +144,11 @@ class Fitted:
     report: FitReport
     labelled: LabelledMap
     provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The classes as text."""
+        return tuple(map(str, self.classes))
 
     def needed(self, mode: Mode) -> tuple[ViewRequest, ...]:
         """The views that judging in a mode takes. Those of the inductive one tell what is unlike the training recordings."""
@@ -205,7 +214,7 @@ def as_table(X: Any, y: Any = None, speakers: Any = None) -> pd.DataFrame:
     """What `fit` and `predict` were given, as an utterance table.
 
     Raises:
-        UsageError: neither a table nor paths, or another number of labels or speakers.
+        UsageError: neither a table nor paths, another number of labels or speakers, or labels as `labels_of` refuses them.
     """
     if isinstance(X, pd.DataFrame):
         table = make_table(X.reset_index(drop=True))
@@ -219,16 +228,49 @@ def as_table(X: Any, y: Any = None, speakers: Any = None) -> pd.DataFrame:
             raise UsageError("Expected at least one recording, got none.")
         numbers = range(len(values))
         table = make_table([{"id": f"{n} {path}", "path": str(path)} for n, path in zip(numbers, values, strict=True)])
-    for name, given in (("emotion", y), ("speaker", speakers)):
-        if given is None:
+    named = None if speakers is None else ["" if _missing(v) else str(v) for v in flat(speakers)]
+    said = None if y is None else ["" if v is None else str(v) for v in labels_of(y)]
+    for name, texts in (("emotion", said), ("speaker", named)):
+        if texts is None:
             continue
-        values = ["" if v is None or v != v else str(v) for v in np.asarray(given, dtype=object).ravel().tolist()]
-        if len(values) != len(table):
-            raise UsageError(f"Expected one {name} a recording: {len(table)} recordings, {len(values)} {name}s.")
-        table[name] = pd.Series(values, dtype=object)
+        if len(texts) != len(table):
+            raise UsageError(f"Expected one {name} a recording: {len(table)} recordings, {len(texts)} {name}s.")
+        table[name] = pd.Series(texts, dtype=object)
         if name == "speaker":  # the folds of `evaluated` leave speakers out, those that were given
             table["group"] = table["speaker"]
     return table
+
+
+def labels_of(y: Any) -> list[Any]:
+    """`(rows,)` labels as plain Python values of one type, None where there is none.
+
+    No label is None, NaN, pandas' NA, blank text, and -1 among integers, as in scikit-learn's semi-supervised learners.
+
+    Raises:
+        UsageError: labels of several types, or of another type than text, integers, floats or booleans.
+
+    >>> labels_of(["joy", None, " "]), labels_of([2, -1, 0]), labels_of([1.0, float("nan")])
+    (['joy', None, None], [2, None, 0], [1.0, None])
+    """
+    values = [None if _missing(v) or (isinstance(v, str) and not v.strip()) else v for v in flat(y)]
+    # bool before int, which it is one of
+    kinds = {next((k.__name__ for k in (str, bool, int, float) if isinstance(v, k)), type(v).__name__) for v in values}
+    kinds -= {"NoneType"}
+    if len(kinds) > 1 or not kinds <= {"str", "bool", "int", "float"}:
+        raise UsageError(
+            f"Expected labels of one type: text, integers, floats or booleans; got {' and '.join(sorted(kinds))}. Convert "
+            "them, e.g. by: [str(label) for label in y]"
+        )
+    return [None if v == -1 else v for v in values] if kinds == {"int"} else values
+
+
+def flat(given: Any) -> list[Any]:
+    """Any sequence, array or series as plain Python values."""
+    return [v.item() if isinstance(v, np.generic) else v for v in np.asarray(given, dtype=object).ravel().tolist()]
+
+
+def _missing(value: Any) -> bool:
+    return value is None or value is pd.NA or bool(value != value)
 
 
 def as_vectors(views: Mapping[str, NDArray[Any]]) -> dict[str, Floats]:
@@ -281,7 +323,12 @@ def views_of(
     workers: int | None = None,
     digest: Digest = as_vectors,
 ) -> Extracted:
-    """What is kept of every row that can be used: by way of a store, or directly where there is none and the rows are few."""
+    """What is kept of every row that can be used: by way of a store, or directly where there is none and the rows are few.
+
+    Raises:
+        UsageError: fewer than one worker.
+    """
+    workers = worker_count(workers)
     if store is None and len(table) <= DIRECTLY:
         return computed(table, made_views(requests), digest=digest)
     with tempfile.TemporaryDirectory() as folder:

@@ -10,7 +10,8 @@ probabilities on speakers who did not train, and says what unweighted average re
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import shlex
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -36,6 +37,8 @@ from emoviews.recognition import (
     Recognised,
     as_table,
     copies_of,
+    flat,
+    labels_of,
     made_views,
     may_be_copied,
     recognise,
@@ -50,7 +53,7 @@ from emoviews.semisupervised import (
     SemiSupervisedConfig,
     fit_semisupervised,
 )
-from emoviews.views import ViewRequest
+from emoviews.views import ViewRequest, parse_requests
 
 WITH_OPENSMILE: Final = ("egemaps", "compare_2016", "mfcc")
 
@@ -65,9 +68,11 @@ def default_views() -> tuple[str, ...]:
 class EmotionRecognizer(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     """A classifier of recordings.
 
-    X is an utterance table, or paths; y the emotions, `""` or None where there is no label (default: the table's column
-    `emotion`). Speakers are `groups`, or the table's column `speaker`: they are what folds leave out and what the
-    speaker-adaptive mode goes by. With metadata routing, `groups` can be routed to `fit`, `speakers` to `predict`.
+    X is an utterance table, or paths; y the emotions (default: the table's column `emotion`): text, integers, floats or
+    booleans, which `classes_` and `predict` then give back. No label is None, NaN, pandas' NA, blank text, and among integers
+    -1, as in scikit-learn's semi-supervised learners (the report's notes say how many). Speakers are `groups`, or the table's
+    column `speaker`: they are what folds leave out and what the speaker-adaptive mode goes by. With metadata routing, `groups`
+    can be routed to `fit`, `speakers` to `predict` and `score`.
 
     >>> EmotionRecognizer(views=("mfcc",)).get_params()["mode"]
     'inductive'
@@ -75,7 +80,7 @@ class EmotionRecognizer(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def __init__(
         self,
-        views: Sequence[str] | None = None,
+        views: str | Sequence[str] | None = None,
         mode: Mode = "inductive",
         store: str | Path | None = None,
         workers: int | None = None,
@@ -90,13 +95,14 @@ class EmotionRecognizer(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """Keep the parameters; nothing is checked or computed before `fit`.
 
         Args:
-            views: as the command line takes them; `default_views` when None.
+            views: as the command line takes them, one text each or all in one; `default_views` when None.
             mode: of `predict`: `inductive` judges every recording alone, `speaker-adaptive` all of a speaker together.
             store: where extracted views are kept; a temporary folder when None.
             workers: processes of the extraction; all cores when None.
             evaluate: whether `fit` cross-validates, which takes most of its time; without, probabilities are not calibrated.
             allow_speaker_overlap: cross-validate by recording where speakers are unknown. The scores are then too good.
-            speeds: of the copies that stand for other voices in the inductive mode (see `semisupervised`); none with ().
+            speeds: of the copies that stand for other voices in the inductive mode (see `semisupervised`), from 0.5 to 2; none
+                with ().
             strength, unlabelled_weight, neighbours, remove_text: see `semisupervised.SemiSupervisedConfig`.
         """
         self.views = views
@@ -116,14 +122,21 @@ class EmotionRecognizer(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
         Raises:
             TableError: a table without labels, or with labels of one class alone.
-            UsageError: X, y and groups of different lengths, an unknown view or mode.
+            UsageError: X, y and groups of different lengths, labels of several types, an unknown view or mode, or another
+                parameter that can't be used.
             AudioError: none of the recordings, or none of the labelled, can be used.
         """
         require_mode(self.mode)
+        requests, speeds = parse_requests(default_views() if self.views is None else self.views), _speeds(self.speeds)
+        config = SemiSupervisedConfig(
+            strength=self.strength,
+            unlabelled_weight=self.unlabelled_weight,
+            neighbours=self.neighbours,
+            remove_text=self.remove_text,
+        )
         table = as_table(X, y, groups)
-        requests = tuple(ViewRequest.parse(text) for text in (self.views or default_views()))
-        _require_classes(table)
-        copied = tuple(copy for speed in self.speeds for copy in copies_of(requests, speed))
+        _require_classes(table, y)
+        copied = tuple(copy for speed in speeds for copy in copies_of(requests, speed))
         store = Path(self.store) if self.store is not None else None
         found = views_of(table, [*requests, *copied], store, self.workers)
         usable = np.array([not problem for problem in found.problems], dtype=bool)
@@ -131,31 +144,32 @@ class EmotionRecognizer(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         if not usable.any():
             raise AudioError(f"None of the {len(table)} recordings can be used. The first: {found.problems[0]}")
         table = table[usable].reset_index(drop=True)
-        _require_classes(table, " once recordings that can't be used are left out")
-        self._learn(table, found, requests, left_out)
+        _require_classes(table, y, " once recordings that can't be used are left out")
+        given = None if y is None else [label for label, good in zip(labels_of(y), usable, strict=True) if good]
+        classes = _classes(table, given, getattr(y, "dtype", None))
+        fitted = self._learnt(table, classes, found, requests, speeds, config)
+        notes = (*_notes_of_labels(table, y), *_notes_of_model(fitted.model), *fitted.report.notes)
+        self.fitted_ = replace(fitted, report=replace(fitted.report, left_out=left_out, notes=notes))
+        self.classes_ = classes
         return self
 
-    def _learn(
+    def _learnt(
         self,
         table: pd.DataFrame,
+        classes: NDArray[Any],
         found: Extracted,
         requests: tuple[ViewRequest, ...],
-        left_out: Mapping[str, str],
-    ) -> None:
+        speeds: Sequence[float],
+        config: SemiSupervisedConfig,
+    ) -> Fitted:
         vectors = {request.label: found.vectors[request.label] for request in requests}
         names = [request.label for request in requests if may_be_copied(request)]
         at_speeds = [
             {name: found.vectors[copy.label] for name, copy in zip(names, copies_of(requests, speed), strict=True)}
-            for speed in self.speeds
+            for speed in speeds
             if names
         ]
-        config = SemiSupervisedConfig(
-            strength=self.strength,
-            unlabelled_weight=self.unlabelled_weight,
-            neighbours=self.neighbours,
-            remove_text=self.remove_text,
-        )
-        labels = tuple(sorted(set(table["emotion"]) - {""}))
+        labels = tuple(str(label) for label in classes.tolist())
         targets = np.array([labels.index(e) if e else -1 for e in table["emotion"]], dtype=np.int64)
         speakers, texts = list(table["speaker"]), list(table["text"])
         model = fit_semisupervised(vectors, targets, len(labels), speakers, texts, config, at_speeds)
@@ -170,7 +184,6 @@ class EmotionRecognizer(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             run=self.evaluate,
             allow_overlap=self.allow_speaker_overlap,
         )
-        report = replace(report, left_out=dict(left_out), notes=(*_notes(model), *report.notes))
         specs = {label: view.spec for label, view in made_views(requests).items()}
         inductive = model.modes["inductive"]
         used = {n: vectors[n] for n in inductive.maps}
@@ -179,8 +192,8 @@ class EmotionRecognizer(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         own = inductive.vectors({label: values[known] for label, values in vectors.items()})
         labelled = fit_map(own, targets[known], inductive.linear)
         heard = frozenset(short_key(key) for key in found.keys if key)
-        self.fitted_ = Fitted(requests, specs, labels, model, temperatures, limits, heard, report, labelled)
-        self.classes_ = np.array(labels, dtype=object)
+        given = tuple(classes.tolist())
+        return Fitted(requests, specs, given, model, temperatures, limits, heard, report, labelled)
 
     def predict_proba(self, X: Any, speakers: Any = None) -> Floats:
         """`(rows, classes)` calibrated probabilities, columns in the order of `classes_`.
@@ -196,23 +209,37 @@ class EmotionRecognizer(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
                 raise AudioError(why)
         return found.probabilities
 
-    def predict(self, X: Any, speakers: Any = None) -> NDArray[np.object_]:
-        """`(rows,)` the most probable emotion of each recording; errors as `predict_proba`."""
-        best: NDArray[np.object_] = self.predict_proba(X, speakers).argmax(axis=1)
-        chosen: NDArray[np.object_] = self.classes_[best]
+    def predict(self, X: Any, speakers: Any = None) -> NDArray[Any]:
+        """`(rows,)` the most probable emotion of each recording, as `fit` was given it; errors as `predict_proba`."""
+        best = self.predict_proba(X, speakers).argmax(axis=1)
+        chosen: NDArray[Any] = self.classes_[best]
         return chosen
 
-    def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
+    def score(self, X: Any, y: Any = None, sample_weight: Any = None, speakers: Any = None) -> float:
         """UAR on labelled recordings (not accuracy: emotions are seldom equally frequent).
 
+        In the speaker-adaptive mode recordings without a label are judged together with their speaker's others; only those with
+        one count.
+
         Raises:
-            UsageError: `sample_weight`, which UAR has no place for.
+            UsageError: `sample_weight`, which UAR has no place for, or no label; else as `predict_proba`.
         """
         if sample_weight is not None:
             raise UsageError("UAR weighs classes equally and takes no sample_weight.")
-        table = as_table(X, y)
-        labelled = table[table["emotion"] != ""]
-        return metrics.uar(list(labelled["emotion"]), list(self.predict(labelled.reset_index(drop=True))))
+        table = as_table(X, y, speakers)
+        truth = list(table["emotion"]) if y is None else labels_of(y)
+        known = np.array(table["emotion"] != "", dtype=bool)
+        if not known.any():
+            raise UsageError(
+                f"None of the {len(table)} recordings has a label to compare with. Give y, or fill in the column 'emotion'."
+            )
+        counts = known if self.mode == "inductive" else np.ones(len(table), dtype=bool)
+        best = self.predict_proba(table[counts].reset_index(drop=True)).argmax(axis=1)[known[counts]]
+        text_of = dict(zip(self.fitted_.classes, self.fitted_.labels, strict=True))  # to Python 1, 1.0 and True are one
+        return metrics.uar(
+            [text_of.get(truth[row], str(truth[row])) for row in np.flatnonzero(known)],
+            [self.fitted_.labels[n] for n in best],
+        )
 
     def recognise(self, X: Any, speakers: Any = None, *, graph: Digest | None = None) -> Recognised:
         """Probabilities of every recording, or why there are none.
@@ -234,20 +261,84 @@ class EmotionRecognizer(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return recognise(self.fitted_, table, self.mode, store=store, workers=self.workers, **options)
 
 
-def _notes(model: SemiSupervised) -> tuple[str, ...]:
-    notes = []
+def _speeds(given: Any) -> tuple[float, ...]:
+    """The speeds of copies, checked.
+
+    Raises:
+        UsageError: what is no list of numbers from 0.5 to 2, 1 left out.
+    """
+    values = [given] if isinstance(given, str) or not np.iterable(given) else flat(given)
+    found = tuple(float(v) for v in values if isinstance(v, int | float) and 0.5 <= v <= 2 and v != 1)
+    if len(found) < len(values) or not np.iterable(given):
+        raise UsageError(
+            f"speeds: expected numbers from 0.5 to 2 other than 1, e.g. {SPEEDS}, or () for no copies; got {given!r}."
+        )
+    return tuple(dict.fromkeys(found))
+
+
+def _classes(table: pd.DataFrame, given: Sequence[Any] | None, dtype: Any) -> NDArray[Any]:
+    """`(classes,)` the labels in their order, of the type in which they were given; of a table, text.
+
+    Args:
+        table: of the recordings that are learnt from.
+        given: `(rows,)` their labels (`labels_of`), where they did not stand in the table.
+        dtype: of what they were given in, where it has one.
+    """
+    if given is None:
+        return np.array(sorted(set(table["emotion"]) - {""}), dtype=object)
+    found = sorted({label for label in given if label is not None})
+    # An array of objects that are numbers (with None among them) has no type that scikit-learn's metrics know.
+    kept = isinstance(dtype, np.dtype) and (dtype.kind != "O" or isinstance(found[0], str))
+    return np.array(found, dtype=dtype if kept else None)
+
+
+def _notes_of_labels(table: pd.DataFrame, y: Any) -> Iterator[str]:
+    """What may be wrong with the labels of the recordings that are learnt from."""
+    if unlabelled := _minus_ones(y):
+        yield (
+            f"{unlabelled} labels are -1, which among integers means that there is none, as in scikit-learn's semi-supervised "
+            "learners. If it is an emotion, give it another number or a name."
+        )
+    labelled = table[table["emotion"] != ""]
+    counts = labelled["emotion"].value_counts()
+    alike: dict[str, list[str]] = {}
+    for label in sorted(counts.index):
+        alike.setdefault(" ".join(label.split()).casefold(), []).append(label)
+    for first, *others in (names for names in alike.values() if len(names) > 1):
+        yield (
+            f"The emotions {', '.join(map(repr, [first, *others]))} differ in upper and lower case or spaces alone, and are "
+            f"learnt as {1 + len(others)}. If they are one, rename: "
+            + " ".join(f"{shlex.quote(f'--label-map.{name}')} {shlex.quote(first)}" for name in others)
+        )
+    if once := sorted(counts.index[counts == 1]):
+        yield f"Only one recording each is labelled {', '.join(once)}: too few to learn from. Label more of them."
+    voices = {str(emotion): set(own["speaker"]) for emotion, own in labelled.groupby("emotion")}
+    alone = [e for e, names in voices.items() if len(names) == 1 and names != {""} and counts[e] > 1]
+    if alone and len(set().union(*voices.values())) > 1:
+        yield (
+            f"All labels {', '.join(alone)} come from one speaker each, so the voice may be learnt in place of the emotion. "
+            "Label recordings of others."
+        )
+
+
+def _notes_of_model(model: SemiSupervised) -> Iterator[str]:
     if model.speaker_confounding >= CONFOUNDED:
-        notes.append(
+        yield (
             "Labelled recordings of one speaker mostly show one emotion, so what is usual for a speaker was not removed: it "
             "would erase the emotion. Both modes judge recordings as they are."
         )
-    return tuple(notes)
 
 
-def _require_classes(table: pd.DataFrame, when: str = "") -> None:
+def _require_classes(table: pd.DataFrame, y: Any, when: str = "") -> None:
     found = sorted(set(table["emotion"]) - {""})
     if len(found) < 2:
         have = ", ".join(found) or "none"
+        hint = " Among integers -1 means that there is no label." if _minus_ones(y) else ""
         raise TableError(
-            f"Learning needs labels of at least 2 emotions; the table's{when}: {have}. Label more recordings."
+            f"Learning needs labels of at least 2 emotions; the table's{when}: {have}.{hint} Label more recordings."
         )
+
+
+def _minus_ones(y: Any) -> int:
+    """How many labels are the integer -1."""
+    return 0 if y is None else sum(isinstance(v, int) and v == -1 for v in flat(y))

@@ -20,6 +20,8 @@ recording, played slower and faster, with the soft label of the original: pitch 
 
 from __future__ import annotations
 
+import dataclasses
+import numbers
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
@@ -27,6 +29,7 @@ from typing import Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from emoviews.errors import UsageError
 from emoviews.fusion import Space, ViewMap, confounding, fit_space, rows_by
 from emoviews.propagation import Softmax, balanced_weights, fit_softmax, match_shares, neighbour_graph, softmax
 from emoviews.students import fit_students
@@ -75,6 +78,26 @@ class SemiSupervisedConfig:
     match_shares: bool = True
     rounds: int = 2
     dimensions: int = 100
+
+    def __post_init__(self) -> None:
+        """Refuse what no classifier can be made with.
+
+        Raises:
+            UsageError: what is named, what may be given, and what was.
+        """
+        for field in dataclasses.fields(self):
+            value, whole = getattr(self, field.name), isinstance(field.default, int)
+            if isinstance(field.default, bool):
+                continue
+            above = field.name in ("strength", "inductive_strength", "sharpness")
+            least = 1 if field.name == "dimensions" else 0
+            number = isinstance(value, numbers.Integral if whole else numbers.Real) and not isinstance(value, bool)
+            if not (number and (value > 0 if above else value >= least) and value < np.inf):
+                kind = "a whole number" if whole else "a number"
+                bound = "above 0" if above else f"of at least {least}"
+                raise UsageError(
+                    f"{field.name}: expected {kind} {bound}, got {value!r}. Leave it out for the default, {field.default}."
+                )
 
 
 @dataclass(frozen=True)

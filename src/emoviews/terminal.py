@@ -128,6 +128,9 @@ def print_fit(report: Any) -> None:
             if groups:
                 shown = ", ".join(f"{name} {score:.2f} (n {n})" for name, (score, n) in list(groups.items())[:20])
                 show(f"  by {what}: {shown}{', …' if len(groups) > 20 else ''}")
+        if mode == "speaker-adaptive" and report.by_files:
+            few = ", ".join(f"{k}: UAR {uar.estimate:.3f} ({_bounds(uar)})" for k, uar in report.by_files.items())
+            show(f"  with few recordings of a speaker, the one that is judged included: {few}")
         for warning in found.warnings:
             warn(f"{mode}: {warning}")
 
@@ -165,4 +168,8 @@ def print_merge(found: Any, out: Path, kept: Path | None) -> None:
 def _said(interval: Interval) -> str:
     if math.isnan(interval.low):
         return "no interval, as there is one test speaker"
-    return f"95 % interval {interval.low:.3f} to {interval.high:.3f} (bootstrap over speakers)"
+    return f"95 % interval {_bounds(interval)} (bootstrap over speakers)"
+
+
+def _bounds(interval: Interval) -> str:
+    return "no interval" if math.isnan(interval.low) else f"{interval.low:.3f} to {interval.high:.3f}"

@@ -10,7 +10,7 @@ import ast
 import dataclasses
 import typing
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Any, ClassVar, Final
 
@@ -219,6 +219,35 @@ class ViewRequest:
     def make(self, device: str = "cpu") -> View:
         """Construct the view; see `make_view`."""
         return make_view(self.name, self.parameters, device)
+
+
+def parse_requests(
+    views: str | Iterable[str], defaults: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
+) -> tuple[ViewRequest, ...]:
+    """Views as somebody asked for them, each once.
+
+    Args:
+        views: one text each, or all in one, separated by commas.
+        defaults: as `ViewRequest.parse` takes them.
+
+    Raises:
+        UsageError: none, one twice, or what is no text.
+
+    >>> [request.label for request in parse_requests("mfcc(bands=40, coefficients=13), egemaps")]
+    ['mfcc(bands=40, coefficients=13)', 'egemaps']
+    """
+    texts = [views] if isinstance(views, str) else list(views)
+    if wrong := [text for text in texts if not isinstance(text, str)]:
+        raise UsageError(
+            f"Expected views as text, e.g. 'egemaps' or 'mfcc(bands=40)'; got {wrong[0]!r}. See: emoviews list views"
+        )
+    found = tuple(ViewRequest.parse(part, defaults) for text in texts for part in split_view_list(text))
+    if not found:
+        raise UsageError("Name at least one view; see: emoviews list views")
+    labels = [request.label for request in found]
+    if twice := sorted({label for label in labels if labels.count(label) > 1}):
+        raise UsageError(f"The view {twice[0]} is named twice.")
+    return found
 
 
 def make_view(name: str, parameters: Mapping[str, Any] | None = None, device: str = "cpu") -> View:

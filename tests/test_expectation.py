@@ -1,0 +1,186 @@
+"""What to expect of new speakers: each number against a plain loop over the speakers who are left out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cache
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from emoviews.calibration import fit_temperature, scaled
+from emoviews.expectation import DRAWS_AT_ONCE, _with_few_files, evaluated
+from emoviews.metrics import expected_calibration_error, uar
+from emoviews.recognition import FitReport
+from emoviews.semisupervised import SemiSupervisedConfig, fit_semisupervised
+from emoviews.statistics import uar_interval
+from emoviews.table import make_table
+
+LABELS = ("anger", "joy", "sadness")
+SPEAKERS, EACH = 6, 24
+
+
+def world(each: int = EACH) -> tuple[pd.DataFrame, dict[str, np.ndarray], np.ndarray]:
+    """Speakers who differ in voice, of whom the last shows joy as others show anger and the other way round.
+
+    Two of three recordings are labelled.
+    """
+    random = np.random.default_rng(0)
+    who, felt = np.repeat(np.arange(SPEAKERS), each), np.tile(np.arange(each) % 3, SPEAKERS)
+    shown = np.where((who == SPEAKERS - 1) & (felt < 2), 1 - felt, felt)
+    values = 1.5 * random.normal(size=(3, 10))[shown] + 2 * random.normal(size=(SPEAKERS, 10))[who]
+    values = values + random.normal(size=values.shape)
+    known = random.random(len(felt)) < 2 / 3
+    targets = np.where(known, felt, -1)
+    rows = [
+        {"path": f"{n}.wav", "speaker": f"S{w}", "emotion": LABELS[f] if k else ""}
+        for n, (w, f, k) in enumerate(zip(who, felt, known, strict=True))
+    ]
+    return make_table(rows), {"mfcc": values}, targets
+
+
+def expected(
+    table: pd.DataFrame, views: Mapping[str, np.ndarray], targets: np.ndarray
+) -> tuple[FitReport, dict[str, float]]:
+    keys = [str(row) for row in range(len(table))]
+    return evaluated(table, views, LABELS, targets, SemiSupervisedConfig(), keys=keys, run=True, allow_overlap=False)
+
+
+@cache
+def found() -> tuple[FitReport, dict[str, float]]:
+    return expected(*world())
+
+
+@cache
+def by_hand() -> dict[str, np.ndarray]:
+    """Mode → `(labelled, classes)` of speakers who were left out, before calibration; and "alone", of one recording each."""
+    table, views, targets = world()
+    speakers, texts = list(table["speaker"]), [""] * len(table)
+    said = {mode: np.zeros((len(table), 3)) for mode in ("inductive", "speaker-adaptive", "transductive", "alone")}
+    for name in sorted(set(speakers)):
+        out = np.array([speaker == name for speaker in speakers])
+        rest = {label: values[~out] for label, values in views.items()}
+        own = {label: values[out] for label, values in views.items()}
+        others = [speaker for speaker in speakers if speaker != name]
+        model = fit_semisupervised(rest, targets[~out], 3, others, texts[: len(others)])
+        same = [name] * int(out.sum())
+        said["inductive"][out] = model.probabilities(own, "inductive")
+        said["speaker-adaptive"][out] = model.probabilities(own, "speaker-adaptive", same)
+        for row in np.flatnonzero(out):
+            one = {label: values[[row]] for label, values in views.items()}
+            said["alone"][row] = model.probabilities(one, "speaker-adaptive", ["x"])
+        model = fit_semisupervised(views, np.where(out, -1, targets), 3, speakers, texts)
+        said["transductive"][out] = model.probabilities(own, "speaker-adaptive", same)
+    return {mode: p[targets >= 0] for mode, p in said.items()}
+
+
+def labelled() -> tuple[list[str], np.ndarray]:
+    """Truth and speaker of the labelled recordings."""
+    table, _, targets = world()
+    known = targets >= 0
+    return [LABELS[t] for t in targets[known]], np.array(table["speaker"])[known]
+
+
+def guesses(probabilities: np.ndarray) -> list[str]:
+    return [LABELS[best] for best in probabilities.argmax(axis=1)]
+
+
+@pytest.mark.parametrize("mode", ["inductive", "speaker-adaptive", "transductive"])
+def test_a_speaker_is_calibrated_by_the_others(mode: str) -> None:
+    (truth, speakers), raw = labelled(), by_hand()[mode]
+    errors = {}
+    for whose in ("others", "own", "all"):
+        calibrated = np.empty_like(raw)
+        for name in set(speakers):
+            out = speakers == name
+            used = {"others": ~out, "own": out, "all": out | True}[whose]
+            temperature = fit_temperature([t for t, u in zip(truth, used, strict=True) if u], raw[used], LABELS)
+            calibrated[out] = scaled(raw[out], temperature)
+        errors[whose] = expected_calibration_error(truth, calibrated, LABELS)
+    error = found()[0].modes[mode].calibration_error
+    assert error == pytest.approx(errors["others"], abs=1e-9)
+    assert abs(errors["own"] - errors["others"]) > 1e-3, "else this could not tell them apart"
+    assert abs(errors["all"] - errors["others"]) > 1e-3, "else this could not tell them apart"
+
+
+@pytest.mark.parametrize("mode", ["inductive", "speaker-adaptive", "transductive"])
+def test_the_interval_resamples_speakers(mode: str) -> None:
+    (truth, speakers), guess = labelled(), guesses(by_hand()[mode])
+    interval = found()[0].modes[mode].uar
+    assert interval == uar_interval(truth, guess, list(speakers))
+    recordings = uar_interval(truth, guess, range(len(truth)))
+    assert interval.estimate == recordings.estimate
+    assert interval.high - interval.low > 1.3 * (recordings.high - recordings.low), "one speaker is judged far worse"
+
+
+def test_each_mode_has_its_own_temperature() -> None:
+    truth, _ = labelled()
+    raw = by_hand()
+    temperatures = found()[1]
+    assert set(temperatures) == {"inductive", "speaker-adaptive", "transductive"}
+    for mode, temperature in temperatures.items():
+        assert temperature == pytest.approx(fit_temperature(truth, raw[mode], LABELS), rel=1e-9)
+    assert len({round(temperature, 3) for temperature in temperatures.values()}) == 3, (
+        "else this could not tell them apart"
+    )
+
+
+def test_few_recordings_of_a_speaker_are_less_help_than_all() -> None:
+    (truth, speakers), report = labelled(), found()[0]
+    assert list(report.by_files) == [1, 3, 10]
+    assert report.by_files[1] == uar_interval(truth, guesses(by_hand()["alone"]), list(speakers))
+    few, many = (report.by_files[k].estimate for k in (1, 10))
+    assert few + 0.05 < many, "speakers differ more than emotions do"
+    assert many <= report.modes["speaker-adaptive"].uar.estimate + 0.05
+    assert found()[0].by_files == expected(*world())[0].by_files, "the draw is the same each time"
+
+
+@pytest.mark.parametrize(("each", "counts"), [(6, [1, 3]), (10, [1, 3]), (11, [1, 3, 10])])
+def test_as_many_recordings_as_speakers_have_are_not_few(each: int, counts: list[int]) -> None:
+    assert list(expected(*world(each))[0].by_files) == counts
+
+
+def test_who_speaks_must_be_known_to_have_few_of_a_speaker() -> None:
+    table, views, targets = world()
+    nobody = table.assign(speaker="", group=table["speaker"])
+    assert not expected(nobody, views, targets)[0].by_files
+
+
+def test_others_are_of_the_same_speaker_each_once() -> None:
+    speakers = ["Ann", "Bob"] * (DRAWS_AT_ONCE + 3) + ["Cy", "Cy"]
+    asked = np.flatnonzero(np.arange(len(speakers)) % 3 > 0)
+    heard: dict[int, dict[int, list[int]]] = {}
+
+    class Listener:
+        """Says of each row which number it has; notes with whom it came."""
+
+        def probabilities(self, views: Mapping[str, np.ndarray], mode: str, names: Sequence[str]) -> np.ndarray:
+            assert mode == "speaker-adaptive"
+            numbers = views["number"][:, 0].astype(int)
+            for name in dict.fromkeys(names):
+                row, *others = (n for n, own in zip(numbers.tolist(), names, strict=True) if own == name)
+                heard.setdefault(1 + len(others), {})[row] = others
+            return views["number"]
+
+    views = {"number": np.arange(len(speakers), dtype=float)[:, None]}
+    found = _with_few_files(Listener(), views, speakers, asked, (1, 2, 5), np.random.default_rng(0))  # type: ignore[arg-type]
+    for said in found.values():
+        assert said[:, 0].tolist() == asked.tolist()
+    assert set(heard[1]) == set(asked.tolist())
+    assert set(heard[2]) == set(asked.tolist())
+    many = [row for row in asked.tolist() if speakers[row] != "Cy"]
+    assert list(heard[5]) == many, "of Cy there are two in all"
+    for row, others in heard[5].items():
+        assert len({row, *others}) == 5
+        assert {speakers[other] for other in others} == {speakers[row]}
+        assert others[:1] == heard[2][row], "those of fewer are among those of more"
+    assert len({tuple(others) for others in heard[5].values()}) > len(many) / 2, "each has others"
+
+
+def test_scores_are_of_the_recordings_of_each_speaker() -> None:
+    (truth, speakers), guess = labelled(), guesses(by_hand()["speaker-adaptive"])
+    for name, (score, n) in found()[0].modes["speaker-adaptive"].by_speaker.items():
+        own = np.flatnonzero(speakers == name)
+        assert n == len(own)
+        assert score == pytest.approx(uar([truth[row] for row in own], [guess[row] for row in own]))
