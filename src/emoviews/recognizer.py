@@ -19,6 +19,7 @@ from typing import Any, Final
 
 import numpy as np
 import pandas as pd
+import threadpoolctl
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.exceptions import NotFittedError
@@ -147,7 +148,10 @@ class EmotionRecognizer(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         _require_classes(table, y, " once recordings that can't be used are left out")
         given = None if y is None else [label for label, good in zip(labels_of(y), usable, strict=True) if good]
         classes = _classes(table, given, getattr(y, "dtype", None))
-        fitted = self._learnt(table, classes, found, requests, speeds, config)
+        # NumPy's BLAS and SciPy's take turns here on small matrices; with a thread a core each, they wait for each other and
+        # take three times as long as with one.
+        with threadpoolctl.threadpool_limits(1, user_api="blas"):
+            fitted = self._learnt(table, classes, found, requests, speeds, config)
         notes = (*_notes_of_labels(table, y), *_notes_of_model(fitted.model), *fitted.report.notes)
         self.fitted_ = replace(fitted, report=replace(fitted.report, left_out=left_out, notes=notes))
         self.classes_ = classes
