@@ -120,6 +120,21 @@ def test_what_is_not_known_is_said(modes: dict[str, ModeReport]) -> None:
     assert "- Labels from 1 speaker." in card
 
 
+def test_a_single_new_speaker_is_less_certain_than_the_mean() -> None:
+    """Three speakers of 0.5, 0.7 and 0.9: 0.7 ± 4.303 · 0.2 · √(4/3), and no UAR leaves 0 to 1."""
+    spread = ModeReport(Interval(0.7, 0.61, 0.81, 0.95), 0.05, {"Ann": (0.69, 9), "Bob": (0.7, 9), "Cy": (0.71, 9)}, {})
+    assert spread.new_speaker.low == pytest.approx(0.7 - 4.3027 * 0.01 * math.sqrt(4 / 3), abs=1e-4)
+    assert (
+        fitted().report.modes["inductive"].new_speaker.low,
+        fitted().report.modes["inductive"].new_speaker.high,
+    ) == (0, 1)
+    assert "| inductive, one new speaker, in 19 of 20 cases | | 0.650 to 0.750 | |" in model_card(
+        fitted(modes={"inductive": spread})
+    )
+    assert "transductive, one new speaker" not in model_card(fitted())
+    assert "one new speaker" not in model_card(fitted(notes=("SPEAKER OVERLAP: too good",)))
+
+
 def test_an_overlap_of_speakers_is_said() -> None:
     assert "(no speaker is in two)" in model_card(fitted())
     assert "(speakers may be in several)" in model_card(fitted(notes=("SPEAKER OVERLAP: too good",)))

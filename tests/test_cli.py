@@ -443,6 +443,7 @@ def test_fit_says_what_to_expect(world: Path, model: Path, capsys: pytest.Captur
     printed = capsys.readouterr()
     assert "Expected on new speakers, inductive: UAR" in printed.out
     assert "Expected on new speakers, speaker-adaptive: UAR" in printed.out
+    assert printed.out.count("  of a single new speaker: UAR ") == 2, "not of recordings that trained"
     assert "95 % interval" in printed.out
     assert "by gender: female" in printed.out
     assert "(joy 18, sadness 18)" in printed.out

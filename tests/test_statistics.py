@@ -23,6 +23,7 @@ from emoviews.statistics import (
     holm,
     mann_whitney_u,
     mean_interval,
+    prediction_interval,
     sign_flip_test,
     uar_interval,
     unpaired_bootstrap,
@@ -426,3 +427,17 @@ def test_average_ranks_share_ties():
 def test_tests_and_ranks_say_what_is_wrong(call, message):
     with pytest.raises(UsageError, match=message):
         call()
+
+
+@pytest.mark.parametrize("n", [3, 9, 40])
+def test_one_more_value_lies_in_the_prediction_interval_as_often_as_it_says(n: int):
+    """95 % of new values do, however many were seen; of the interval of the mean this is far from true."""
+    draws = np.random.default_rng(n).normal(0.6, 0.1, size=(2000, n + 1))
+    inside, mean_holds = 0, 0
+    for row in draws:
+        found, mean = prediction_interval(row[:n]), mean_interval(row[:n])
+        inside += found.low <= row[n] <= found.high
+        mean_holds += mean.low <= row[n] <= mean.high
+    assert inside / len(draws) == pytest.approx(0.95, abs=0.015)
+    assert mean_holds / len(draws) < 0.9
+    assert np.isnan(prediction_interval([0.6]).low)

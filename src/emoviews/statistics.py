@@ -81,6 +81,28 @@ def mean_interval(values: ArrayLike, level: float = 0.95) -> Interval:
     return _student(float(x.mean()), spread, n, level)
 
 
+def prediction_interval(values: ArrayLike, level: float = 0.95) -> Interval:
+    """Where one more value will lie, if it comes from where these do: mean ± t · deviation · √(1 + 1/n).
+
+    Wider than `mean_interval`, which says where the mean of very many lies, and does not shrink away with n.
+
+    Args:
+        values: `(n,)`, e.g. the UAR of each of n speakers.
+        level: the share of cases aimed at.
+
+    Raises:
+        UsageError: no values, or one that is not finite.
+
+    >>> found = prediction_interval([0.4, 0.5, 0.6])
+    >>> round(found.low, 3), round(found.high, 3)
+    (0.003, 0.997)
+    """
+    given = _vector(values, "values")
+    n = len(given)
+    spread = float(given.std(ddof=1)) if n > 1 else np.nan
+    return _student(float(given.mean()), spread * float(np.sqrt(1 + 1 / n)), n, level)
+
+
 def clustered_bootstrap(
     statistic: Callable[[NDArray[np.int64]], float],
     clusters: Iterable[Hashable],
