@@ -4,7 +4,8 @@
 
 Labels are drawn by share and class from the training speakers' recordings, `--repeats` times; the recogniser is fitted with its
 cross-validation and judges the test speakers' recordings. `within` counts the draws whose interval holds the mean UAR of the
-test speakers; calibration errors are those that `fit` reports and those of the test speakers' recordings.
+test speakers, and how many of the test speakers lie in that of a single new one; calibration errors are those that `fit`
+reports and those of the test speakers' recordings.
 """
 
 from __future__ import annotations
@@ -51,21 +52,35 @@ def main() -> None:
                 expected = recogniser.fitted_.report.modes[mode]
                 p = recogniser.set_params(mode=mode).predict_proba(test, speakers=list(test["speaker"]))
                 guess = recogniser.classes_[p.argmax(axis=1)]
-                given = np.mean(
-                    [metrics.uar(own["emotion"], guess[own.index.to_numpy()]) for _, own in test.groupby("speaker")]
-                )
+                scores = [
+                    metrics.uar(own["emotion"], guess[own.index.to_numpy()]) for _, own in test.groupby("speaker")
+                ]
+                given, one = np.mean(scores), expected.new_speaker
+                single = np.mean([one.low <= score <= one.high for score in scores])
                 error = metrics.expected_calibration_error(list(test["emotion"]), p, list(recogniser.classes_))
                 bounds = [expected.uar.estimate, expected.uar.low, expected.uar.high]
                 inside = expected.uar.low <= given <= expected.uar.high
-                found[mode].append([*bounds, float(given), float(inside), expected.calibration_error, error])
+                found[mode].append(
+                    [
+                        *bounds,
+                        float(given),
+                        float(inside),
+                        one.low,
+                        one.high,
+                        float(single),
+                        expected.calibration_error,
+                        error,
+                    ]
+                )
             print(f"# {100 * fraction:g} %, draw {repeat + 1}: {time.monotonic() - started:.0f} s", flush=True)
         for mode, own in found.items():
-            estimate, low, high, given_, inside_, promised, had = np.mean(own, axis=0)
+            estimate, low, high, given_, inside_, least, most, single_, promised, had = np.mean(own, axis=0)
             rows.append(
                 [
                     *(f"{100 * fraction:g} % ({len(budget)})", mode),
                     f"{100 * estimate:.1f} ({100 * low:.1f} to {100 * high:.1f})",
                     *(f"{100 * given_:.1f}", f"{round(inside_ * len(own))} of {len(own)}"),
+                    f"{100 * least:.0f} to {100 * most:.0f}; {100 * single_:.0f} %",
                     *(f"{promised:.3f}", f"{had:.3f}"),
                 ]
             )
@@ -75,6 +90,7 @@ def main() -> None:
         "Expected UAR % (interval)",
         "Test speakers",
         "within",
+        "Single new speaker; within",
         "Calibration error expected",
         "found",
     ]
