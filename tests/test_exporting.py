@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import soundfile
 import torch
 
 from emoviews import cli
@@ -236,6 +237,23 @@ def test_what_holds_nothing_is_refused(tmp_path: Path) -> None:
 @pytest.fixture
 def bundle(world: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(world / "model", tmp_path / "model"))
+
+
+def test_another_channel_is_noticed_by_the_graph_as_well(world: Path, tmp_path: Path) -> None:
+    table = read_table(world / "t.csv").head(8)
+    for number, path in enumerate(table["path"]):
+        samples, rate = soundfile.read(path)
+        soundfile.write(tmp_path / f"{number}.wav", np.diff(samples, append=0), rate)
+    bent = table.assign(path=[str(tmp_path / f"{number}.wav") for number in range(8)], speaker="")
+    recognizer = load_recognizer(world / "model").set_params(workers=1)
+    fitted = recognizer.fitted_
+    # Of those that pass one by one: what is moved that far may be called no speech.
+    judge = Graph.of(world / "model").judge
+    found = recognizer.recognise(bent), recognizer.recognise(bent, graph=judge)
+    assert found[0].problems == found[1].problems
+    assert found[0].warnings == found[1].warnings
+    assert "unlike those it learnt from" in found[0].warnings[0], fitted.limits
+    assert recognizer.recognise(table, graph=judge).warnings == (), "these trained"
 
 
 def test_a_missing_a_foreign_and_a_damaged_graph_are_refused(bundle: Path) -> None:

@@ -190,7 +190,7 @@ def test_two_people_label_in_the_browser_and_a_kill_loses_nothing(tmp_path: Path
         heard(page)
         assert page.evaluate("window.pressed")
         assert page.get_by_role("heading", name="1 of 5 done").is_visible()
-        press("u", "Undone.", "0 of 5 done")
+        press("u", "Undone: the recording before is back.", "0 of 5 done")
         press("s", "Skipped.", "0 of 5 done")
         press("0", "Saved: can’t tell.", "1 of 5 done")
         press("1", "Saved: anger.", "2 of 5 done")

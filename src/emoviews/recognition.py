@@ -318,10 +318,15 @@ def recognise(
             f"The speaker-adaptive mode needs to know who speaks; {missing} of {len(table)} recordings have no speaker. "
             "Fill in the column 'speaker', say that all are of one speaker (--same-speaker), or use the inductive mode."
         )
-    found = views_of(table, fitted.needed(mode), store, workers, graph or as_vectors)
-    return (
-        recognised(fitted, table, found, mode, judge_all=judge_all) if graph is None else judged(fitted, table, found)
-    )
+    if graph is None:
+        return recognised(
+            fitted, table, views_of(table, fitted.needed(mode), store, workers), mode, judge_all=judge_all
+        )
+
+    def both(views: Mapping[str, NDArray[Any]]) -> Mapping[str, Floats]:
+        return {**as_vectors(views), **graph(views)}
+
+    return judged(fitted, table, views_of(table, fitted.needed(mode), store, workers, both))
 
 
 def views_of(
@@ -440,9 +445,7 @@ def recognised(
                 temperatures = temperatures ** (1 - weights) * fitted.temperatures["inductive"] ** weights
             probabilities[rows] = calibration.scaled(given, temperatures[:, None])
             embedded[rows] = model.vectors(spoken, apart(speakers))
-            new = np.array([modes[row] != TRANSDUCTIVE for row in rows], dtype=bool)
-            named_new = [speaker for speaker, counts in zip(speakers, new, strict=True) if counts]
-            warnings = shifted(fitted, {label: values[new] for label, values in spoken.items()}, named_new)
+            warnings = _warnings(fitted, table, rows, modes, spoken)
     return Recognised(fitted.labels, probabilities, tuple(problems), modes, embedded, warnings)
 
 
@@ -452,7 +455,7 @@ def judged(fitted: Fitted, table: pd.DataFrame, found: Extracted) -> Recognised:
     Args:
         fitted: what the graph was made from.
         table: the recordings.
-        found: `probabilities` `(usable rows, classes)` and `distance` `(usable rows,)` in place of vectors.
+        found: beside the vectors `probabilities` `(usable rows, classes)` and `distance` `(usable rows,)`.
     """
     problems = list(found.problems)
     usable = np.flatnonzero([not problem for problem in problems])
@@ -462,8 +465,25 @@ def judged(fitted: Fitted, table: pd.DataFrame, found: Extracted) -> Recognised:
         for row, why, given in zip(usable, reasons(outputs["distance"]), outputs["probabilities"], strict=True):
             problems[row] = f"{table['path'].iloc[row]}: {why}" if why else ""
             probabilities[row] = np.nan if why else given
-    nowhere = np.full((len(table), 0), np.nan)
-    return Recognised(fitted.labels, probabilities, tuple(problems), modes_of(fitted, found, "inductive"), nowhere)
+    nowhere, modes = np.full((len(table), 0), np.nan), modes_of(fitted, found, "inductive")
+    voice = np.array([not problems[row] for row in usable], dtype=bool)
+    spoken = {r.label: found.vectors[r.label][voice] for r in fitted.needed("inductive")} if voice.any() else {}
+    warnings = _warnings(fitted, table, usable[voice], modes, spoken) if voice.any() else ()
+    return Recognised(fitted.labels, probabilities, tuple(problems), modes, nowhere, warnings)
+
+
+def _warnings(
+    fitted: Fitted,
+    table: pd.DataFrame,
+    rows: NDArray[np.int64],
+    modes: Sequence[str],
+    vectors: Mapping[str, Floats],
+) -> tuple[str, ...]:
+    """`shifted` of those rows that did not train; `vectors` are theirs, view → `(rows, features)`."""
+    new = np.array([modes[row] != TRANSDUCTIVE for row in rows], dtype=bool)
+    return shifted(
+        fitted, {label: values[new] for label, values in vectors.items()}, list(table["speaker"].iloc[rows[new]])
+    )
 
 
 def modes_of(fitted: Fitted, found: Extracted, mode: Mode) -> tuple[str, ...]:
@@ -505,7 +525,9 @@ def distances(fitted: Fitted, vectors: Mapping[str, Floats]) -> Floats:
     return far
 
 
-def shifted(fitted: Fitted, vectors: Mapping[str, Floats], speakers: Sequence[str]) -> tuple[str, ...]:
+def shifted(
+    fitted: Fitted, vectors: Mapping[str, Floats], speakers: Sequence[str], what: str = "these recordings"
+) -> tuple[str, ...]:
     """A warning where recordings as a whole are unlike those of training: another channel. Empty where none are.
 
     Each speaker's are looked at together, and those of unknown speakers; fewer than `novelty.FEWEST` say nothing.
@@ -514,6 +536,7 @@ def shifted(fitted: Fitted, vectors: Mapping[str, Floats], speakers: Sequence[st
         fitted: what judges.
         vectors: view → `(rows, features)` of recordings that did not train.
         speakers: `(rows,)`, empty where unknown.
+        what: they are called where their speakers are unknown.
     """
     spreads, far = _spreads(fitted), {}
     for name, rows in novelty.by_speaker(speakers):
@@ -524,9 +547,9 @@ def shifted(fitted: Fitted, vectors: Mapping[str, Floats], speakers: Sequence[st
     names = sorted(filter(None, moved))
     some = f"{', '.join(names[:5])}{' and others' if len(names) > 5 else ''}"
     return (
-        f"{f'The recordings of {some}' if names else 'These recordings'} are, as a whole, unlike those it learnt from (up to "
-        f"{max(moved.values()):.1f} times as far from them as any of its speakers'): another microphone, a telephone, a room, "
-        "noise, or one emotion throughout? What it says of them may be wrong, and surer than it should be.",
+        f"Don't rely on these answers: {f'the recordings of {some}' if names else what} are, as a whole, unlike those it "
+        "learnt from, so it may be wrong, and surer than it should be. Another microphone, a telephone, a room, noise, or one "
+        f"emotion throughout? (Up to {max(moved.values()):.1f} times as far from them as any of its speakers is.)",
     )
 
 

@@ -131,7 +131,7 @@ def judge(
     if seconds > TIMED_SECONDS:
         hop = max(HOP_SECONDS, (seconds - WINDOW_SECONDS) / (MOST_WINDOWS - 1))
         parts = windows(table.assign(start_seconds=0.0, end_seconds=seconds), WINDOW_SECONDS, hop)
-        in_time = _one_by_one(recognizer, parts, advance)
+        in_time = _one_by_one(recognizer, parts, advance, what="the stretches of this recording")
         over_time, warnings = in_time.probabilities, in_time.warnings
         times = parts[["start_seconds", "end_seconds"]].to_numpy(dtype=float)
     trained = found.modes[0] == TRANSDUCTIVE
@@ -183,9 +183,13 @@ def without_place(why: str, path: Path, name: str) -> str:
 
 
 def _one_by_one(
-    recognizer: EmotionRecognizer, table: pd.DataFrame, advance: Advance, limits: Limits | None = None
+    recognizer: EmotionRecognizer,
+    table: pd.DataFrame,
+    advance: Advance,
+    limits: Limits | None = None,
+    what: str = "these recordings",
 ) -> Recognised:
-    """`recognised` of every row by itself, with the progress told in between."""
+    """`recognised` of every row by itself, with the progress told in between; `what` the rows are called in warnings."""
     fitted: Fitted = recognizer.fitted_
     views, classes = made_views(fitted.needed("inductive")), len(fitted.labels)
     dimensions = fitted.model.modes["inductive"].dimensions
@@ -207,7 +211,7 @@ def _one_by_one(
             problems[row] = str(error)
         advance((row + 1) / len(table))
     together = {label: np.vstack([vectors[label] for vectors in new]) for label in (views if new else ())}
-    warnings = shifted(fitted, together, [""] * len(new))
+    warnings = shifted(fitted, together, [""] * len(new), what)
     return Recognised(fitted.labels, probabilities, tuple(problems), tuple(modes), embedded, warnings)
 
 

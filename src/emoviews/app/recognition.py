@@ -51,7 +51,7 @@ def answer(recognizer: EmotionRecognizer, path: str | None, limits: Limits, adva
             said = judgement.problem[:1].upper() + judgement.problem[1:]
         else:
             said = f"Most probable: {judgement.best}, {percent(judgement.probabilities.max())}."
-        return _html("said", text=said), _answer(recognizer, judgement)
+        return _html("said", text=said, warnings=judgement.warnings), _answer(recognizer, judgement)
 
     return _guarded(made, Path(path).name, lambda why: without_place(why, Path(path), Path(path).name))
 
@@ -70,10 +70,11 @@ def batch(
         target.write_text(written(results, "csv"), encoding="utf-8")
         csv.append(str(target))
         bad = int((results["problem"] != "").sum())
-        said = " ".join([f"{len(results) - bad} of {len(results)} recordings got an emotion.", *warnings])
+        said = f"{len(results) - bad} of {len(results)} recordings got an emotion."
         rows = results.head(SHOWN_ROWS).to_dict("records")
         trained = TRANSDUCTIVE if any(row["mode"] == TRANSDUCTIVE for row in rows) else ""
-        return _html("said", text=said), _html("batch", rows=rows, n=len(results), others=others, transductive=trained)
+        shown = _html("batch", rows=rows, n=len(results), others=others, transductive=trained)
+        return _html("said", text=said, warnings=warnings), shown
 
     said, table = (
         _guarded(made, "these files") if paths else _failed("There are no files yet. Choose some, or a folder.")
