@@ -720,7 +720,7 @@ def suggest(
         table: the utterance table; recordings with an emotion count as labelled.
         budget: how many recordings to suggest.
         strategy: random; margin (those the recogniser is least sure of); core_set (those farthest from all that is labelled);
-            mixture (both, spread over speakers). Where it was measured, none did better than random.
+            mixture (both, the speakers with the fewest labels first). Where it was measured, none did better than random.
         out: file for the suggested rows of the table, in their order, with what the recogniser guesses; printed if not given.
         seed: of random, and of the first recording where nothing is labelled.
         store: folder of the extracted views; the user's cache folder if not given.

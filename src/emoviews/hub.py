@@ -93,7 +93,7 @@ def push_to_hub(
             save_recognizer(Path(folder) / "saved", model)
             model = Path(folder) / "saved"
         _stage(Path(model), staged, repository)
-        with _clear_words(repository, branch):
+        with _clear_words(repository, branch, pushing=True):
             api = HfApi(token=token, library_name="emoviews")
             api.create_repo(repository, private=private, exist_ok=True)
             if branch is not None:
@@ -165,7 +165,7 @@ def _stage(folder: Path, staged: Path, repository: str) -> None:
 
 
 @contextlib.contextmanager
-def _clear_words(repository: str, revision: str | None) -> Iterator[None]:
+def _clear_words(repository: str, revision: str | None, *, pushing: bool = False) -> Iterator[None]:
     """What the hub and the network answer, in words that say what to do."""
     import huggingface_hub.errors as hub
 
@@ -189,12 +189,19 @@ def _clear_words(repository: str, revision: str | None) -> Iterator[None]:
     except hub.HfHubHTTPError as error:
         refused = error.response.status_code in (401, 403)
         remedy = "Log in with a token that may do it (hf auth login, or HF_TOKEN)." if refused else "Try again later."
-        raise HubError(f"The hub refused {repository}: {_line(error)} Nothing was changed here. {remedy}") from error
+        raise HubError(
+            f"The hub refused {repository}: {_line(error)} Nothing was changed here. {remedy}{_left(pushing)}"
+        ) from error
     except Exception as error:  # whatever the network, a proxy or the cache does
         raise HubError(
-            f"The hub can't be reached for {repository} ({_line(error)}). What was downloaded before is used "
+            f"The hub can't be reached for {repository} or failed ({_line(error)}). What was downloaded before is used "
             f"where its commit is named ({SCHEME}{repository}@COMMIT). Nothing was changed here; try again with a network."
+            f"{_left(pushing)}"
         ) from error
+
+
+def _left(pushing: bool) -> str:
+    return " On the hub an empty repository may have been made; the same command goes on with it." if pushing else ""
 
 
 def _line(error: Exception) -> str:
