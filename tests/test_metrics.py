@@ -109,7 +109,7 @@ def test_reliability_equals_a_naive_loop(p, data):
     found = reliability(true, p, LABELS, 7)
     sure, answer = p.max(axis=1), np.array(LABELS)[p.argmax(axis=1)]
     for b in range(7):
-        rows = [i for i in range(len(p)) if b / 7 < sure[i] <= (b + 1) / 7]
+        rows = [i for i in range(len(p)) if b < 7 * sure[i] <= b + 1]  # 3/7 · 7 is 3; as (2/7, 3/7] rounding decides
         assert found.n[b] == len(rows)
         expected = (np.mean(sure[rows]), np.mean([answer[i] == true[i] for i in rows])) if rows else (np.nan, np.nan)
         assert (found.confidence[b], found.accuracy[b]) == pytest.approx(expected, nan_ok=True)
