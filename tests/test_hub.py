@@ -177,7 +177,9 @@ def test_a_hub_that_refuses_and_one_that_is_not_there(
     with pytest.raises(HubError, match=r"hub can't be reached for someone/other .*; try again with a network"):
         from_pretrained("someone/other")
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    with pytest.raises(HubError, match=r"hub can't be reached for someone/voices .* an empty repository may have been made"):
+    with pytest.raises(
+        HubError, match=r"hub can't be reached for someone/voices .* an empty repository may have been made"
+    ):
         push_to_hub(world / "model", "someone/voices")
 
 
