@@ -259,7 +259,7 @@ def test_a_view_that_hears_only_the_start_is_named(world: Path, recognizer: Emot
     limits = replace(LIMITS, seconds=most + 2)
     assert judge(recognizer, tmp_path / "longer.wav", limits).cropped == {"mfcc": most}
     html = recognition.answer(recognizer, str(tmp_path / "longer.wav"), limits, lambda share: None)[1]
-    assert f"mfcc hears only the first {most:g}." in html
+    assert f"The view mfcc hears only the first {most:g} seconds." in html
     assert "egemaps hears only" not in html
     assert judge(recognizer, world / "long.wav", limits).cropped == {}
     assert "hears only" not in recognition.answer(recognizer, str(world / "long.wav"), limits, lambda share: None)[1]

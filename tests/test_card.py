@@ -107,8 +107,8 @@ def test_nobody_is_named() -> None:
 def test_licences_of_views_stand_in_it() -> None:
     card = model_card(fitted("Computed with openSMILE: non-commercial"))
     assert "- made_up: Computed with openSMILE: non-commercial" in card
-    assert 'pip install "emoviews[egemaps]"' in card
-    assert 'pip install "emoviews"' in model_card(fitted())
+    assert 'pip install "emoviews[egemaps] @ git+https://github.com/emoviews/emoviews"' in card
+    assert 'pip install "emoviews @ git+https://github.com/emoviews/emoviews"' in model_card(fitted())
 
 
 @pytest.mark.parametrize("modes", [{}, {"inductive": ModeReport(Interval(0.5, math.nan, math.nan, 0.95), 0.1, {}, {})}])

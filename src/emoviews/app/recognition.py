@@ -229,6 +229,11 @@ def recognition_page(gradio: ModuleType, recognizer: EmotionRecognizer, limits: 
         go.click(one, [sound], [said, shown], api_visibility="private", show_progress_on=waiting)
         start.click(many, [files, folder], [summary, rows, csv], api_visibility="private", show_progress_on=waiting_all)
         sound.clear(lambda: ("", ""), None, [said, shown], api_visibility="private", queue=False)
+        for given in (files, folder):  # what was said of other files would stand there as if it were of none
+            given.clear(
+                lambda: ("", "", gr.DownloadButton(visible=False)), None, [summary, rows, csv], api_visibility="private",
+                queue=False,
+            )  # fmt: skip
         page.load(None, js=_LIVE)
     return page
 
