@@ -86,3 +86,16 @@ def test_copies_widen_what_is_usual() -> None:
     assert wide.outlier < narrow.outlier, "distances are counted in deviations, which copies make larger"
     other = {"mfcc": heard["mfcc"], "wide": heard["mfcc"]}
     assert fit_limits(other, speakers, speakers, copies).outlier > wide.outlier, "a view without copies keeps its own"
+
+
+def test_a_recording_without_a_speaker_takes_nothing_from_the_others() -> None:
+    heard, speakers = voices(8, 30, seed=0)
+    missing = ["", *speakers[1:]]
+    whole, without_one = limits_of(heard, speakers), limits_of(heard, missing)
+    assert without_one.shift == pytest.approx(whole.shift, rel=0.05)
+    assert without_one.outlier == pytest.approx(whole.outlier, rel=0.05)
+
+
+def test_two_voices_do_not_say_how_far_voices_lie_apart() -> None:
+    assert limits_of(*voices(2, 30, seed=0)).shift == np.inf
+    assert limits_of(*voices(3, 30, seed=0)).shift < np.inf

@@ -34,6 +34,9 @@ shifted (`benchmarks/compare_channels.py`)."""
 FEWEST: Final = 5
 """Recordings of a speaker whose shift can be told."""
 
+FEWEST_SPEAKERS: Final = 3
+"""From which it can be told how far voices lie from each other: by two women every man would be called another channel."""
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -41,8 +44,8 @@ class Limits:
 
     Attributes:
         outlier: distance of a recording.
-        shift: of a speaker's recordings together; infinite where training speakers are unknown, fewer than two, or have fewer
-            than `FEWEST` recordings each.
+        shift: of a speaker's recordings together; infinite where fewer than `FEWEST_SPEAKERS` training speakers are known with
+            `FEWEST` recordings each.
     """
 
     outlier: float
@@ -71,9 +74,11 @@ def fit_limits(
         return {n: (v.mean(axis=0), _deviation(v)) for n, v in heard.items()}
 
     every = np.arange(len(groups))
-    known = all(groups)
-    parts = rows_by(merge_groups(groups, MOST_FOLDS) if known and len(set(groups)) > MOST_FOLDS else groups)
-    if len(parts) < 2 or not known:
+    named = np.flatnonzero([group != "" for group in groups])  # the others are always among those measured against
+    names = [groups[row] for row in named.tolist()]
+    merged = merge_groups(names, MOST_FOLDS) if len(set(names)) > MOST_FOLDS else names
+    parts = [named[rows] for rows in rows_by(merged)]
+    if len(parts) < 2:
         return Limits(OUTLIER_FACTOR**2 * float(np.quantile(distances(spreads_of(every), vectors), 0.99)), np.inf)
     farthest, moved = [], []
     for rows in parts:
@@ -82,7 +87,8 @@ def fit_limits(
         for name, several in by_speaker([speakers[row] for row in rows.tolist()]):
             if name:
                 moved.append(shift(spreads, {n: v[several] for n, v in own.items()}))
-    return Limits(OUTLIER_FACTOR * max(farthest), SHIFT_FACTOR * max(moved, default=np.inf))
+    known = len(moved) >= FEWEST_SPEAKERS
+    return Limits(OUTLIER_FACTOR * max(farthest), SHIFT_FACTOR * max(moved) if known else np.inf)
 
 
 def by_speaker(speakers: Sequence[str]) -> list[tuple[str, NDArray[np.int64]]]:
