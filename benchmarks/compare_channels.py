@@ -92,8 +92,14 @@ def changed(frame: pd.DataFrame, change: Callable[[Sound], Sound], folder: Path)
     return frame.assign(path=paths, start_seconds=np.nan, end_seconds=np.nan, channel=np.nan)
 
 
-def warned(fitted: Fitted, vectors: dict[str, Sound], rows: NDArray[np.int64]) -> bool:
-    return bool(shifted(fitted, {label: values[rows] for label, values in vectors.items()}, [""] * len(rows)))
+def count_warnings(
+    own: dict[str, list[float]], fitted: Fitted, vectors: dict[str, Sound], rows: NDArray[np.int64]
+) -> None:
+    """Whether all of a speaker's recordings are warned of, and ten times five of them."""
+    draws = [RANDOM.choice(rows, QUICK, replace=False) for _ in range(10)]
+    for column, some in [("warned", rows), *(("warned of five", few) for few in draws)]:
+        given = {label: values[some] for label, values in vectors.items()}
+        own[column].append(bool(shifted(fitted, given, [""] * len(some))))
 
 
 def main() -> None:
@@ -130,21 +136,13 @@ def main() -> None:
                     own[short].append(uar(heard["emotion"].iloc[rows], guess[rows]))
                     own[f"{short} sure"].append(float(said.probabilities[rows].max(axis=1).mean()))
             for name in out:
-                rows = np.flatnonzero(heard["speaker"] == name)
-                own["warned"].append(warned(fitted, views.vectors, rows))
-                for _ in range(10):
-                    few = RANDOM.choice(rows, QUICK, replace=False)
-                    own["warned of five"].append(warned(fitted, views.vectors, few))
+                count_warnings(own, fitted, views.vectors, np.flatnonzero(heard["speaker"] == name))
         whole = frame[frame["speaker"].isin(out)].reset_index(drop=True)
         views = views_of(whole, requests, options.store)
         for name in out:
             for emotion in sorted(set(frame["emotion"])):
                 rows = np.flatnonzero((whole["speaker"] == name) & (whole["emotion"] == emotion))
-                own = found[f"as they are, {emotion} alone"]
-                own["warned"].append(warned(fitted, views.vectors, rows))
-                for _ in range(10):
-                    few = RANDOM.choice(rows, QUICK, replace=False)
-                    own["warned of five"].append(warned(fitted, views.vectors, few))
+                count_warnings(found[f"as they are, {emotion} alone"], fitted, views.vectors, rows)
         print(f"# without {', '.join(out)}: {time.monotonic() - started:.0f} s", flush=True)
     columns = ["inductive", "inductive sure", "adaptive", "adaptive sure", "warned", "warned of five"]
     rows_ = [

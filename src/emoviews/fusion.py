@@ -159,8 +159,7 @@ def fit_space(
     maps: dict[str, ViewMap] = {}
     parts: list[Floats] = []
     for name, values in views.items():
-        mean, deviation = values.mean(axis=0), values.std(axis=0)
-        deviation = np.where(deviation > 1e-7 * (1 + np.abs(mean)), deviation, 1.0)
+        mean, deviation = spread(values)
         scores = np.clip((values - mean) / deviation, -CLIP, CLIP)
         within, prior = _speaker_prior(scores, speakers)
         zero = np.zeros(len(mean))
@@ -187,6 +186,16 @@ def fit_space(
         maps[name] = ViewMap(view.mean, view.deviation, view.within, view.prior, view.center, fused)
         start = stop
     return Space(adaptive, maps)
+
+
+def spread(values: Floats) -> tuple[Floats, Floats]:
+    """`(rows, features)` → mean and deviation for z-scores, `(features,)` both; 1 where a feature does not vary.
+
+    >>> [part.tolist() for part in spread(np.array([[1.0, 5.0], [3.0, 5.0]]))]
+    [[2.0, 5.0], [1.0, 1.0]]
+    """
+    mean, deviation = values.mean(axis=0), values.std(axis=0)
+    return mean, np.where(deviation > 1e-7 * (1 + np.abs(mean)), deviation, 1.0)
 
 
 def principal_axes(centered: Floats, count: int) -> Floats:

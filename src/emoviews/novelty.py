@@ -15,7 +15,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from emoviews.fusion import CLIP, rows_by
+from emoviews.fusion import CLIP, rows_by, spread
 from emoviews.splits import MOST_FOLDS, merge_groups
 
 Floats = NDArray[np.float64]
@@ -71,7 +71,7 @@ def fit_limits(
 
     def spreads_of(kept: NDArray[np.int64]) -> Spreads:
         heard = {n: np.vstack([v[kept], *(copy[n][kept] for copy in copies if n in copy)]) for n, v in vectors.items()}
-        return {n: (v.mean(axis=0), _deviation(v)) for n, v in heard.items()}
+        return {n: spread(v) for n, v in heard.items()}
 
     every = np.arange(len(groups))
     named = np.flatnonzero([group != "" for group in groups])  # the others are always among those measured against
@@ -122,8 +122,3 @@ def shift(spreads: Spreads, vectors: Mapping[str, Floats]) -> float:
 def _scores(spreads: Spreads, vectors: Mapping[str, Floats]) -> list[Floats]:
     """z-scores of each view, clipped, since a feature that hardly varies in training would decide alone."""
     return [np.clip((vectors[n] - mean) / deviation, -CLIP, CLIP) for n, (mean, deviation) in spreads.items()]
-
-
-def _deviation(values: Floats) -> Floats:
-    deviation: Floats = values.std(axis=0)
-    return np.where(deviation > 1e-7 * (1 + np.abs(values.mean(axis=0))), deviation, 1.0)

@@ -60,7 +60,7 @@ DIRECTLY: Final = 16
 """So few recordings are computed in this process, without a store."""
 
 TOO_FAR: Final = 1.0
-"""Distance, over `outlier_limit`, from which a recording is taken for no speech."""
+"""Times `Fitted.limits` from which a recording is taken for no speech, and recordings as a whole for another channel's."""
 
 
 @dataclass(frozen=True)
