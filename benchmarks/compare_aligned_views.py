@@ -7,7 +7,8 @@ Every speaker tests once. Encoders of the mel spectrogram and of eGeMAPS are pre
 of the other speakers, whatever their emotion; their embeddings are then further views of the recogniser, each with the weight
 of a view that is not known, or its only views. Compared are untrained encoders, the paper's pre-training, the same with every
 batch from one speaker (so that knowing the speaker no longer helps to find the partner), and that with each speaker's features
-relative to the speaker's own mean and deviation.
+relative to the speaker's own mean and deviation. SupCon draws recordings with the same label together as well, so its encoders
+are trained anew for each drawing of the labels.
 
 Embeddings of the last kind know the test speaker's other recordings: they count in the speaker-adaptive mode alone.
 """
@@ -39,17 +40,20 @@ from emoviews.table import read_table
 from emoviews.types import ViewBatch
 from emoviews.views import ViewRequest
 
+Floats = NDArray[np.float64]
 Frames = dict[str, list[torch.Tensor]]  # view → (frames, features) of every recording
 ALIGNED = ("mel_spectrogram", "egemaps")
 BASE = ("egemaps", "compare_2016", "mfcc")
 BATCH = 128
 CLIP = 5.0
-# name → batches of one speaker?, features relative to the speaker?, trained?
+# name → batches of one speaker?, features relative to the speaker?, loss
 KINDS = {
-    "untrained": (False, False, False),
-    "Pairwise-CL": (False, False, True),
-    "within speakers": (True, False, True),
-    "within speakers, relative": (True, True, True),
+    "untrained": (False, False, ""),
+    "Pairwise-CL": (False, False, "pairwise_nt_xent"),
+    "within speakers": (True, False, "pairwise_nt_xent"),
+    "within speakers and relative": (True, True, "pairwise_nt_xent"),
+    "SupCon": (False, False, "supcon"),
+    "SupCon within speakers and relative": (True, True, "supcon"),
 }
 
 
@@ -86,8 +90,15 @@ def batches(rows: NDArray[np.int64], speakers: list[str], within: bool, random: 
 
 
 def aligned(
-    frames: Frames, train: NDArray[np.int64], speakers: list[str], within: bool, epochs: int
+    frames: Frames,
+    train: NDArray[np.int64],
+    speakers: list[str],
+    targets: NDArray[np.int64],
+    within: bool,
+    name: str,
+    epochs: int,
 ) -> dict[str, Encoder]:
+    """Encoders trained on the rows `train`; `targets` `(rows,)` are of all, -1 where there is no label."""
     torch.manual_seed(0)
     random = np.random.default_rng(0)
     specs = {view: ViewRequest.parse(view).make().spec for view in frames}
@@ -95,11 +106,15 @@ def aligned(
     heads = {view: ProjectionHead(encoders[view].dim) for view in frames}
     modules = torch.nn.ModuleList([*encoders.values(), *heads.values()])
     optimizer = torch.optim.Adam(modules.parameters(), lr=1e-3, fused=True)
-    loss = make_loss("pairwise_nt_xent", temperature=0.5, negatives="both")
+    if not name:
+        return encoders
+    labelled = name == "supcon"
+    loss = make_loss(name) if labelled else make_loss(name, temperature=0.5, negatives="both")
     modules.train()
     for _ in range(epochs):
         for rows in batches(train, speakers, within, random):
-            value, _ = loss({view: heads[view](encoders[view](gathered(frames[view], rows))) for view in frames})
+            projections = {view: heads[view](encoders[view](gathered(frames[view], rows))) for view in frames}
+            value, _ = loss(projections, labels=torch.from_numpy(targets[rows])) if labelled else loss(projections)
             optimizer.zero_grad(set_to_none=True)
             value.backward()
             optimizer.step()
@@ -107,7 +122,7 @@ def aligned(
 
 
 @torch.inference_mode()
-def embedded(encoder: Encoder, arrays: list[torch.Tensor]) -> NDArray[np.float64]:
+def embedded(encoder: Encoder, arrays: list[torch.Tensor]) -> Floats:
     encoder.eval()
     rows = np.arange(len(arrays))
     return torch.cat([encoder(gathered(arrays, rows[k : k + BATCH])) for k in rows[::BATCH]]).double().numpy()
@@ -122,7 +137,9 @@ def main() -> None:
     parser.add_argument("--fractions", default="0.02,0.05,0.1,1")
     parser.add_argument("--repeats", type=int, default=2)
     parser.add_argument("--epochs", type=int, default=60)
+    parser.add_argument("--kinds", default=",".join(KINDS), help="of encoders, separated by commas")
     options = parser.parse_args()
+    chosen = options.kinds.split(",")
     frame = read_table(options.table)
     wanted = [n for n in options.labels.split(",") if n] or sorted(set(frame["emotion"]) - {""})
     voices = [n for n in options.speakers.split(",") if n] or sorted(set(frame["speaker"]))
@@ -141,12 +158,18 @@ def main() -> None:
     started = time.monotonic()
     for voice in voices:
         others = np.flatnonzero(frame["speaker"] != voice)
-        offered = {"none": plain}
-        for kind, (within, relative, trained) in KINDS.items():
+
+        def views_of(kind: str, others: NDArray[np.int64], targets: NDArray[np.int64]) -> dict[str, dict[str, Floats]]:
+            within, relative, loss = KINDS[kind]
             frames = scaled(raw, others, speakers, relative)
-            encoders = aligned(frames, others, speakers, within, options.epochs if trained else 0)
+            encoders = aligned(frames, others, speakers, targets, within, loss, options.epochs)
             own = {f"{view} encoder": embedded(encoders[view], frames[view]) for view in ALIGNED}
-            offered |= {f"+ {kind}": {**plain, **own}, f"{kind} alone": own}
+            return {f"+ {kind}": {**plain, **own}, f"{kind} alone": own}
+
+        nothing = np.full(len(frame), -1)
+        offered = {"none": plain}
+        for kind in (kind for kind in chosen if KINDS[kind][2] != "supcon"):
+            offered |= views_of(kind, others, nothing)
         train, test = (np.intersect1d(rows, learnt) for rows in (others, np.flatnonzero(frame["speaker"] == voice)))
         for fraction in fractions:
             for repeat in range(options.repeats if fraction < 1 else 1):
@@ -155,7 +178,12 @@ def main() -> None:
                 targets = np.full(len(train), -1)
                 targets[budget] = code[train][budget]
                 names, texts = [list(frame[column].iloc[train]) for column in ("speaker", "text")]
-                for name, views in offered.items():
+                seen = nothing.copy()
+                seen[train] = targets
+                every = dict(offered)
+                for kind in (kind for kind in chosen if KINDS[kind][2] == "supcon"):
+                    every |= views_of(kind, others, seen)
+                for name, views in every.items():
                     part = {view: values[train] for view, values in views.items()}
                     model = fit_semisupervised(part, targets, len(wanted), names, texts)
                     held = {view: values[test] for view, values in views.items()}

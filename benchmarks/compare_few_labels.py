@@ -33,8 +33,9 @@ from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 
-from emoviews.fusion import principal_axes, rows_by
+from emoviews.fusion import fit_space, principal_axes, rows_by
 from emoviews.metrics import uar
+from emoviews.propagation import softmax, squared_distances
 from emoviews.recognition import SPEEDS, copies_of, may_be_copied, read_vectors
 from emoviews.seeds import derive_seed
 from emoviews.semisupervised import MODES, Mode, SemiSupervisedConfig, fit_semisupervised
@@ -119,6 +120,17 @@ def ours(config: SemiSupervisedConfig, only: tuple[str, ...] = (), copied: bool 
     return run
 
 
+def prototypes(views, targets, speakers, texts, test, test_speakers, classes, copies):  # type: ignore[no-untyped-def]
+    """The nearest mean of a class's labelled recordings, in the space of all views."""
+    found: dict[Mode, Floats] = {}
+    for mode in MODES:
+        space = fit_space(views, speakers, texts, adaptive=mode == "speaker-adaptive")
+        vectors = space.vectors(views, speakers)
+        means = np.stack([vectors[targets == label].mean(axis=0) for label in range(classes)])
+        found[mode] = softmax(-squared_distances(space.vectors(test, test_speakers), means))
+    return found
+
+
 DEFAULT = SemiSupervisedConfig()
 BASELINES: dict[str, Method] = {
     "egemaps, logistic regression": plain(("egemaps",), (0.1,), False),
@@ -133,12 +145,14 @@ METHODS: dict[str, Method] = {
     "without the unlabelled": ours(dataclasses.replace(DEFAULT, unlabelled_weight=0.0)),
     "without neighbours": ours(dataclasses.replace(DEFAULT, neighbours=0)),
     "without class shares": ours(dataclasses.replace(DEFAULT, match_shares=False)),
+    "views together alone": ours(dataclasses.replace(DEFAULT, views_apart=False)),
     "egemaps alone": ours(DEFAULT, ("egemaps",)),
     "egemaps and mfcc": ours(DEFAULT, ("egemaps", "mfcc")),
     "C 3": ours(dataclasses.replace(DEFAULT, strength=3.0, inductive_strength=3.0)),
     "C 30": ours(dataclasses.replace(DEFAULT, strength=30.0, inductive_strength=30.0)),
     "soft labels not sharpened": ours(dataclasses.replace(DEFAULT, sharpness=1.0)),
     "unlabelled weigh 1": ours(dataclasses.replace(DEFAULT, unlabelled_weight=1.0)),
+    "prototypes": prototypes,
     "1 round": ours(dataclasses.replace(DEFAULT, rounds=1)),
     "own prediction weighs 3": ours(dataclasses.replace(DEFAULT, self_weight=3.0)),
     "4 neighbours": ours(dataclasses.replace(DEFAULT, neighbours=4)),

@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 
 from emoviews.errors import UsageError
-from emoviews.fusion import confounding, fit_space, principal_axes, rows_by, time_statistics
+from emoviews.fusion import (
+    confounding,
+    fit_space,
+    fit_spaces,
+    principal_axes,
+    rows_by,
+    time_statistics,
+    vectors_in,
+)
 
 
 def world(speakers: int = 6, each: int = 20) -> tuple[dict[str, np.ndarray], list[str], list[str], np.ndarray]:
@@ -61,6 +69,28 @@ def test_rows_are_independent_without_speakers() -> None:
     space = fit_space(views, speakers, adaptive=False)
     whole = space.vectors(views)
     assert space.vectors({name: values[3:5] for name, values in views.items()}) == pytest.approx(whole[3:5])
+
+
+@pytest.mark.parametrize("adaptive", [True, False])
+def test_spaces_fitted_together_are_those_fitted_one_by_one(adaptive: bool) -> None:
+    views, speakers, texts, _ = world()
+    looked_at = [["egemaps", "mfcc"], ["mfcc"], ["mfcc", "egemaps"]]
+    found = fit_spaces(views, looked_at, speakers, texts, adaptive=adaptive)
+    for names, (space, vectors) in zip(looked_at, found, strict=True):
+        own = fit_space({name: views[name] for name in names}, speakers, texts, adaptive=adaptive)
+        assert list(space.maps) == names
+        assert vectors == pytest.approx(own.vectors(views, speakers), abs=1e-9)
+    new = {name: values[:7] + 1 for name, values in views.items()}
+    at_once = vectors_in([space for space, _ in found], new, speakers[:7])
+    for (space, _), vectors in zip(found, at_once, strict=True):
+        assert vectors == pytest.approx(space.vectors(new, speakers[:7]), abs=1e-12)
+
+
+def test_adaptive_and_plain_spaces_do_not_share_scores() -> None:
+    views, speakers, _, _ = world()
+    spaces = [fit_space(views, speakers, adaptive=adaptive) for adaptive in (True, False)]
+    for space, vectors in zip(spaces, vectors_in(spaces, views, speakers), strict=True):
+        assert vectors == pytest.approx(space.vectors(views, speakers), abs=1e-12)
 
 
 def test_an_adaptive_space_needs_speakers() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from emoviews.fusion import rows_by
 from emoviews.metrics import uar
-from emoviews.semisupervised import SemiSupervisedConfig, apart, fit_semisupervised
+from emoviews.semisupervised import ModeModel, SemiSupervisedConfig, apart, fit_semisupervised
 
 
 def world(seed: int = 0, nested: bool = False) -> tuple[dict[str, np.ndarray], np.ndarray, list[str], list[str]]:
@@ -106,6 +106,19 @@ def test_unknown_speakers_are_nobody_in_particular() -> None:
     assert not model.modes["inductive"].adaptive
     assert not model.modes["speaker-adaptive"].adaptive
     assert len(set(apart(["", "a", "", "a"]))) == 3
+
+
+def test_designed_views_also_judge_by_themselves() -> None:
+    views, felt, speakers, texts = world()
+    views |= {"compare_2016": views["egemaps"] + 0.1 * np.random.default_rng(1).normal(size=(240, 14))}
+    targets = few(felt, speakers, 8)
+    model = fit_semisupervised(views, targets, 3, speakers, texts).modes["speaker-adaptive"]
+    assert [list(space.maps) for space, _ in model.members] == [[*views], ["egemaps"], ["compare_2016"]]
+    each = [ModeModel((member,)).log_probabilities(views, speakers) for member in model.members]
+    assert model.log_probabilities(views, speakers) == pytest.approx(np.mean(each, axis=0))
+    assert model.judged(views, speakers)[1] == pytest.approx(model.members[0][0].vectors(views, speakers))
+    together = fit_semisupervised(views, targets, 3, speakers, texts, SemiSupervisedConfig(views_apart=False))
+    assert [list(space.maps) for space, _ in together.modes["speaker-adaptive"].members] == [[*views]]
 
 
 @pytest.mark.parametrize("field", ["neighbours", "unlabelled_weight"])

@@ -15,8 +15,8 @@ emotions. `confounding` says from the labels there are whether that is so.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -96,6 +96,11 @@ class ViewMap:
             adapted[rows] = (own - mean) / np.sqrt(np.maximum(variance, 1e-6))
         return np.clip(adapted, -CLIP, CLIP)
 
+    def scores_as(self, other: ViewMap) -> bool:
+        """Whether z-scores are the same, relative to the speaker or not."""
+        parts = ("mean", "deviation", "within", "prior")
+        return all(np.array_equal(getattr(self, part), getattr(other, part)) for part in parts)
+
 
 @dataclass(frozen=True)
 class Space:
@@ -124,40 +129,56 @@ class Space:
         Raises:
             UsageError: no speakers for an adaptive space.
         """
-        if self.adaptive and speakers is None:
-            raise UsageError(
-                "A speaker-adaptive space needs to know which recordings are of one speaker; got no speakers."
-            )
-        total: Floats | None = None
-        for name, view in self.maps.items():
-            scores = view.standardised(views[name])
-            if self.adaptive and speakers is not None:
-                scores = view.adapted(scores, speakers)
-            part = (scores - view.center) @ view.matrix
-            total = part if total is None else total + part
-        assert total is not None
-        return total
+        return vectors_in([self], views, speakers)[0]
 
 
-def fit_space(
+def vectors_in(
+    spaces: Sequence[Space], views: Mapping[str, Floats], speakers: Sequence[str] | None = None
+) -> list[Floats]:
+    """`Space.vectors` of several spaces, `(rows, dim)` each; what they do alike to a view's vectors is done once."""
+    if speakers is None and any(space.adaptive for space in spaces):
+        raise UsageError("A speaker-adaptive space needs to know which recordings are of one speaker; got no speakers.")
+    found: list[list[Floats]] = [[] for _ in spaces]
+    for name in dict.fromkeys(name for space in spaces for name in space.maps):
+        done: list[tuple[bool, ViewMap, Floats]] = []
+        for own, space in zip(found, spaces, strict=True):
+            if name not in space.maps:
+                continue
+            view = space.maps[name]
+            scores = next((s for how, as_, s in done if how == space.adaptive and view.scores_as(as_)), None)
+            if scores is None:
+                scores = view.standardised(views[name])
+                if space.adaptive and speakers is not None:
+                    scores = view.adapted(scores, speakers)
+                done.append((space.adaptive, view, scores))
+            own.append((scores - view.center) @ view.matrix)
+    return [np.sum(parts, axis=0) for parts in found]
+
+
+def fit_spaces(
     views: Mapping[str, Floats],
+    looked_at: Sequence[Collection[str]],
     speakers: Sequence[str],
     texts: Sequence[str] | None = None,
     *,
     adaptive: bool,
     dimensions: int = DIMENSIONS,
-) -> Space:
-    """Fit the common space to training recordings, labelled or not.
+) -> list[tuple[Space, Floats]]:
+    """Fit common spaces of several sets of views to training recordings, labelled or not.
 
     Args:
         views: view → `(rows, features)`.
+        looked_at: the views that each space is of.
         speakers: `(rows,)`.
         texts: `(rows,)` what is said, empty where unknown; None to keep what tells sentences apart.
         adaptive: relative to the speaker.
         dimensions: principal components kept, at most.
+
+    Returns:
+        Each space, and the vectors of the training recordings in it, `(rows, dim)`.
     """
     maps: dict[str, ViewMap] = {}
-    parts: list[Floats] = []
+    parts: dict[str, Floats] = {}
     for name, values in views.items():
         mean, deviation = spread(values)
         scores = np.clip((values - mean) / deviation, -CLIP, CLIP)
@@ -175,17 +196,45 @@ def fit_space(
         length = np.sqrt(np.mean(np.sum(projected**2, axis=1)))
         scale = VIEW_WEIGHTS.get(name.partition("(")[0], OTHER_WEIGHT) / max(float(length), 1e-12)
         maps[name] = ViewMap(mean, deviation, within, prior, center, matrix * scale)
-        parts.append(projected * scale)
-    together = np.hstack(parts)
+        parts[name] = projected * scale
+    return [_fused({name: maps[name] for name in names}, parts, dimensions, adaptive) for names in looked_at]
+
+
+def fit_space(
+    views: Mapping[str, Floats],
+    speakers: Sequence[str],
+    texts: Sequence[str] | None = None,
+    *,
+    adaptive: bool,
+    dimensions: int = DIMENSIONS,
+) -> Space:
+    """The space of all views; arguments as for `fit_spaces`."""
+    [(space, _)] = fit_spaces(views, [views.keys()], speakers, texts, adaptive=adaptive, dimensions=dimensions)
+    return space
+
+
+def _fused(
+    maps: Mapping[str, ViewMap], parts: Mapping[str, Floats], dimensions: int, adaptive: bool
+) -> tuple[Space, Floats]:
+    """The principal components of views end to end; `parts` holds what their maps make of the training recordings."""
+    together = np.hstack([parts[name] for name in maps])
     axes = principal_axes(together, dimensions)
     axes = axes / max(float(np.sqrt(np.mean(np.sum((together @ axes) ** 2, axis=1)))), 1e-12)
-    start = 0
+    fused, start = {}, 0
     for name, view in maps.items():
         stop = start + view.matrix.shape[1]
-        fused = view.matrix @ axes[start:stop]
-        maps[name] = ViewMap(view.mean, view.deviation, view.within, view.prior, view.center, fused)
+        fused[name] = replace(view, matrix=view.matrix @ axes[start:stop])
         start = stop
-    return Space(adaptive, maps)
+    return Space(adaptive, fused), together @ axes
+
+
+def judges_alone(name: str, views: Collection[str]) -> bool:
+    """Whether a view was designed for emotion and voice, so that it is worth hearing by itself beside all together.
+
+    >>> [judges_alone(name, ["egemaps", "mfcc"]) for name in ("egemaps", "mfcc")], judges_alone("egemaps", ["egemaps"])
+    ([True, False], False)
+    """
+    return len(views) > 1 and name.partition("(")[0] in VIEW_WEIGHTS
 
 
 def spread(values: Floats) -> tuple[Floats, Floats]:

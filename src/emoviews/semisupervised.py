@@ -5,13 +5,16 @@
                                                         ▼  classes keep their shares
                                            soft labels of all training recordings
                               ┌─────────────────────────┴─────────────────────────┐
-              speaker-adaptive student                              inductive students (`students`)
-    predicts with k recordings of a speaker, which                 predict one recording of an
+              speaker-adaptive students                             inductive students (`students`)
+    predict with k recordings of a speaker, which                  predict one recording of an
     then agree with their neighbours among them                    unknown speaker, as it is
 
 Relative to their speaker, emotions are far easier to tell than as they are, and the training recordings have speakers; so the
 teacher works there, and what it knows is handed to the students who will have to do without. Where the labels say that speakers
 show one emotion each (`fusion.confounding`), being relative to the speaker would erase it, and all work on vectors as they are.
+
+The teacher looks at all views together. So does a student, and beside it one looks at each view that was designed for emotion
+and voice, by itself: their errors differ, and their mean is better than any of them.
 
 What the inductive students lack is voices: a handful of speakers trains them. So they may learn from copies of every
 recording, played slower and faster, with the soft label of the original: pitch and formants move as if somebody else spoke
@@ -30,7 +33,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emoviews.errors import UsageError
-from emoviews.fusion import Space, ViewMap, confounding, fit_space, rows_by
+from emoviews.fusion import Space, ViewMap, confounding, fit_spaces, judges_alone, rows_by, vectors_in
 from emoviews.propagation import Softmax, balanced_weights, fit_softmax, match_shares, neighbour_graph, softmax
 from emoviews.students import fit_students
 
@@ -64,6 +67,7 @@ class SemiSupervisedConfig:
         remove_text: shrink what tells sentences apart, where the table says what is said.
         match_shares: keep the shares that classes have among the labels, in labelling the others.
         rounds: of labelling the recordings without a label; from the second on the student of the one before is the teacher.
+        views_apart: beside all views together, judge by each that `fusion.judges_alone`, and average.
         dimensions: principal components of each view, and of all together.
     """
 
@@ -77,6 +81,7 @@ class SemiSupervisedConfig:
     remove_text: bool = True
     match_shares: bool = True
     rounds: int = 2
+    views_apart: bool = True
     dimensions: int = 100
 
     def __post_init__(self) -> None:
@@ -114,13 +119,17 @@ class ModeModel:
 
     def log_probabilities(self, views: Mapping[str, Floats], speakers: Sequence[str] | None = None) -> Floats:
         """`(rows, classes)` mean over the members, before recordings agree with their neighbours."""
-        each = [classifier.log_probabilities(space.vectors(views, speakers)) for space, classifier in self.members]
-        found: Floats = np.mean(each, axis=0)
-        return found
+        return self.judged(views, speakers)[0]
+
+    def judged(self, views: Mapping[str, Floats], speakers: Sequence[str] | None = None) -> tuple[Floats, Floats]:
+        """`log_probabilities`, and the vectors in the first member's space, `(rows, dim)`, by which neighbours are found."""
+        vectors = vectors_in([space for space, _ in self.members], views, speakers)
+        each = [classifier.log_probabilities(own) for (_, classifier), own in zip(self.members, vectors, strict=True)]
+        return np.mean(each, axis=0), vectors[0]
 
     def vectors(self, views: Mapping[str, Floats], speakers: Sequence[str] | None = None) -> Floats:
         """`(rows, dimensions)` all that the members see of each recording, end to end."""
-        return np.hstack([space.vectors(views, speakers) for space, _ in self.members])
+        return np.hstack(vectors_in([space for space, _ in self.members], views, speakers))
 
     @property
     def dimensions(self) -> int:
@@ -173,8 +182,8 @@ class SemiSupervised:
         if speakers is None or not model.adaptive:
             return softmax(model.log_probabilities(views))
         speakers = apart(speakers)
-        together, alone = model.log_probabilities(views, speakers), self.modes["inductive"].log_probabilities(views)
-        vectors, found = model.vectors(views, speakers), np.empty_like(together)
+        (together, vectors), alone = model.judged(views, speakers), self.modes["inductive"].log_probabilities(views)
+        found = np.empty_like(together)
         weights = self.weight_alone(speakers)[:, None]
         for rows in rows_by(speakers):
             found[rows] = softmax((1 - weights[rows]) * together[rows] + weights[rows] * alone[rows])
@@ -249,14 +258,14 @@ def fit_semisupervised(
     named, speakers = speakers, apart(speakers)
     said = texts if config.remove_text and by_text < CONFOUNDED else None
     relative = any(named) and by_speaker < CONFOUNDED
-    space = fit_space(views, speakers, said, adaptive=relative, dimensions=config.dimensions)
-    vectors = space.vectors(views, speakers)
+    looked_at = [list(views), *([name] for name in views if config.views_apart and judges_alone(name, views))]
+    found = fit_spaces(views, looked_at, speakers, said, adaptive=relative, dimensions=config.dimensions)
+    [(space, vectors), *by_themselves] = found
     sure = np.zeros((len(targets), classes))
     sure[known, targets[known]] = 1.0
-    teacher = fit_softmax(vectors[known], sure[known], balanced_weights(sure[known]), config.strength)
-    graph, bandwidth = neighbour_graph(vectors, config.neighbours)
     soft, weights = sure, balanced_weights(sure)
-    adaptive = teacher
+    adaptive = fit_softmax(vectors[known], sure[known], weights[known], config.strength)  # the first round's teacher
+    graph, bandwidth = neighbour_graph(vectors, config.neighbours)
     rounds = config.rounds if config.unlabelled_weight > 0 and not labelled.all() else 0
     for _ in range(rounds):
         soft = adaptive.probabilities(vectors)
@@ -269,19 +278,22 @@ def fit_semisupervised(
             soft[known] = sure[known]
         weights = np.where(labelled, 1.0, config.unlabelled_weight) * balanced_weights(soft)
         adaptive = fit_softmax(vectors, soft, weights, config.strength, adaptive)
+    taught = np.flatnonzero(soft.sum(axis=1) > 0)
+    judges = (
+        (space, adaptive),
+        *((s, fit_softmax(own[taught], soft[taught], weights[taught], config.strength)) for s, own in by_themselves),
+    )
     smoothing = bandwidth if config.smooth_predictions and config.neighbours else 0.0
     if relative or copies:
-        rows = np.flatnonzero(soft.sum(axis=1) > 0)
-        shares = np.maximum(soft[rows].mean(axis=0), 1e-9)
-        target = shares * (soft[rows] / shares) ** config.sharpness  # what is sharpened is the evidence, not the shares
+        shares = np.maximum(soft[taught].mean(axis=0), 1e-9)
+        # What is sharpened is the evidence, not the shares.
+        target = shares * (soft[taught] / shares) ** config.sharpness
         sharp = np.zeros_like(soft)
-        sharp[rows] = target / target.sum(axis=1, keepdims=True)
+        sharp[taught] = target / target.sum(axis=1, keepdims=True)
         inductive = fit_students(views, copies, named, said, sharp, config.inductive_strength, config.dimensions)
     else:
-        inductive = ((space, adaptive),)
+        inductive = judges
     modes: dict[Mode, ModeModel] = {"inductive": ModeModel(inductive)}
     # Where nothing is judged relative to its speaker, the students of more voices know best in both modes.
-    modes["speaker-adaptive"] = (
-        modes["inductive"] if copies and not relative else ModeModel(((space, adaptive),), smoothing)
-    )
+    modes["speaker-adaptive"] = modes["inductive"] if copies and not relative else ModeModel(judges, smoothing)
     return SemiSupervised(modes, config, by_speaker, by_text)

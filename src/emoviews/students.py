@@ -16,7 +16,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from emoviews.fusion import Space, fit_space, rows_by
+from emoviews.fusion import Space, fit_spaces, rows_by
 from emoviews.metrics import uar
 from emoviews.propagation import Softmax, balanced_weights, fit_softmax
 from emoviews.splits import merge_groups
@@ -77,8 +77,10 @@ def fit_students(
         stacked = {name: np.vstack([views[name], *(copy[name] for copy in own)]) for name in member}
         times = 1 + len(own)
         said = [*texts] * times if texts is not None and member == (LEADING,) else None
-        space = fit_space(stacked, [*speakers] * times, said, adaptive=False, dimensions=dimensions)
-        students[member] = _Student(space, space.vectors(stacked), soft, strength)
+        [(space, vectors)] = fit_spaces(
+            stacked, [member], [*speakers] * times, said, adaptive=False, dimensions=dimensions
+        )
+        students[member] = _Student(space, vectors, soft, strength)
     best = _chosen(candidates, students, speakers, soft) if len(candidates) > 1 else candidates[0]
     return tuple((students[member].space, students[member].classifier) for member in best)
 
@@ -91,14 +93,14 @@ class _Student:
         self.space, self.vectors, self.soft, self.strength = space, vectors, soft, strength
         self.classifier = self.fitted(np.flatnonzero(soft.sum(axis=1) > 0))
 
-    def fitted(self, rows: NDArray[np.int64], start: Softmax | None = None) -> Softmax:
+    def fitted(self, rows: NDArray[np.int64]) -> Softmax:
         """A classifier that learns from these recordings and their copies alone."""
         n = len(self.soft)
         times = len(self.vectors) // n
         everywhere = np.concatenate([rows + copy * n for copy in range(times)])
         targets = np.tile(self.soft[rows], (times, 1))
         weights = balanced_weights(targets)
-        return fit_softmax(self.vectors[everywhere], targets, weights, self.strength, start)
+        return fit_softmax(self.vectors[everywhere], targets, weights, self.strength)
 
 
 def _chosen(
@@ -118,7 +120,7 @@ def _chosen(
         learning[held] = False
         logs = {}
         for member, student in students.items():
-            classifier = student.fitted(np.flatnonzero(learning), student.classifier)
+            classifier = student.fitted(np.flatnonzero(learning))  # from zeros: nothing of what is left out is in it
             logs[member] = classifier.log_probabilities(student.vectors[held])
         truth = soft[held].argmax(axis=1)
         for place, mixture in enumerate(candidates):
