@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 from emoviews import EmotionRecognizer, audio
 from emoviews.metrics import uar
-from emoviews.recognition import Fitted, recognised, shifted, views_of
+from emoviews.recognition import TOO_FAR, Fitted, recognised, shifts, views_of
 from emoviews.semisupervised import MODES, Mode
 from emoviews.table import read_table
 from emoviews.types import SAMPLING_RATE as RATE
@@ -99,7 +99,7 @@ def count_warnings(
     draws = [RANDOM.choice(rows, QUICK, replace=False) for _ in range(10)]
     for column, some in [("warned", rows), *(("warned of five", few) for few in draws)]:
         given = {label: values[some] for label, values in vectors.items()}
-        own[column].append(bool(shifted(fitted, given, [""] * len(some))))
+        own[column].append(bool(shifts(fitted, given, [""] * len(some))[0] > TOO_FAR))
 
 
 def main() -> None:

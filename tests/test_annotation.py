@@ -104,7 +104,10 @@ def test_what_can_not_be_judged_is_not_suggested() -> None:
     table = make_table(rows)
     sure = np.array([0.9, 0.8, 0.6, np.nan, 0.55, 0.99])
     problems = ("", "", "", "3.wav: nobody speaks in it", "", "")
-    found = Recognised(("joy", "fear"), np.stack([sure, 1 - sure], 1), problems, ("inductive",) * 6, sure[:, None])
+    far = np.full(6, np.nan)
+    found = Recognised(
+        ("joy", "fear"), np.stack([sure, 1 - sure], 1), problems, ("inductive",) * 6, sure[:, None], far, ()
+    )
     chosen = suggested(table, found, 10, "margin")
     assert list(chosen["id"]) == ["4", "2", "5"]
     assert list(chosen["guess"]) == ["joy"] * 3
@@ -112,7 +115,9 @@ def test_what_can_not_be_judged_is_not_suggested() -> None:
     for seed in range(5):  # in the order in which they would come if all could be judged
         order = [str(n) for n in shuffled(np.arange(6) < 2, seed) if n != 3]
         assert list(suggested(table, found, 2, "random", seed=seed)["id"]) == order[:2]
-    none = Recognised(found.labels, found.probabilities, ("", "", *["silent"] * 4), found.modes, found.embedded)
+    none = Recognised(
+        found.labels, found.probabilities, ("", "", *["silent"] * 4), found.modes, found.embedded, far, ()
+    )
     with pytest.raises(AudioError, match=r"without a label can be judged\. The first: silent"):
         suggested(table, none, 10)
 

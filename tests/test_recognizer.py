@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 import re
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,7 +27,7 @@ from sklearn.utils import estimator_checks
 
 from emoviews import calibration, cli
 from emoviews.errors import AudioError, TableError, UsageError
-from emoviews.recognition import as_table, labels_of
+from emoviews.recognition import UNLIKE, as_table, labels_of, recognise
 from emoviews.recognizer import EmotionRecognizer
 from emoviews.table import read_table
 from emoviews.types import SAMPLING_RATE
@@ -409,7 +410,16 @@ def test_another_channel_is_noticed(world: Path, table: pd.DataFrame, tmp_path: 
         samples, _ = soundfile.read(path)
         soundfile.write(tmp_path / f"{number}.wav", scipy.signal.sosfilt(band, samples), SAMPLING_RATE)
     called = new.assign(path=[str(tmp_path / f"{number}.wav") for number in range(len(new))])
-    (warning,) = recognizer.recognise(called).warnings
+    found = recognizer.recognise(called)
+    (warning,) = found.warnings
+    assert set(found.frame(called)["warning"]) == {UNLIKE}
+    with pytest.warns(UserWarning, match="S06 are, as a whole, unlike those it learnt from"):
+        recognizer.predict(called)
+    both = pd.concat([called, table[~out].head(8)], ignore_index=True)
+    told = recognizer.recognise(both).frame(both)["warning"]
+    assert list(told != "") == [True] * len(called) + [False] * 8, "only those that it concerns"
+    (adaptive,) = recognise(recognizer.fitted_, called, "speaker-adaptive").warnings
+    assert adaptive.startswith("Expect fewer of these answers to be right: the recordings of S06")
     assert warning.startswith(
         "Don't rely on these answers: the recordings of S06 are, as a whole, unlike those it learnt from"
     )
@@ -418,7 +428,19 @@ def test_another_channel_is_noticed(world: Path, table: pd.DataFrame, tmp_path: 
     assert "answers: these recordings are" in unnamed
     assert not recognizer.recognise(new).warnings
     assert not recognizer.recognise(called.head(4)).warnings, "four recordings say nothing"
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        recognizer.predict(new)
     assert not recognizer.recognise(table[~out].reset_index(drop=True)).warnings
+
+
+@pytest.mark.parametrize(("speakers", "told"), [(2, True), (3, False)])
+def test_fit_says_when_another_channel_can_not_be_noticed(
+    world: Path, table: pd.DataFrame, speakers: int, told: bool
+) -> None:
+    some = table[table["speaker"].isin(sorted(set(table["speaker"]))[:speakers])].reset_index(drop=True)
+    notes = made(world, evaluate=False).fit(some).fitted_.report.notes
+    assert any("another channel can't be noticed later" in note for note in notes) == told
 
 
 def test_96_khz_stereo_is_what_it_is(world: Path, table: pd.DataFrame, tmp_path: Path) -> None:

@@ -63,6 +63,10 @@ TOO_FAR: Final = 1.0
 """Times `Fitted.limits` from which a recording is taken for no speech, and recordings as a whole for another channel's."""
 
 
+UNLIKE: Final = "as a whole, these recordings are unlike those learnt from: another channel?"
+"""In the column `warning`, where `Recognised.far` is above `TOO_FAR`."""
+
+
 @dataclass(frozen=True)
 class ModeReport:
     """What a mode is expected to do on new speakers, from group cross-validation.
@@ -175,6 +179,7 @@ class Recognised:
         modes: `(rows,)` in which each was judged: the one asked for, or `TRANSDUCTIVE` if the recording is one that trained.
         embedded: `(rows, dim)` what the mode's classifiers see of each (`ModeModel.vectors`): alike recordings are near each
             other; NaN where there is a problem.
+        far: `(rows,)` as `shifts`; NaN also where there is a problem, and of recordings that trained.
         warnings: what whoever reads the emotions must know of them all (`shifted`).
     """
 
@@ -183,7 +188,8 @@ class Recognised:
     problems: tuple[str, ...]
     modes: tuple[str, ...]
     embedded: Floats
-    warnings: tuple[str, ...] = ()
+    far: Floats
+    warnings: tuple[str, ...]
 
     def frame(self, table: pd.DataFrame) -> pd.DataFrame:
         """The columns of `emoviews predict`, a row a recording; those that every user relies on come first."""
@@ -199,6 +205,7 @@ class Recognised:
             "speaker": table["speaker"],
             "mode": list(self.modes),
             "problem": list(self.problems),
+            "warning": np.where(self.far > TOO_FAR, UNLIKE, ""),
         }
         return pd.DataFrame(columns, index=table.index)
 
@@ -425,7 +432,7 @@ def recognised(
     model = fitted.model.modes[mode]
     probabilities = np.full((len(table), len(fitted.labels)), np.nan)
     embedded = np.full((len(table), model.dimensions), np.nan)
-    warnings: tuple[str, ...] = ()
+    far = np.full(len(table), np.nan)
     if len(usable):
         for row, why in zip(usable, [] if judge_all else strange(fitted, vectors), strict=not judge_all):
             problems[row] = f"{table['path'].iloc[row]}: {why}" if why else ""
@@ -445,8 +452,9 @@ def recognised(
                 temperatures = temperatures ** (1 - weights) * fitted.temperatures["inductive"] ** weights
             probabilities[rows] = calibration.scaled(given, temperatures[:, None])
             embedded[rows] = model.vectors(spoken, apart(speakers))
-            warnings = _warnings(fitted, table, rows, modes, spoken)
-    return Recognised(fitted.labels, probabilities, tuple(problems), modes, embedded, warnings)
+            far = _shifts(fitted, table, rows, modes, spoken)
+    warnings = shifted(far, list(table["speaker"]), mode)
+    return Recognised(fitted.labels, probabilities, tuple(problems), modes, embedded, far, warnings)
 
 
 def judged(fitted: Fitted, table: pd.DataFrame, found: Extracted) -> Recognised:
@@ -468,22 +476,24 @@ def judged(fitted: Fitted, table: pd.DataFrame, found: Extracted) -> Recognised:
     nowhere, modes = np.full((len(table), 0), np.nan), modes_of(fitted, found, "inductive")
     voice = np.array([not problems[row] for row in usable], dtype=bool)
     spoken = {r.label: found.vectors[r.label][voice] for r in fitted.needed("inductive")} if voice.any() else {}
-    warnings = _warnings(fitted, table, usable[voice], modes, spoken) if voice.any() else ()
-    return Recognised(fitted.labels, probabilities, tuple(problems), modes, nowhere, warnings)
+    far = _shifts(fitted, table, usable[voice], modes, spoken) if voice.any() else np.full(len(table), np.nan)
+    warnings = shifted(far, list(table["speaker"]), "inductive")
+    return Recognised(fitted.labels, probabilities, tuple(problems), modes, nowhere, far, warnings)
 
 
-def _warnings(
+def _shifts(
     fitted: Fitted,
     table: pd.DataFrame,
     rows: NDArray[np.int64],
     modes: Sequence[str],
     vectors: Mapping[str, Floats],
-) -> tuple[str, ...]:
-    """`shifted` of those rows that did not train; `vectors` are theirs, view → `(rows, features)`."""
+) -> Floats:
+    """`shifts` of all rows; NaN of those that trained. `vectors` are those of `rows`, view → `(rows, features)`."""
+    far = np.full(len(table), np.nan)
     new = np.array([modes[row] != TRANSDUCTIVE for row in rows], dtype=bool)
-    return shifted(
-        fitted, {label: values[new] for label, values in vectors.items()}, list(table["speaker"].iloc[rows[new]])
-    )
+    own = {label: values[new] for label, values in vectors.items()}
+    far[rows[new]] = shifts(fitted, own, list(table["speaker"].iloc[rows[new]]))
+    return far
 
 
 def modes_of(fitted: Fitted, found: Extracted, mode: Mode) -> tuple[str, ...]:
@@ -525,31 +535,46 @@ def distances(fitted: Fitted, vectors: Mapping[str, Floats]) -> Floats:
     return far
 
 
-def shifted(
-    fitted: Fitted, vectors: Mapping[str, Floats], speakers: Sequence[str], what: str = "these recordings"
-) -> tuple[str, ...]:
-    """A warning where recordings as a whole are unlike those of training: another channel. Empty where none are.
+def shifts(fitted: Fitted, vectors: Mapping[str, Floats], speakers: Sequence[str]) -> Floats:
+    """`(rows,)` how far a speaker's recordings, or those of unknown speakers, are as a whole from those of training.
 
-    Each speaker's are looked at together, and those of unknown speakers; fewer than `novelty.FEWEST` say nothing.
+    In units of the farthest that is taken for usual: above `TOO_FAR` they come over another channel, or are otherwise unlike.
+    NaN for those of whom there are fewer than `novelty.FEWEST`, which say nothing.
 
     Args:
         fitted: what judges.
         vectors: view → `(rows, features)` of recordings that did not train.
         speakers: `(rows,)`, empty where unknown.
+    """
+    spreads, far = _spreads(fitted), np.full(len(speakers), np.nan)
+    for _, rows in novelty.by_speaker(speakers):
+        far[rows] = novelty.shift(spreads, {n: vectors[n][rows] for n in spreads}) / fitted.limits.shift
+    return far
+
+
+def shifted(far: Floats, speakers: Sequence[str], mode: Mode, what: str = "these recordings") -> tuple[str, ...]:
+    """A warning where recordings as a whole are unlike those of training; empty where none are.
+
+    Args:
+        far: `(rows,)`, as `shifts`.
+        speakers: `(rows,)`, empty where unknown.
+        mode: in which they are judged: relative to the speaker more of them are right.
         what: they are called where their speakers are unknown.
     """
-    spreads, far = _spreads(fitted), {}
-    for name, rows in novelty.by_speaker(speakers):
-        far[name] = novelty.shift(spreads, {n: vectors[n][rows] for n in spreads}) / fitted.limits.shift
-    moved = {name: times * novelty.SHIFT_FACTOR for name, times in far.items() if times > TOO_FAR}
-    if not moved:
+    rows = np.flatnonzero(far > TOO_FAR)
+    if not len(rows):
         return ()
-    names = sorted(filter(None, moved))
+    names = sorted({speakers[row] for row in rows.tolist()} - {""})
     some = f"{', '.join(names[:5])}{' and others' if len(names) > 5 else ''}"
+    told, wrong = (
+        ("Don't rely on these answers", "it may be wrong, and surer than it should be")
+        if mode == "inductive"
+        else ("Expect fewer of these answers to be right", "it may be surer than it should be")
+    )
     return (
-        f"Don't rely on these answers: {f'the recordings of {some}' if names else what} are, as a whole, unlike those it "
-        "learnt from, so it may be wrong, and surer than it should be. Another microphone, a telephone, a room, noise, or one "
-        f"emotion throughout? (Up to {max(moved.values()):.1f} times as far from them as any of its speakers is.)",
+        f"{told}: {f'the recordings of {some}' if names else what} are, as a whole, unlike those it learnt from, so {wrong}. "
+        "Another microphone, a telephone, a room, noise, or one emotion throughout? (Up to "
+        f"{far[rows].max() * novelty.SHIFT_FACTOR:.2f} times as far from them as any of its speakers is.)",
     )
 
 

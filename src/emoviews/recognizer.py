@@ -11,6 +11,7 @@ probabilities on speakers who did not train, and says what unweighted average re
 from __future__ import annotations
 
 import shlex
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from importlib.util import find_spec
@@ -28,7 +29,7 @@ from emoviews import metrics
 from emoviews.errors import AudioError, TableError, UsageError
 from emoviews.expectation import evaluated
 from emoviews.labelled_map import fit_map
-from emoviews.novelty import fit_limits
+from emoviews.novelty import FEWEST, FEWEST_SPEAKERS, fit_limits
 from emoviews.recognition import (
     SPEEDS,
     Digest,
@@ -50,7 +51,6 @@ from emoviews.recognition import (
 from emoviews.semisupervised import (
     CONFOUNDED,
     Mode,
-    SemiSupervised,
     SemiSupervisedConfig,
     fit_semisupervised,
 )
@@ -152,7 +152,7 @@ class EmotionRecognizer(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         # take three times as long as with one.
         with threadpoolctl.threadpool_limits(1, user_api="blas"):
             fitted = self._learnt(table, classes, found, requests, speeds, config)
-        notes = (*_notes_of_labels(table, y), *_notes_of_model(fitted.model), *fitted.report.notes)
+        notes = (*_notes_of_labels(table, y), *_notes_of_model(fitted), *fitted.report.notes)
         self.fitted_ = replace(fitted, report=replace(fitted.report, left_out=left_out, notes=notes))
         self.classes_ = classes
         return self
@@ -202,6 +202,8 @@ class EmotionRecognizer(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def predict_proba(self, X: Any, speakers: Any = None) -> Floats:
         """`(rows, classes)` calibrated probabilities, columns in the order of `classes_`.
 
+        Warns with a `UserWarning` of recordings that are, as a whole, unlike those of training (`recognition.shifted`).
+
         Raises:
             AudioError: a recording can't be used. (`recognise` says so row by row, and of what is no speech, which is judged
                 here like everything else.)
@@ -211,6 +213,8 @@ class EmotionRecognizer(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         for why in found.problems:
             if why:
                 raise AudioError(why)
+        for warning in found.warnings:
+            warnings.warn(warning, stacklevel=2)
         return found.probabilities
 
     def predict(self, X: Any, speakers: Any = None) -> NDArray[Any]:
@@ -325,8 +329,13 @@ def _notes_of_labels(table: pd.DataFrame, y: Any) -> Iterator[str]:
         )
 
 
-def _notes_of_model(model: SemiSupervised) -> Iterator[str]:
-    if model.speaker_confounding >= CONFOUNDED:
+def _notes_of_model(fitted: Fitted) -> Iterator[str]:
+    if np.isinf(fitted.limits.shift):
+        yield (
+            f"Whether recordings come over another channel can't be noticed later: that takes {FEWEST_SPEAKERS} speakers with "
+            f"{FEWEST} recordings each, labelled or not."
+        )
+    if fitted.model.speaker_confounding >= CONFOUNDED:
         yield (
             "Labelled recordings of one speaker mostly show one emotion, so what is usual for a speaker was not removed: it "
             "would erase the emotion. Both modes judge recordings as they are."

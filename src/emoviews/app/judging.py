@@ -19,7 +19,7 @@ from emoviews.app.archives import Limits
 from emoviews.errors import AudioError, EmoViewsError, UsageError
 from emoviews.extraction import MAXIMUM_SECONDS
 from emoviews.predicting import distinct, windows
-from emoviews.recognition import TRANSDUCTIVE, Fitted, Recognised, computed, made_views, recognised, shifted
+from emoviews.recognition import TRANSDUCTIVE, Fitted, Recognised, computed, made_views, recognised, shifted, shifts
 from emoviews.recognizer import EmotionRecognizer
 from emoviews.table import make_table
 from emoviews.types import SAMPLING_RATE
@@ -195,7 +195,7 @@ def _one_by_one(
     dimensions = fitted.model.modes["inductive"].dimensions
     probabilities, embedded = np.full((len(table), classes), np.nan), np.full((len(table), dimensions), np.nan)
     problems, modes = [""] * len(table), ["inductive"] * len(table)
-    new: list[Mapping[str, Floats]] = []
+    new: dict[int, Mapping[str, Floats]] = {}
     for row in range(len(table)):
         try:
             if limits is not None:
@@ -206,13 +206,15 @@ def _one_by_one(
             problems[row], modes[row] = found.problems[0], found.modes[0]
             probabilities[row], embedded[row] = found.probabilities[0], found.embedded[0]
             if not problems[row] and modes[row] != TRANSDUCTIVE:
-                new.append(made.vectors)
+                new[row] = made.vectors
         except EmoViewsError as error:
             problems[row] = str(error)
         advance((row + 1) / len(table))
-    together = {label: np.vstack([vectors[label] for vectors in new]) for label in (views if new else ())}
-    warnings = shifted(fitted, together, [""] * len(new), what)
-    return Recognised(fitted.labels, probabilities, tuple(problems), tuple(modes), embedded, warnings)
+    together = {label: np.vstack([vectors[label] for vectors in new.values()]) for label in (views if new else ())}
+    far = np.full(len(table), np.nan)
+    far[list(new)] = shifts(fitted, together, [""] * len(new))
+    warnings = shifted(far, [""] * len(table), "inductive", what)
+    return Recognised(fitted.labels, probabilities, tuple(problems), tuple(modes), embedded, far, warnings)
 
 
 def _refuse_long(path: str | Path, limits: Limits) -> None:
