@@ -1,12 +1,13 @@
 """Recordings over another channel than those learnt from: how many are judged right, how surely, and whether it is noticed.
 
-    python benchmarks/compare_channels.py TABLE --store STORE --labels anger,happiness,neutral,sadness [--speakers 2]
+    python benchmarks/compare_channels.py TABLE --store STORE --labels anger,happiness,neutral,sadness [--fraction 0.1]
 
-For each pair of speakers (`--speakers`; in the order of their names) a recogniser learns from all others, labelled wholly. Some
-recordings of the two (`--each`, drawn at random) are judged as they are, band-passed like a telephone call, with noise, in a
-room, quieter, overdriven, and with a tilted spectrum; but for quieter and overdriven the level stays. `warned` is the share of
-speakers for whom `predict` warns, of all their recordings and of five drawn at random; the last rows are recordings as they
-are, of one emotion throughout, for which it should not.
+For each pair of speakers (`--speakers`; in the order of their names) a recogniser learns from all others, of whose recordings a
+share is labelled (`--fraction`; all by default), or from a few of them (`--voices`, the next in order). Some recordings of the
+two (`--each`, drawn at random) are judged as they are, band-passed like a telephone call, with noise, in a room, quieter,
+overdriven, and with a tilted spectrum; but for quieter and overdriven the level stays. `warned` is the share of speakers for
+whom `predict` warns, of all their recordings and of five drawn at random; the last rows are recordings as they are, of one
+emotion throughout, for which it should not.
 """
 
 from __future__ import annotations
@@ -28,7 +29,9 @@ from numpy.typing import NDArray
 from emoviews import EmotionRecognizer, audio
 from emoviews.metrics import uar
 from emoviews.recognition import TOO_FAR, Fitted, recognised, shifts, views_of
+from emoviews.seeds import derive_seed
 from emoviews.semisupervised import MODES, Mode
+from emoviews.splits import select_budget
 from emoviews.table import read_table
 from emoviews.types import SAMPLING_RATE as RATE
 
@@ -109,6 +112,8 @@ def main() -> None:
     parser.add_argument("--labels", default="", help="separated by commas; all by default")
     parser.add_argument("--speakers", type=int, default=2, help="that are left out at a time")
     parser.add_argument("--each", type=int, default=24, help="recordings of a speaker")
+    parser.add_argument("--voices", type=int, default=0, help="to learn from; all others by default")
+    parser.add_argument("--fraction", type=float, default=1.0, help="of the recordings that is labelled")
     options = parser.parse_args()
     frame = read_table(options.table)
     if options.labels:
@@ -118,7 +123,11 @@ def main() -> None:
     started = time.monotonic()
     for start in range(0, len(names), options.speakers):
         out = names[start : start + options.speakers]
-        rest = frame[~frame["speaker"].isin(out)].reset_index(drop=True)
+        others = [n for n in names[start:] + names[:start] if n not in out][: options.voices or None]
+        rest = frame[frame["speaker"].isin(others)].reset_index(drop=True)
+        seed = derive_seed("few labels", *out)
+        labelled = select_budget(list(rest["emotion"]), fraction=options.fraction, seed=seed)
+        rest.loc[rest.index.difference(labelled), "emotion"] = ""
         new = frame[frame["speaker"].isin(out)].groupby("speaker").sample(options.each, random_state=0)
         fitted = EmotionRecognizer(store=options.store, evaluate=False).fit(rest).fitted_
         requests = tuple({request.label: request for mode in MODES for request in fitted.needed(mode)}.values())
