@@ -269,10 +269,7 @@ def test_somebody_else_can_go_on_in_the_same_window(tmp_path: Path):
         heard(page)
         page.keyboard.press("2")
         page.get_by_role("heading", name="1 of 2 done").wait_for()
-    assert [(e.annotator, e.emotion) for e in read_journal(journal)] == [
-        ("Ann", "a"),
-        ("Bob", "b"),
-    ]
+    assert [(e.annotator, e.emotion) for e in read_journal(journal)] == [("Ann", "a"), ("Bob", "b")]
 
 
 def test_keys_answer_wherever_the_focus_is(tmp_path: Path):
