@@ -582,6 +582,14 @@ def test_suggest_orders_what_has_no_label(
     capsys.readouterr()
     assert run("suggest", model, some, "--budget", 3, "--strategy", "margin", *common) == 0
     assert len(capsys.readouterr().out.strip().splitlines()) == 4
+    gone = write(
+        read_table(some).assign(path=lambda t: t["path"].where(t.index % 4 != 1, "gone.wav")), world, "gone.csv"
+    )
+    assert run("suggest", model, gone, "--budget", 1000) == 0
+    printed = capsys.readouterr()
+    n_gone, n_unlabelled = sum(table.index % 4 == 1), sum(table.index % 4 > 0)
+    assert len(printed.out.strip().splitlines()) == 1 + n_unlabelled - n_gone
+    assert f"{n_gone} recordings were drawn that can't be used" in printed.err
     assert run("suggest", model, world / "t.csv", *common) == 2
     assert "Every recording has a label" in capsys.readouterr().err
     assert run("suggest", model, some, "--budget", 0, *common) == 2
