@@ -252,13 +252,14 @@ def as_table(X: Any, y: Any = None, speakers: Any = None) -> pd.DataFrame:
 def labels_of(y: Any) -> list[Any]:
     """`(rows,)` labels as plain Python values of one type, None where there is none.
 
-    No label is None, NaN, pandas' NA, blank text, and -1 among integers, as in scikit-learn's semi-supervised learners.
+    No label is None, NaN, pandas' NA, blank text, and -1 among whole numbers, as in scikit-learn's semi-supervised learners
+    (among floats too, which pandas makes of integers with gaps).
 
     Raises:
         UsageError: labels of several types, or of another type than text, integers, floats or booleans.
 
-    >>> labels_of(["joy", None, " "]), labels_of([2, -1, 0]), labels_of([1.0, float("nan")])
-    (['joy', None, None], [2, None, 0], [1.0, None])
+    >>> labels_of(["joy", None, " "]), labels_of([2, -1, 0]), labels_of([1.0, -1.0, float("nan")])
+    (['joy', None, None], [2, None, 0], [1.0, None, None])
     """
     values = [None if _missing(v) or (isinstance(v, str) and not v.strip()) else v for v in flat(y)]
     # bool before int, which it is one of
@@ -269,7 +270,8 @@ def labels_of(y: Any) -> list[Any]:
             f"Expected labels of one type: text, integers, floats or booleans; got {' and '.join(sorted(kinds))}. Convert "
             "them, e.g. by: [str(label) for label in y]"
         )
-    return [None if v == -1 else v for v in values] if kinds == {"int"} else values
+    whole = kinds == {"int"} or (kinds == {"float"} and all(v is None or v.is_integer() for v in values))
+    return [None if whole and v == -1 else v for v in values]
 
 
 def flat(given: Any) -> list[Any]:
@@ -576,7 +578,7 @@ def reasons(far: Floats) -> list[str]:
         found[row] = (
             "nobody speaks in it (no voiced segment), so no emotion is given."
             if np.isinf(far[row])
-            else f"no speech like that of the training recordings ({far[row]:.1f} times too far from them: music, noise, or "
+            else f"no speech like that of the training recordings ({far[row]:.2f} times too far from them: music, noise, or "
             "another kind of recording?), so no emotion is given."
         )
     return found
