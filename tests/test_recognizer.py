@@ -571,7 +571,7 @@ def test_a_label_that_stands_once_or_for_one_speaker_is_named(world: Path, table
 
 
 def test_lengths_must_agree(table: pd.DataFrame) -> None:
-    with pytest.raises(UsageError, match="Expected one emotion a recording: 72 recordings, 1 emotions"):
+    with pytest.raises(UsageError, match=r"Expected one emotion a recording: 72 recordings, 1 emotion\."):
         as_table(table, ["anger"])
     with pytest.raises(UsageError, match="Expected an utterance table or paths"):
         as_table(np.zeros((3, 2)))

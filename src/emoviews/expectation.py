@@ -155,7 +155,8 @@ def evaluated(
         notes.append(f"{skipped} of {len(ordered)} folds have no label to test, or labels of one class to learn from.")
     if len(judged) < FEWEST_LABELS:
         notes.append(
-            f"{len(judged)} labelled recordings could be tested; at least {FEWEST_LABELS} are needed to say what to expect."
+            f"{counted(len(judged), 'labelled recording')} could be tested; at least {FEWEST_LABELS} are needed to say what to "
+            "expect."
         )
         return replace(report, notes=tuple(notes), folds=len(folds)), even
     if len(judged) < 100:

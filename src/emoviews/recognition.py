@@ -25,7 +25,7 @@ from emoviews.extraction import MAXIMUM_SECONDS, extract, locate
 from emoviews.fusion import time_statistics
 from emoviews.labelled_map import LabelledMap
 from emoviews.processes import worker_count
-from emoviews.progress import Progress
+from emoviews.progress import Progress, counted
 from emoviews.semisupervised import (
     MODES,
     Mode,
@@ -68,7 +68,7 @@ class ModeReport:
     """What a mode is expected to do on new speakers, from group cross-validation.
 
     Attributes:
-        uar: with a 95 % interval that resamples speakers; NaN ends for one speaker.
+        uar: with a 95 % interval that resamples speakers (files where they are unknown); NaN ends for one.
         calibration_error: expected calibration error of the calibrated probabilities.
         by_speaker: speaker → its UAR and number of labelled recordings.
         by_gender: gender → likewise.
@@ -123,6 +123,13 @@ class FitReport:
     def overlap(self) -> bool:
         """Whether speakers who trained were tested: one of the notes begins with `OVERLAP`."""
         return any(note.startswith(OVERLAP) for note in self.notes)
+
+    @property
+    def resampled(self) -> str:
+        """What the modes' intervals resample, in words. Speaker-adaptive modes are tested only where all speakers are known."""
+        if "speaker-adaptive" in self.modes:
+            return "speakers"
+        return "speakers, and files without one" if self.n_labelled_speakers else "files"
 
 
 @dataclass(frozen=True)
@@ -242,7 +249,9 @@ def as_table(X: Any, y: Any = None, speakers: Any = None) -> pd.DataFrame:
         if texts is None:
             continue
         if len(texts) != len(table):
-            raise UsageError(f"Expected one {name} a recording: {len(table)} recordings, {len(texts)} {name}s.")
+            raise UsageError(
+                f"Expected one {name} a recording: {counted(len(table), 'recording')}, {counted(len(texts), name)}."
+            )
         table[name] = pd.Series(texts, dtype=object)
         if name == "speaker":  # the folds of `evaluated` leave speakers out, those that were given
             table["group"] = table["speaker"]

@@ -25,6 +25,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.exceptions import NotFittedError
 
 from emoviews import metrics
+from emoviews.corpora._common import shorten
 from emoviews.errors import AudioError, TableError, UsageError
 from emoviews.expectation import evaluated
 from emoviews.labelled_map import fit_map
@@ -64,9 +65,6 @@ WITHOUT_OPENSMILE: Final = ("mfcc", "mel_spectrogram")
 
 NO_LABEL: Final = frozenset(("-1", "-1.0", "nan", "none", "null", "n/a", "na", "unknown", "?"))
 """Texts (in lower case) that often mean that there is no label; in some corpora they are a class, so they are learnt."""
-
-NAMED: Final = 5
-"""So many emotions are named in a message; of the others it is said how many there are."""
 
 
 def default_views() -> tuple[str, ...]:
@@ -329,7 +327,7 @@ def _notes_of_labels(table: pd.DataFrame, y: Any) -> Iterator[str]:
             "no label, leave the cell empty (in Python: None)."
         )
     if once := sorted(counts.index[counts == 1]):
-        yield f"Only one recording each is labelled {_named(once)}: too few to learn from. Label more of them." + (
+        yield f"Only one recording each is labelled {shorten(once)}: too few to learn from. Label more of them." + (
             f" These are {len(once)} of {len(counts)} emotions; are they ratings or words, to be grouped into a few?"
             if 2 * len(once) > len(counts)
             else ""
@@ -349,15 +347,6 @@ def _notes_of_model(model: SemiSupervised) -> Iterator[str]:
             "Labelled recordings of one speaker mostly show one emotion, so what is usual for a speaker was not removed: it "
             "would erase the emotion. Both modes judge recordings as they are."
         )
-
-
-def _named(labels: Sequence[str]) -> str:
-    """The first few, and how many more there are.
-
-    >>> _named(["a", "b"]), _named(list("abcdefg"))
-    ('a, b', 'a, b, c, d, e and 2 more')
-    """
-    return ", ".join(labels[:NAMED]) + (f" and {len(labels) - NAMED} more" if len(labels) > NAMED else "")
 
 
 def _refuse_ratings(table: pd.DataFrame) -> None:
