@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
 import pandas as pd
 import scipy.sparse.csgraph
 from numpy.typing import NDArray
+from sklearn.model_selection import StratifiedGroupKFold
 
 from emoviews import calibration, metrics, splits, statistics
+from emoviews.audio import MINIMUM_SECONDS
 from emoviews.fusion import rows_by
-from emoviews.progress import Progress
+from emoviews.progress import Progress, counted
 from emoviews.recognition import OVERLAP, TRANSDUCTIVE, FitReport, Floats, ModeReport
 from emoviews.semisupervised import (
     MODES,
+    Mode,
     SemiSupervised,
     SemiSupervisedConfig,
     fit_semisupervised,
@@ -32,6 +36,68 @@ FEW_FILES: Final = (1, 3, 10)
 
 DRAWS_AT_ONCE: Final = 64
 """So many recordings are judged at a time, each with those drawn for it, since views may have thousands of features."""
+
+
+@dataclass(frozen=True)
+class _Recordings:
+    """What is learnt from: everything has a row a recording.
+
+    Attributes:
+        table: utterances.
+        vectors: view → `(rows, features)`.
+        targets: `(rows,)` numbers of classes, -1 where there is no label.
+        keys: `(rows,)` hashes of the samples.
+        copies: like `vectors`, of the recordings at other speeds.
+    """
+
+    table: pd.DataFrame
+    vectors: Mapping[str, Floats]
+    targets: NDArray[np.int64]
+    keys: Sequence[str]
+    copies: Sequence[Mapping[str, Floats]] = ()
+
+    @property
+    def speakers(self) -> list[str]:
+        return list(self.table["speaker"])
+
+    @property
+    def known(self) -> NDArray[np.int64]:
+        """The rows with a label."""
+        return np.flatnonzero(self.targets >= 0)
+
+    def at(self, rows: NDArray[np.int64]) -> _Recordings:
+        """Some of them."""
+        vectors, *copies = (
+            {label: values[rows] for label, values in views.items()} for views in (self.vectors, *self.copies)
+        )
+        table = self.table.iloc[rows].reset_index(drop=True)
+        return _Recordings(table, vectors, self.targets[rows], [self.keys[row] for row in rows.tolist()], copies)
+
+    def without_labels(self, rows: NDArray[np.int64]) -> _Recordings:
+        """All of them, and no label of these."""
+        targets = self.targets.copy()
+        targets[rows] = -1
+        return replace(self, targets=targets)
+
+    def fitted(self, n_classes: int, config: SemiSupervisedConfig) -> SemiSupervised:
+        """The classifier that they give."""
+        texts = list(self.table["text"])
+        return fit_semisupervised(self.vectors, self.targets, n_classes, self.speakers, texts, config, self.copies)
+
+
+@dataclass(frozen=True)
+class _Judged:
+    """What classifiers said of recordings that were left out.
+
+    Attributes:
+        folds: those that had something to learn from and something to test.
+        by_mode: mode → `(rows, classes)`, NaN in rows that were not tested.
+        by_files: k → likewise, with k recordings of a speaker (`FEW_FILES`).
+    """
+
+    folds: list[splits.Fold]
+    by_mode: dict[str, Floats]
+    by_files: dict[int, Floats]
 
 
 def evaluated(
@@ -52,131 +118,143 @@ def evaluated(
     speaker-adaptive mode, as `predict` judges them where the table names speakers. And each labelled recording is judged with
     few others of its speaker (`FEW_FILES`, where most speakers have more).
 
-    Groups that share a speaker or a recording (`keys`: hashes of the samples) are left out together.
+    Groups that share a speaker or a recording (`keys`: hashes of the samples; or times of a file that overlap) are left out
+    together. Where speakers are unknown, folds are by file, and the interval resamples files.
 
     Nothing is chosen by these scores: every choice (what to remove, what the unlabelled recordings are) is made again inside
     each fold from its training part. The calibration error of a fold is that of the temperature which the other folds give.
     """
-    speakers, groups = list(table["speaker"]), list(table["group"])
-    known = np.flatnonzero(targets >= 0)
+    data, groups = _Recordings(table, vectors, targets, keys, copies), list(table["group"])
+    speakers, known = data.speakers, data.known
     counts = {label: int((targets == number).sum()) for number, label in enumerate(labels)}
     labelled_speakers = {speakers[row] for row in known} - {""}
     report = FitReport(len(table), counts, len(set(speakers) - {""}), len(labelled_speakers))
     even: dict[str, float] = dict.fromkeys((*MODES, TRANSDUCTIVE), 1.0)
     if not run:
         return replace(report, notes=("Not evaluated: what to expect on new speakers is not known.",)), even
-    notes: list[str] = []
-    if any(not group for group in groups):
-        if not allow_overlap and any(groups):
-            rows = np.flatnonzero(np.array(groups, dtype=object) != "")
-            parts = [{label: values[rows] for label, values in views.items()} for views in (vectors, *copies)]
-            rest, temperatures = evaluated(
-                table.iloc[rows].reset_index(drop=True),
-                parts[0],
-                labels,
-                targets[rows],
-                config,
-                parts[1:],
-                keys=[keys[row] for row in rows.tolist()],
-                run=run,
-                allow_overlap=False,
-            )
-            note = f"{len(groups) - len(rows)} recordings without a speaker take no part in finding out what to expect."
-            full = replace(rest, n_recordings=len(groups), n_labels=counts, notes=(note, *rest.notes))
-            return full, temperatures
-        if not allow_overlap:
+    if not all(groups) and not allow_overlap:
+        if not any(groups):
             note = (
                 "Recordings without a speaker: folds by recording would test on voices that trained, so what to expect on new "
                 "speakers is not known. Fill in the column 'speaker', or allow it (--allow-speaker-overlap)."
             )
             return replace(report, notes=(note,)), even
-        groups = _parts(targets)
-        notes.append(
-            f"{OVERLAP}: tested on recordings whose speakers may have trained. The scores are too good for new speakers."
+        own = data.at(np.flatnonzero(table["group"] != ""))
+        rest, temperatures = evaluated(
+            own.table,
+            own.vectors,
+            labels,
+            own.targets,
+            config,
+            own.copies,
+            keys=own.keys,
+            run=True,
+            allow_overlap=False,
         )
-    else:
-        given, groups = len(set(groups)), _joined(groups, speakers, keys)
-        if len(set(groups)) < given:
-            notes.append(
-                f"Some of the {given} groups share a speaker or a recording and are left out together, which leaves "
-                f"{len(set(groups))}."
-            )
-    testable = {groups[row] for row in known}
-    if len(testable) < 2:
+        note = f"{counted(len(table) - len(own.table), 'recording')} without a speaker: not used to find out what to expect."
+        return replace(rest, n_recordings=len(table), n_labels=counts, notes=(note, *rest.notes)), temperatures
+    files = _joined(list(table["path"]), keys)
+    groups, notes = _left_out_together(data, files)
+    if len(testable := {groups[row] for row in known}) < 2:
+        by_file = not all(table["group"])
+        sources = counted(len({files[row] for row in known}), "file") if by_file else counted(len(testable), "speaker")
         notes.append(
-            f"Labels from {len(testable)} speaker: what to expect on new speakers can't be known. Label recordings of others."
+            f"Labels from {sources}: what to expect on new speakers can't be known. Label recordings of others."
         )
         return replace(report, notes=tuple(notes)), even
     if len(set(groups)) > splits.MOST_FOLDS:
         groups = splits.merge_groups(groups, splits.MOST_FOLDS)
-    known_speakers = all(speakers)
-    wanted: tuple[str, ...] = (*MODES, TRANSDUCTIVE) if known_speakers else ("inductive",)
-    probabilities = {mode: np.full((len(table), len(labels)), np.nan) for mode in wanted}
-    counted = np.array(list(Counter(speakers).values()))
-    few = {
-        k: np.full((len(table), len(labels)), np.nan) for k in FEW_FILES if known_speakers and k < np.median(counted)
-    }
-    random = np.random.default_rng(0)
-    folds: list[splits.Fold] = []
     ordered = splits.leave_one_group_out(groups, validation="none")
-
-    def fitted(rows: NDArray[np.int64], hidden: NDArray[np.int64]) -> SemiSupervised:
-        """A classifier that learns from these rows, and sees no label of the hidden ones."""
-        seen = np.where(np.isin(rows, hidden), -1, targets[rows])
-        own = {label: values[rows] for label, values in vectors.items()}
-        said = list(table["text"].iloc[rows])
-        others = [{label: values[rows] for label, values in copy.items()} for copy in copies]
-        return fit_semisupervised(own, seen, len(labels), [speakers[row] for row in rows], said, config, others)
-
-    with Progress(len(ordered), "cross-validate", "folds") as progress:
-        for fold in ordered:
-            inner = targets[fold.train]
-            if len(set(inner[inner >= 0])) >= 2 and (targets[fold.test] >= 0).any():
-                test = {label: values[fold.test] for label, values in vectors.items()}
-                own = [speakers[row] for row in fold.test]
-                model = fitted(fold.train, fold.test)
-                for judged_in in MODES if known_speakers else MODES[:1]:
-                    probabilities[judged_in][fold.test] = model.probabilities(test, judged_in, own)
-                asked = np.flatnonzero(targets[fold.test] >= 0)
-                for k, said in _with_few_files(model, test, own, asked, list(few), random).items():
-                    few[k][fold.test[asked]] = said
-                if known_speakers:
-                    model = fitted(np.arange(len(table)), fold.test)
-                    probabilities[TRANSDUCTIVE][fold.test] = model.probabilities(test, "speaker-adaptive", own)
-                folds.append(fold)
-            progress.advance()
-    judged = known[~np.isnan(probabilities["inductive"][known, 0])]
-    if skipped := len(ordered) - len(folds):
+    judged = _leave_each_out(data, ordered, len(labels), config)
+    tested = known[~np.isnan(judged.by_mode["inductive"][known, 0])]
+    report = replace(report, folds=len(judged.folds))
+    if skipped := len(ordered) - len(judged.folds):
         notes.append(f"{skipped} of {len(ordered)} folds have no label to test, or labels of one class to learn from.")
-    if len(judged) < FEWEST_LABELS:
+    if len(tested) < FEWEST_LABELS:
         notes.append(
-            f"{len(judged)} labelled recordings could be tested; at least {FEWEST_LABELS} are needed to say what to expect."
+            f"{counted(len(tested), 'labelled recording')} could be tested; at least {FEWEST_LABELS} are needed to say what to "
+            "expect."
         )
-        return replace(report, notes=tuple(notes), folds=len(folds)), even
-    if len(judged) < 100:
-        notes.append(f"Only {len(judged)} labelled recordings test it; the interval is as wide as it says.")
-    modes: dict[str, ModeReport] = {}
-    temperatures = dict(even)
-    truth = [labels[targets[row]] for row in judged]
-    for mode in wanted:
-        given = probabilities[mode][judged]
-        fold_of = [groups[row] for row in judged]
-        temperatures[mode] = calibration.fit_temperature(truth, given, labels)
-        crossed = np.empty_like(given)
-        for rows in rows_by(fold_of):
-            others = np.setdiff1d(np.arange(len(judged)), rows)
-            temperature = calibration.fit_temperature([truth[row] for row in others], given[others], labels)
-            crossed[rows] = calibration.scaled(given[rows], temperature)
-        modes[mode] = _mode_report(table.iloc[judged], truth, crossed, labels)
-    names = [speakers[row] for row in judged]
+        return replace(report, notes=tuple(notes)), even
+    if len(tested) < 100:
+        notes.append(f"Only {len(tested)} labelled recordings test it; the interval is as wide as it says.")
+    truth, temperatures, modes = [labels[targets[row]] for row in tested], dict(even), {}
+    for mode, said in judged.by_mode.items():
+        temperatures[mode] = calibration.fit_temperature(truth, said[tested], labels)
+        crossed = _cross_calibrated(truth, said[tested], [groups[row] for row in tested], labels)
+        modes[mode] = _mode_report(table.iloc[tested], [files[row] for row in tested], truth, crossed, labels)
+    names = [speakers[row] for row in tested]
     by_files = {
-        k: statistics.uar_interval(truth, [labels[best] for best in p[judged].argmax(axis=1)], names)
-        for k, p in few.items()
+        k: statistics.uar_interval(truth, [labels[best] for best in p[tested].argmax(axis=1)], names)
+        for k, p in judged.by_files.items()
     }
-    hashes = "".join(splits.split_hash(fold, list(table["id"])) for fold in folds)
+    hashes = "".join(splits.split_hash(fold, list(table["id"])) for fold in judged.folds)
     whole = hashlib.sha256(hashes.encode()).hexdigest()[:12]
-    found = replace(report, modes=modes, by_files=by_files, split_hash=whole, notes=tuple(notes), folds=len(folds))
-    return found, temperatures
+    return replace(report, modes=modes, by_files=by_files, split_hash=whole, notes=tuple(notes)), temperatures
+
+
+def _left_out_together(data: _Recordings, files: Sequence[str]) -> tuple[list[str], list[str]]:
+    """`(rows,)` what a fold leaves out: groups, or parts by file where a recording has none; and what to know of it."""
+    given, notes = list(data.table["group"]), []
+    if all(given):
+        groups = _joined(given, data.speakers, data.keys, _stretches(data.table))
+        if len(set(groups)) < len(set(given)):
+            notes.append(
+                f"Some of the {len(set(given))} groups share a speaker or a recording and are left out together, which leaves "
+                f"{len(set(groups))}."
+            )
+    else:
+        groups = _parts(data.targets, files)
+        notes.append(
+            f"{OVERLAP}: tested on recordings whose speakers may have trained. The scores are too good for new speakers."
+        )
+    return groups, notes
+
+
+def _leave_each_out(
+    data: _Recordings, folds: Sequence[splits.Fold], n_classes: int, config: SemiSupervisedConfig
+) -> _Judged:
+    """Every fold's test part, by classifiers that learnt from the others; in every mode where all speakers are known."""
+    speakers, random = data.speakers, np.random.default_rng(0)
+    named, usual = all(speakers), np.median(list(Counter(speakers).values()))
+
+    def nothing() -> Floats:
+        return np.full((len(speakers), n_classes), np.nan)
+
+    modes: tuple[Mode, ...] = MODES if named else ("inductive",)
+    by_mode = {mode: nothing() for mode in (*modes, *([TRANSDUCTIVE] if named else []))}
+    by_files = {k: nothing() for k in FEW_FILES if named and k < usual}
+    used = []
+    with Progress(len(folds), "cross-validate", "folds") as progress:
+        for fold in folds:
+            train, test = data.at(fold.train), data.at(fold.test)
+            if len(set(train.targets[train.known])) >= 2 and len(test.known):
+                model = train.fitted(n_classes, config)
+                for mode in modes:
+                    by_mode[mode][fold.test] = model.probabilities(test.vectors, mode, test.speakers)
+                few = _with_few_files(model, test.vectors, test.speakers, test.known, list(by_files), random)
+                for k, said in few.items():
+                    by_files[k][fold.test[test.known]] = said
+                if named:
+                    model = data.without_labels(fold.test).fitted(n_classes, config)
+                    by_mode[TRANSDUCTIVE][fold.test] = model.probabilities(
+                        test.vectors, "speaker-adaptive", test.speakers
+                    )
+                used.append(fold)
+            progress.advance()
+    return _Judged(used, by_mode, by_files)
+
+
+def _cross_calibrated(
+    truth: Sequence[str], probabilities: Floats, folds: Sequence[str], labels: tuple[str, ...]
+) -> Floats:
+    """Each fold's probabilities `(rows, classes)` with the temperature that the other folds give."""
+    crossed = np.empty_like(probabilities)
+    for rows in rows_by(folds):
+        others = np.setdiff1d(np.arange(len(truth)), rows)
+        temperature = calibration.fit_temperature([truth[row] for row in others], probabilities[others], labels)
+        crossed[rows] = calibration.scaled(probabilities[rows], temperature)
+    return crossed
 
 
 def _with_few_files(
@@ -218,26 +296,48 @@ def _with_few_files(
     return found
 
 
-def _parts(targets: NDArray[np.int64]) -> list[str]:
-    """Five parts of the recordings, drawn at random, with the same share of each class."""
-    random, part = np.random.default_rng(0), np.empty(len(targets), dtype=np.int64)
-    for target in np.unique(targets):
-        rows = random.permutation(np.flatnonzero(targets == target))
-        part[rows] = np.arange(len(rows)) % 5
+def _parts(targets: NDArray[np.int64], files: Sequence[str]) -> list[str]:
+    """Five parts of the recordings, drawn at random: about the same share of each class in each, and no file in two."""
+    count = min(5, len(set(files)), int(np.bincount(targets + 1).max()))
+    if count < 2:
+        return ["part 0"] * len(targets)
+    part = np.empty(len(targets), dtype=np.int64)
+    with warnings.catch_warnings():  # classes with fewer recordings than parts are not in every part
+        warnings.filterwarnings("ignore", "The least populated class")
+        folds = StratifiedGroupKFold(count, shuffle=True, random_state=0).split(targets, targets, files)
+        for number, (_, rows) in enumerate(folds):
+            part[rows] = number
     return [f"part {number}" for number in part]
 
 
-def _joined(groups: Sequence[str], speakers: Sequence[str], keys: Sequence[str]) -> list[str]:
-    """The groups, those that share a speaker or a recording under the name of the first of them.
+def _stretches(table: pd.DataFrame) -> list[str]:
+    """`(rows,)` names; rows of one file and channel share one where their times overlap, or others' between them do.
+
+    Where people talk, one may begin a little before another ends: what is shorter than any utterance does not count.
+    """
+    starts = table["start_seconds"].fillna(0.0).to_numpy()
+    ends = table["end_seconds"].fillna(np.inf).to_numpy()
+    files = [f"{path} {channel}" for path, channel in zip(table["path"], table["channel"], strict=True)]
+    names = [""] * len(table)
+    for own in rows_by(files):
+        rows = own[np.argsort(starts[own], kind="stable")]
+        over = np.maximum.accumulate(ends[rows])[:-1] - MINIMUM_SECONDS < starts[rows[1:]]
+        for row, number in zip(rows.tolist(), np.cumsum([0, *over]), strict=True):
+            names[row] = f"{files[row]} {number}"
+    return names
+
+
+def _joined(groups: Sequence[str], *shared: Sequence[str]) -> list[str]:
+    """The groups, those that share something (a speaker, a recording) under the name of the first of them.
 
     >>> _joined(["a", "a", "b", "c"], ["Ann", "Bob", "Bob", "Cy"], ["1", "2", "3", "4"])
     ['a', 'a', 'a', 'c']
     """
     number = {name: n for n, name in enumerate(dict.fromkeys(groups))}
-    first_with: dict[tuple[str, str], int] = {}
-    edges = []
-    for group, speaker, key in zip(groups, speakers, keys, strict=True):
-        for what, value in (("speaker", speaker), ("key", key)):
+    first_with: dict[tuple[int, str], int] = {}
+    edges = [(n, n) for n in number.values()]
+    for what, values in enumerate(shared):
+        for group, value in zip(groups, values, strict=True):
             if value:
                 edges.append((number[group], first_with.setdefault((what, value), number[group])))
     here, there = zip(*edges, strict=True)
@@ -248,10 +348,10 @@ def _joined(groups: Sequence[str], speakers: Sequence[str], keys: Sequence[str])
 
 
 def _mode_report(
-    tested: pd.DataFrame, truth: Sequence[str], probabilities: Floats, labels: tuple[str, ...]
+    tested: pd.DataFrame, files: Sequence[str], truth: Sequence[str], probabilities: Floats, labels: tuple[str, ...]
 ) -> ModeReport:
     guess = [labels[best] for best in probabilities.argmax(axis=1)]
-    names = [speaker or name for speaker, name in zip(tested["speaker"], tested["id"], strict=True)]
+    names = [speaker or file for speaker, file in zip(tested["speaker"], files, strict=True)]
     interval = statistics.uar_interval(truth, guess, names)
     error = metrics.expected_calibration_error(truth, probabilities, labels)
 
@@ -295,7 +395,7 @@ def _differ_by_chance(
     def spread(of: NDArray[Any]) -> float:
         scores = []
         for value in values:
-            own = [right[(of == value) & (true == label)].mean() for label in set(true[of == value])]
+            own = [right[(of == value) & (true == label)].mean() for label in sorted(set(true[of == value]))]
             scores.append(float(np.mean(own)) if own else np.nan)
         return float(np.nanvar(scores))
 
@@ -304,7 +404,7 @@ def _differ_by_chance(
     for _ in range(rounds):
         if whose is None:
             shuffled = names.copy()
-            for label in set(true):
+            for label in sorted(set(true)):  # in the same order each time, so that the draw is the same
                 rows = np.flatnonzero(true == label)
                 shuffled[rows] = names[random.permutation(rows)]
         else:
