@@ -135,7 +135,7 @@ def evaluated(
     if not all(groups) and not allow_overlap:
         if not any(groups):
             note = (
-                "Recordings without a speaker: folds by recording would test on voices that trained, so what to expect on new "
+                "Recordings without a speaker: folds by file would test on voices that trained, so what to expect on new "
                 "speakers is not known. Fill in the column 'speaker', or allow it (--allow-speaker-overlap)."
             )
             return replace(report, notes=(note,)), even
