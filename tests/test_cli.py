@@ -159,6 +159,13 @@ def test_a_config_file_and_the_printed_configuration(
     assert set(curves["epochs_run"]) == {1.0}
 
 
+@pytest.mark.parametrize(
+    "how", [["--label-map.-1.0", ""], ["--label-map.-1.0="], ["--label-map.-1", "", "--label-map.-1.0", ""]]
+)
+def test_a_label_map_can_not_name_dots(world: Path, capsys: pytest.CaptureFixture[str], how: list[str]) -> None:
+    fails(capsys, 2, "can't name '-1.0', which has a dot", "fit", world / "t.csv", "--out", world / "no", *how)
+
+
 def test_label_map_and_labels(world: Path, tmp_path: Path) -> None:
     arguments = ["finetune", world / "t.csv", "--view", "mfcc", "--store", world / "store", "--folds", 3, *QUICK]
     assert run(*arguments, "--out", tmp_path / "a", "--label-map.anger", "loud", "--label-map.sadness=") == 0

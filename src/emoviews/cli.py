@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import re
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -967,6 +968,7 @@ def _launch(
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and leave with its exit code."""
     try:
+        _refuse_dots(sys.argv[1:] if arguments is None else arguments)
         app.meta(arguments, exit_on_error=False, print_error=True, error_console=_panel, result_action="return_value")
     except CycloptsError:
         raise SystemExit(2) from None
@@ -981,6 +983,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except OSError as error:  # a full disk, a folder without permission: the user's machine, not a defect of ours
         fail(error)
         raise SystemExit(1) from None
+
+
+def _refuse_dots(arguments: Sequence[str]) -> None:
+    """Refuse `--label-map.a.b c`: the parser takes what stands behind a dot for a key within a key."""
+    for argument in arguments:
+        name = argument.partition("=")[0].removeprefix("--label-map.")
+        if name != argument.partition("=")[0] and "." in name:
+            raise UsageError(
+                f"--label-map can't name {name!r}, which has a dot; rename it in the table's column 'emotion'."
+            )
 
 
 _store_said = False
