@@ -55,7 +55,7 @@ def test_it_says_what_was_found() -> None:
         "| inductive | worst of 3 speakers | 0.500 | 12 |",
         "| inductive | best of 3 speakers | 0.900 | 10 |",
         "| Labels | 33, of 3 speakers: anger 16, joy 17 |",
-        "| Left out | 1 recordings that could not be used |",
+        "| Left out | 1 recording that could not be used |",
         "leaving out each of 3 groups",
         "0.500. The interval",
         "emoviews predict MODEL recording.wav",

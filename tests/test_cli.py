@@ -358,7 +358,7 @@ def test_speakers_without_labels(
     finetune = ["finetune", path, "--view", "mfcc", "--out", tmp_path / "r", *arguments]
     assert run(*finetune, "--init", tmp_path / "c") == 0
     printed = capsys.readouterr()
-    assert "3 groups without any label (36 recordings) are trained on, never tested." in printed.err
+    assert "3 groups without any label (36 recordings): trained on, never tested." in printed.err
     rows = pd.read_csv(tmp_path / "r" / "results.csv")
     assert set(rows["fold"]) == {"S01", "S02", "S03"}
     assert set(rows["temperature"]) == {0.5}, "what the checkpoint was made with is not in the rows"
@@ -399,7 +399,7 @@ def test_long_recordings_are_said_to_be_cut(tmp_path: Path, capsys: pytest.Captu
     (tmp_path / "t.csv").write_text("path\nlong.wav\n")
     arguments = ["extract", tmp_path / "t.csv", "--store", tmp_path / "store", "--workers", 1, "--views"]
     assert run(*arguments, "mfcc") == 0
-    assert "1 recordings are longer than a view takes" in capsys.readouterr().err
+    assert "1 recording longer than a view takes" in capsys.readouterr().err
     assert run(*arguments, "mfcc(maximum_seconds=20)") == 0
     assert "longer" not in capsys.readouterr().err
 
@@ -486,6 +486,10 @@ def test_predict_reads_folders_tables_and_files(
     one = rows["path"][0]
     assert run("predict", model, one, "--same-speaker") == 0
     assert "Mode: speaker-adaptive" in capsys.readouterr().out
+    assert run("predict", model, one, "--same-speaker", "--format", "json") == 0
+    assert json.loads(capsys.readouterr().out)["speaker"] == "this speaker", (
+        "a warning speaks of the recordings of this speaker"
+    )
     assert run("predict", model, one, "--mode", "speaker-adaptive") == 2
     assert "needs to know who speaks" in capsys.readouterr().err
 
@@ -600,7 +604,24 @@ def test_fit_refuses_what_can_not_be_learnt(
     assert "Expected" not in printed.out
     assert "--allow-speaker-overlap" in printed.err
     assert run("fit", nobody, *common, "--allow-speaker-overlap") == 0
-    assert "SPEAKER OVERLAP" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "SPEAKER OVERLAP" in shown
+    assert "(bootstrap over files)" in shown
+    ratings = write(table.assign(emotion=[f"{1 + row / 8}" for row in range(len(table))]), world, "ratings.csv")
+    fails(capsys, 2, "got ratings: 63 of 72 labels", "fit", ratings, *common)
+
+
+def test_one_of_something_is_no_plural(
+    table: pd.DataFrame, world: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    one = table.assign(emotion=table["emotion"].where(table["speaker"] == "S01", ""))
+    one.loc[one.index[0], "emotion"] = "unknown"
+    common = ["--store", world / "store", "--views", "mfcc", "--workers", 1, "--out", tmp_path / "m"]
+    assert run("fit", write(one, world, "one.csv"), *common) == 0
+    printed = capsys.readouterr()
+    assert "unknown 1), of 1 speaker\n" in printed.out
+    assert "'unknown' is learnt as an emotion like any other (1 label)." in printed.err
+    assert "Labels from 1 speaker:" in printed.err
 
 
 def test_names_with_square_brackets_are_shown_as_they_are(

@@ -271,7 +271,7 @@ def test_groups_without_labels_train_and_are_never_tested(toy: Any, tmp_path: Pa
     for fold in workspace.folds.values():
         assert set(range(24, 48)) <= set(fold.train)
     assert set(workspace.folds["A"].validation) == set(range(48, 72))
-    assert workspace.warnings == ["1 groups without any label (24 recordings) are trained on, never tested."]
+    assert workspace.warnings == ["1 group without any label (24 recordings): trained on, never tested."]
     assert not run(workspace, finetuning(workspace))[0].error
 
 

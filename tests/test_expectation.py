@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from emoviews.calibration import fit_temperature, scaled
-from emoviews.expectation import DRAWS_AT_ONCE, _with_few_files, evaluated
+from emoviews.expectation import DRAWS_AT_ONCE, _parts, _stretches, _with_few_files, evaluated
 from emoviews.metrics import expected_calibration_error, uar
 from emoviews.recognition import FitReport
 from emoviews.semisupervised import SemiSupervisedConfig, fit_semisupervised
@@ -184,3 +184,88 @@ def test_scores_are_of_the_recordings_of_each_speaker() -> None:
         own = np.flatnonzero(speakers == name)
         assert n == len(own)
         assert score == pytest.approx(uar([truth[row] for row in own], [guess[row] for row in own]))
+
+
+# Windows of one file
+
+
+def windows(seconds: float = 2.0) -> tuple[pd.DataFrame, dict[str, np.ndarray], np.ndarray]:
+    """24 files of unknown speakers, each with twelve windows that are nearly one and have one label, which means nothing."""
+    random = np.random.default_rng(0)
+    file, turn = np.repeat(np.arange(24), 12), np.tile(np.arange(12), 24)
+    values = random.normal(size=(24, 60))[file] + 0.1 * random.normal(size=(len(file), 60))
+    rows = [
+        {"path": f"{f}.wav", "start_seconds": t, "end_seconds": t + seconds, "emotion": LABELS[f % 3]}
+        for f, t in zip(file, turn, strict=True)
+    ]
+    return make_table(rows), {"mfcc": values}, file % 3
+
+
+def without_speakers(
+    table: pd.DataFrame, views: Mapping[str, np.ndarray], targets: np.ndarray, keys: Sequence[str] = ()
+) -> FitReport:
+    keys = keys or [str(row) for row in range(len(table))]
+    config = SemiSupervisedConfig()
+    return evaluated(table, views, LABELS, targets, config, keys=keys, run=True, allow_overlap=True)[0]
+
+
+def test_windows_of_a_file_and_copies_are_tested_together_and_are_one_in_the_interval() -> None:
+    table, views, targets = windows()
+    apart = table.assign(path=[f"/{row}.wav" for row in range(len(table))], start_seconds=np.nan, end_seconds=np.nan)
+    assert without_speakers(apart, views, targets).modes["inductive"].uar.estimate > 0.9, "recognised by their file"
+    copies = [str(row // 12) for row in range(len(table))]
+    for report in (without_speakers(table, views, targets), without_speakers(apart, views, targets, keys=copies)):
+        found = report.modes["inductive"].uar
+        assert found.estimate < 0.6, "the label of a file that did not train means nothing"
+        assert found.high - found.low > 0.25, "24 files, not 288 recordings"
+
+
+def test_labels_of_one_file_test_nothing() -> None:
+    table, views, targets = windows()
+    report = without_speakers(table.assign(path="one.wav"), views, np.arange(len(targets)) % 3)
+    assert not report.modes
+    assert any(note.startswith("Labels from 1 file: ") for note in report.notes)
+
+
+def test_parts_have_the_same_share_of_each_class_and_no_file_twice() -> None:
+    random = np.random.default_rng(1)
+    targets, files = random.integers(-1, 3, 300), [str(n) for n in random.integers(0, 60, 300)]
+    parts = np.array(_parts(targets, files))
+    assert len(set(parts)) == 5
+    assert len({*zip(parts, files, strict=True)}) == len(set(files))
+    for target in range(-1, 3):
+        sizes = [np.sum((targets == target) & (parts == part)) for part in set(parts)]
+        assert max(sizes) - min(sizes) < 0.5 * np.mean(sizes)
+    assert set(_parts(np.array([0, 1, 0, 1, -1]), list("aabbb"))) == {"part 0", "part 1"}
+    assert _parts(np.array([0, 1]), list("ab")) == ["part 0", "part 0"]
+
+
+def test_rows_of_a_file_whose_times_overlap_share_a_stretch() -> None:
+    nan = np.nan
+    rows = [
+        ("a", 0, 4, nan, 1),
+        ("a", 6, 8, nan, 2),  # begins when the last but one ended
+        ("a", 3.95, 5, nan, 4),  # a word in another's last syllable
+        ("a", 1, 2, nan, 1),  # within
+        ("a", 7, 9, nan, 2),
+        ("b", 0, 4, nan, 3),
+        ("c", nan, nan, 0, 5),  # the whole channel
+        ("c", 50, 60, 0, 5),
+        ("c", 50, 60, 1, 6),
+    ]
+    names = ("path", "start_seconds", "end_seconds", "channel")
+    table = pd.DataFrame([row[:4] for row in rows], columns=[*names])
+    found, expected = _stretches(table), [row[4] for row in rows]
+    assert len(set(found)) == 6
+    assert len({*zip(found, expected, strict=True)}) == 6
+
+
+def test_groups_with_times_of_a_file_that_overlap_are_left_out_together() -> None:
+    table, views, targets = world()
+    start = np.arange(len(table), dtype=float)
+    apart = table.assign(path="one.wav", start_seconds=start, end_seconds=start + 1)
+    assert expected(apart, views, targets)[0].folds == SPEAKERS
+    over = apart.assign(end_seconds=start + 1 + 0.5 * (np.arange(len(table)) == EACH - 1))
+    report = expected(over, views, targets)[0]
+    assert report.folds == SPEAKERS - 1
+    assert any("share a speaker or a recording" in note for note in report.notes)

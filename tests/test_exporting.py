@@ -107,7 +107,7 @@ def test_what_is_far_from_all_training_is_as_far_in_the_graph(world: Path) -> No
     found = Extracted(vectors, [""], [""])
     far = recognised(fitted, pd.DataFrame({"path": ["x"], "speaker": [""]}), found, "inductive").problems[0]
     distance = float(Graph.of(world / "model").judge(views)["distance"])
-    assert f"({distance:.1f} times too far" in far
+    assert f"({distance:.2f} times too far" in far
 
 
 def test_it_says_what_it_is(world: Path) -> None:

@@ -196,7 +196,7 @@ TYPES = {
     "text": (["anger", "happiness", "neutral", "sadness"], np.str_),
     "integers": ([10, 2, 33, 4], np.integer),
     "small integers": (np.array([10, 2, 33, 4], dtype=np.int16), np.int16),
-    "floats": ([10.0, 2.0, -1.0, 4.0], np.floating),
+    "floats": ([10.0, 2.0, -2.0, 4.0], np.floating),
 }
 
 
@@ -236,18 +236,72 @@ def test_what_is_no_label(missing: object) -> None:
     assert list(as_table(["a.wav", "b.wav"], ["joy", missing], [missing, 7])["emotion"]) == ["joy", ""]
 
 
-def test_minus_one_among_integers_is_no_label_and_that_is_said(world: Path, table: pd.DataFrame) -> None:
+@pytest.mark.parametrize("kind", [int, float])
+def test_minus_one_among_whole_numbers_is_no_label_and_that_is_said(
+    kind: type, world: Path, table: pd.DataFrame
+) -> None:
     number = table["emotion"].map({e: n for n, e in enumerate(sorted(set(table["emotion"])))}).to_numpy()
-    y = np.where(np.arange(len(table)) % 3 == 0, number, -1)
+    y = np.where(np.arange(len(table)) % 3 == 0, number, -1).astype(kind)
     report = made(world).fit(table, y).fitted_.report
-    assert set(report.n_labels) == {"0", "1", "2", "3"}
+    assert list(report.n_labels) == [str(kind(n)) for n in range(4)]
     assert sum(report.n_labels.values()) == len(table) // 3
-    assert f"{len(table) * 2 // 3} labels are -1" in report.notes[0]
-    with pytest.raises(TableError, match=r"the table's: 1\. Among integers -1 means that there is no label"):
-        made(world).fit(table, np.where(number > 1, 1, -1))
+    assert report.notes[0].startswith(
+        f"-1 among whole numbers means that there is no label ({len(table) * 2 // 3} labels)"
+    )
+    with pytest.raises(TableError, match=r"the table's: 1(\.0)?\. Among whole numbers -1 means that there is no label"):
+        made(world).fit(table, np.where(number > 1, 1, -1).astype(kind))
     assert labels_of(["-1", "1"]) == ["-1", "1"]
-    assert labels_of([-1.0, 1.0]) == [-1.0, 1.0]
+    assert labels_of([-1.0, float("nan"), 1.0]) == [None, None, 1.0], "pandas makes floats of integers with gaps"
+    assert labels_of([-1.0, 0.5]) == [-1.0, 0.5]
     assert not any("-1" in note for note in made(world).fit(table).fitted_.report.notes)
+
+
+@pytest.mark.parametrize("word", ["-1", "-1.0", "unknown", "NaN", "None", "null", "N/A", "na", "?"])
+def test_words_that_may_mean_that_there_is_no_label_are_learnt_and_named(
+    word: str, world: Path, table: pd.DataFrame
+) -> None:
+    some = table.assign(emotion=table["emotion"].where(table.index % 4 > 0, word))
+    for report in (
+        made(world).fit(some).fitted_.report,
+        made(world).fit(list(some["path"]), list(some["emotion"])).fitted_.report,
+    ):
+        assert report.n_labels[word] == len(table) // 4
+        (note,) = [note for note in report.notes if "like any other" in note]
+        assert note.startswith(f"{word!r} is learnt as an emotion like any other ({len(table) // 4} labels).")
+        assert "leave the cell empty" in note
+    left_out = made(world).fit(table.assign(emotion=table["emotion"].where(table.index % 4 > 0, ""))).fitted_.report
+    assert not any("like any other" in note for note in left_out.notes)
+
+
+@pytest.mark.parametrize("decimal", [".", ","])
+def test_ratings_are_no_emotions(decimal: str, table: pd.DataFrame) -> None:
+    ratings = 1 + 0.25 * (np.arange(len(table)) % 4)
+    texts = [f"{rating}".replace(".", decimal) for rating in ratings]
+    said = rf"got ratings: 54 of 72 labels are numbers that are not whole, the first 1{re.escape(decimal)}25"
+    with pytest.raises(UsageError, match=said):
+        EmotionRecognizer().fit(table.assign(emotion=texts))
+    with pytest.raises(UsageError, match=r"got ratings: 53 of 70 labels.*low, middle and high"):
+        EmotionRecognizer().fit(table.assign(emotion=["", "nan", *texts[2:]]))
+    with pytest.raises(UsageError, match=r"the first 1\.25"):
+        EmotionRecognizer().fit(table, np.where(np.arange(len(table)) % 3, ratings, np.nan))
+
+
+def test_numbers_that_name_emotions_are_taken(world: Path, table: pd.DataFrame) -> None:
+    number = table["emotion"].map({e: n for n, e in enumerate(sorted(set(table["emotion"])))})
+    for texts in (number.map("{:.1f}".format), number.map({0: "0.5", 1: "1.5", 2: "2.5", 3: "neutral"})):
+        assert len(made(world).fit(table.assign(emotion=texts)).classes_) == 4
+
+
+def test_most_emotions_with_one_label_are_asked_about(world: Path, table: pd.DataFrame) -> None:
+    def notes(emotions: list[str]) -> list[str]:
+        return [n for n in made(world).fit(table.assign(emotion=emotions)).fitted_.report.notes if "Only one" in n]
+
+    many = [f"{row:02d}" if row < 60 else "last" for row in range(len(table))]
+    (note,) = notes(many)
+    assert note.startswith("Only one recording each is labelled 00, 01, 02, 03, 04 and 55 more: too few to learn from.")
+    assert "These are 60 of 61 emotions; are they ratings or words" in note
+    (note,) = notes(["once", *table["emotion"][1:]])
+    assert "These are" not in note
 
 
 @pytest.mark.parametrize(("y", "got"), [(["joy", 1], "int and str"), ([1, True], "bool and int"), ([b"joy"], "bytes")])
@@ -539,7 +593,7 @@ def test_a_label_that_stands_once_or_for_one_speaker_is_named(world: Path, table
 
 
 def test_lengths_must_agree(table: pd.DataFrame) -> None:
-    with pytest.raises(UsageError, match="Expected one emotion a recording: 72 recordings, 1 emotions"):
+    with pytest.raises(UsageError, match=r"Expected one emotion a recording: 72 recordings, 1 emotion\."):
         as_table(table, ["anger"])
     with pytest.raises(UsageError, match="Expected an utterance table or paths"):
         as_table(np.zeros((3, 2)))

@@ -918,9 +918,9 @@ def test_one_speaker_gives_no_interval(tmp_path: Path, quick: None) -> None:
 
 def test_unknown_and_shared_speakers_are_said(tmp_path: Path, quick: None) -> None:
     shown = Page(write_report(build(tmp_path / "unknown", small(speaker=lambda s: "" if s in ("s1", "s2") else s))))
-    assert "recordings have no speaker" in shown.text
+    assert "recordings without a speaker" in shown.text
     shown = Page(write_report(build(tmp_path / "shared", small(speaker=lambda s: "Ann" if s in ("s1", "s3") else s))))
-    assert "1 speaker occur in training and in test" in shown.text
+    assert "1 speaker in training and in test" in shown.text
     assert "a speaker who never occurs in training" not in shown.text
 
 

@@ -161,4 +161,6 @@ def test_on_the_command_line(tracker: str, run: Path, tmp_path: Path, capsys: py
         number = len(results.finished())
     for new in (number, 0):
         cli.main(["export", str(run), "--format", tracker, "--to", place])
-        assert f"{new} jobs written to {place}, {number - new} were there" in " ".join(capsys.readouterr().out.split())
+        assert f"{new} jobs written to {place}, {number - new} already there" in " ".join(
+            capsys.readouterr().out.split()
+        )

@@ -117,7 +117,7 @@ def test_an_official_partition_of_the_training_table_is_respected(toy: Any, tmp_
     assert ids(workspace, fold.validation) == toy.table["id"].iloc[48:72].tolist()
     assert len(fold.test) == 24
     assert fold.validation_group == ""
-    assert workspace.warnings == ["24 rows of toy are left out, as its column 'split' says."]
+    assert workspace.warnings == ["24 rows of toy left out, as its column 'split' says."]
     everywhere = np.concatenate(list(fold.parts.values()))
     assert not {72, 95} & set(everywhere)
 

@@ -15,6 +15,7 @@ from typing import Final
 from jinja2 import Environment, StrictUndefined
 
 from emoviews import __version__
+from emoviews.progress import counted
 from emoviews.recognition import TRANSDUCTIVE, FitReport, Fitted, ModeReport
 from emoviews.statistics import Interval
 
@@ -58,6 +59,7 @@ def model_card(fitted: Fitted, repository: str = "") -> str:
         views=", ".join(fitted.specs),
         sub_groups=list(_sub_groups(report)),
         interval=_interval,
+        counted=counted,
         notes=notes,
         overlap=report.overlap,
         licences=[

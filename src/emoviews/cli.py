@@ -24,6 +24,7 @@ from emoviews import __version__
 from emoviews.configs import FineTuningConfig, LabelBudget, Precision, PretrainingConfig, Validation
 from emoviews.errors import EmoViewsError, UsageError
 from emoviews.processes import worker_count
+from emoviews.progress import counted
 from emoviews.terminal import (
     fail,
     print_counts,
@@ -145,7 +146,7 @@ def corpus(name: str, root: Path, *, out: Path, preset: str | None = None, speak
         table = _name_speakers(table, root.absolute(), speaker)
         warnings = [warning for warning in warnings if "speaker" not in warning]
     write_table(table if CORPUS in table.columns else table.assign(**{CORPUS: name}), out)
-    show(f"{parser.title}: {len(table)} utterances written to {out}")
+    show(f"{parser.title}: {counted(len(table), 'utterance')} written to {out}")
     print_counts(table)
     for warning in warnings:
         warn(warning)
@@ -171,7 +172,7 @@ def check(table: Path, *, store: Path | None = None, workers: Workers = None) ->
     from emoviews.table import read_table
 
     frame, folder = read_table(table), _store(store)
-    show(f"{table}: {len(frame)} utterances")
+    show(f"{table}: {counted(len(frame), 'utterance')}")
     print_counts(frame)
     report = run_extraction(frame, folder, [], workers=workers, warn=warn)
     sources = locate(frame, folder)
@@ -245,13 +246,13 @@ def extract(
     )
     rate = report.wall_seconds / report.audio_seconds if report.audio_seconds else 0.0
     show(
-        f"{report.n_computed} recordings computed ({report.audio_seconds:.0f} s of audio in "
-        f"{readable_seconds(report.wall_seconds)}, {rate:.4f} s a second), {report.n_present} were there, "
+        f"{counted(report.n_computed, 'recording')} computed ({report.audio_seconds:.0f} s of audio in "
+        f"{readable_seconds(report.wall_seconds)}, {rate:.4f} s a second), {report.n_present} already there, "
         f"{len(report.failures)} can't be used. Store: {folder}"
     )
     if report.n_cropped:
         warn(
-            f"{report.n_cropped} recordings are longer than a view takes (15 s by default); of these it sees the start alone. "
+            f"{counted(report.n_cropped, 'recording')} longer than a view takes (15 s by default): it sees the start alone. "
             "Views take maximum_seconds, e.g. mel_spectrogram(maximum_seconds=30)."
         )
     for failure in report.failures[:10]:
@@ -495,7 +496,7 @@ def reproduce(
     for name, listed in jobs.items():
         kinds = {kind: sum(job.kind == kind for job in listed) for kind in dict.fromkeys(job.kind for job in listed)}
         told = ", ".join(f"{n} {kind}" for kind, n in kinds.items()) or chosen[name].why_no_jobs(plan)
-        show(f"{name}: {len(listed)} jobs ({told})")
+        show(f"{name}: {counted(len(listed), 'job')} ({told})")
     claim = {
         "corpus": plan.corpus,
         "table": workspace.table_hash,
@@ -650,7 +651,7 @@ def predict(
         )
     frame = gather(recordings)
     if same_speaker:
-        frame["speaker"] = "same speaker"
+        frame["speaker"] = "this speaker"
     if split_channels:
         frame = by_channel(frame)
     if window_seconds is not None:
@@ -681,7 +682,7 @@ def predict(
     results = found.frame(frame)
     if out is not None:
         _write_text(out, written(results, "csv" if format == "table" else format))
-        say(f"{len(results)} rows written to {out} ({', '.join(sorted(set(found.modes)))})")
+        say(f"{counted(len(results), 'row')} written to {out} ({', '.join(sorted(set(found.modes)))})")
     elif format != "table":
         show(written(results, format), end="")
     else:
@@ -884,7 +885,7 @@ def export(
     else:
         place = to or f"sqlite:///{(folder / 'mlflow.db').resolve()}"
         new, present = to_mlflow(folder, place)
-    show(f"{new} jobs written to {place}, {present} were there")
+    show(f"{counted(new, 'job')} written to {place}, {present} already there")
     return place
 
 
@@ -1219,7 +1220,7 @@ def _warn_of_refusals(folder: Path) -> None:
 def _require_success(failed: Sequence[JobResult], folder: Path) -> None:
     if failed:
         raise EmoViewsError(
-            f"{len(failed)} jobs failed; the others are saved in {folder}. The first: {failed[0].error}"
+            f"{counted(len(failed), 'job')} failed; the others are saved in {folder}. The first: {failed[0].error}"
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -12,10 +13,12 @@ import numpy as np
 import pandas as pd
 import scipy.sparse.csgraph
 from numpy.typing import NDArray
+from sklearn.model_selection import StratifiedGroupKFold
 
 from emoviews import calibration, metrics, splits, statistics
+from emoviews.audio import MINIMUM_SECONDS
 from emoviews.fusion import rows_by
-from emoviews.progress import Progress
+from emoviews.progress import Progress, counted
 from emoviews.recognition import OVERLAP, TRANSDUCTIVE, FitReport, Floats, ModeReport
 from emoviews.semisupervised import (
     MODES,
@@ -52,7 +55,8 @@ def evaluated(
     speaker-adaptive mode, as `predict` judges them where the table names speakers. And each labelled recording is judged with
     few others of its speaker (`FEW_FILES`, where most speakers have more).
 
-    Groups that share a speaker or a recording (`keys`: hashes of the samples) are left out together.
+    Groups that share a speaker or a recording (`keys`: hashes of the samples; or times of a file that overlap) are left out
+    together. Where speakers are unknown, folds are by file, and the interval resamples files.
 
     Nothing is chosen by these scores: every choice (what to remove, what the unlabelled recordings are) is made again inside
     each fold from its training part. The calibration error of a fold is that of the temperature which the other folds give.
@@ -66,7 +70,9 @@ def evaluated(
     if not run:
         return replace(report, notes=("Not evaluated: what to expect on new speakers is not known.",)), even
     notes: list[str] = []
-    if any(not group for group in groups):
+    files = _joined(list(table["path"]), keys)
+    by_file = not all(groups)
+    if by_file:
         if not allow_overlap and any(groups):
             rows = np.flatnonzero(np.array(groups, dtype=object) != "")
             parts = [{label: values[rows] for label, values in views.items()} for views in (vectors, *copies)]
@@ -81,7 +87,7 @@ def evaluated(
                 run=run,
                 allow_overlap=False,
             )
-            note = f"{len(groups) - len(rows)} recordings without a speaker take no part in finding out what to expect."
+            note = f"{counted(len(groups) - len(rows), 'recording')} without a speaker: not used to find out what to expect."
             full = replace(rest, n_recordings=len(groups), n_labels=counts, notes=(note, *rest.notes))
             return full, temperatures
         if not allow_overlap:
@@ -90,12 +96,12 @@ def evaluated(
                 "speakers is not known. Fill in the column 'speaker', or allow it (--allow-speaker-overlap)."
             )
             return replace(report, notes=(note,)), even
-        groups = _parts(targets)
+        groups = _parts(targets, files)
         notes.append(
             f"{OVERLAP}: tested on recordings whose speakers may have trained. The scores are too good for new speakers."
         )
     else:
-        given, groups = len(set(groups)), _joined(groups, speakers, keys)
+        given, groups = len(set(groups)), _joined(groups, speakers, keys, _stretches(table))
         if len(set(groups)) < given:
             notes.append(
                 f"Some of the {given} groups share a speaker or a recording and are left out together, which leaves "
@@ -103,8 +109,9 @@ def evaluated(
             )
     testable = {groups[row] for row in known}
     if len(testable) < 2:
+        sources = counted(len({files[row] for row in known}), "file") if by_file else counted(len(testable), "speaker")
         notes.append(
-            f"Labels from {len(testable)} speaker: what to expect on new speakers can't be known. Label recordings of others."
+            f"Labels from {sources}: what to expect on new speakers can't be known. Label recordings of others."
         )
         return replace(report, notes=tuple(notes)), even
     if len(set(groups)) > splits.MOST_FOLDS:
@@ -112,10 +119,8 @@ def evaluated(
     known_speakers = all(speakers)
     wanted: tuple[str, ...] = (*MODES, TRANSDUCTIVE) if known_speakers else ("inductive",)
     probabilities = {mode: np.full((len(table), len(labels)), np.nan) for mode in wanted}
-    counted = np.array(list(Counter(speakers).values()))
-    few = {
-        k: np.full((len(table), len(labels)), np.nan) for k in FEW_FILES if known_speakers and k < np.median(counted)
-    }
+    usual = np.median(list(Counter(speakers).values()))
+    few = {k: np.full((len(table), len(labels)), np.nan) for k in FEW_FILES if known_speakers and k < usual}
     random = np.random.default_rng(0)
     folds: list[splits.Fold] = []
     ordered = splits.leave_one_group_out(groups, validation="none")
@@ -150,7 +155,8 @@ def evaluated(
         notes.append(f"{skipped} of {len(ordered)} folds have no label to test, or labels of one class to learn from.")
     if len(judged) < FEWEST_LABELS:
         notes.append(
-            f"{len(judged)} labelled recordings could be tested; at least {FEWEST_LABELS} are needed to say what to expect."
+            f"{counted(len(judged), 'labelled recording')} could be tested; at least {FEWEST_LABELS} are needed to say what to "
+            "expect."
         )
         return replace(report, notes=tuple(notes), folds=len(folds)), even
     if len(judged) < 100:
@@ -167,7 +173,7 @@ def evaluated(
             others = np.setdiff1d(np.arange(len(judged)), rows)
             temperature = calibration.fit_temperature([truth[row] for row in others], given[others], labels)
             crossed[rows] = calibration.scaled(given[rows], temperature)
-        modes[mode] = _mode_report(table.iloc[judged], truth, crossed, labels)
+        modes[mode] = _mode_report(table.iloc[judged], [files[row] for row in judged], truth, crossed, labels)
     names = [speakers[row] for row in judged]
     by_files = {
         k: statistics.uar_interval(truth, [labels[best] for best in p[judged].argmax(axis=1)], names)
@@ -218,26 +224,48 @@ def _with_few_files(
     return found
 
 
-def _parts(targets: NDArray[np.int64]) -> list[str]:
-    """Five parts of the recordings, drawn at random, with the same share of each class."""
-    random, part = np.random.default_rng(0), np.empty(len(targets), dtype=np.int64)
-    for target in np.unique(targets):
-        rows = random.permutation(np.flatnonzero(targets == target))
-        part[rows] = np.arange(len(rows)) % 5
+def _parts(targets: NDArray[np.int64], files: Sequence[str]) -> list[str]:
+    """Five parts of the recordings, drawn at random: about the same share of each class in each, and no file in two."""
+    count = min(5, len(set(files)), int(np.bincount(targets + 1).max()))
+    if count < 2:
+        return ["part 0"] * len(targets)
+    part = np.empty(len(targets), dtype=np.int64)
+    with warnings.catch_warnings():  # classes with fewer recordings than parts are not in every part
+        warnings.filterwarnings("ignore", "The least populated class")
+        folds = StratifiedGroupKFold(count, shuffle=True, random_state=0).split(targets, targets, files)
+        for number, (_, rows) in enumerate(folds):
+            part[rows] = number
     return [f"part {number}" for number in part]
 
 
-def _joined(groups: Sequence[str], speakers: Sequence[str], keys: Sequence[str]) -> list[str]:
-    """The groups, those that share a speaker or a recording under the name of the first of them.
+def _stretches(table: pd.DataFrame) -> list[str]:
+    """`(rows,)` names; rows of one file and channel share one where their times overlap, or others' between them do.
+
+    Where people talk, one may begin a little before another ends: what is shorter than any utterance does not count.
+    """
+    starts = table["start_seconds"].fillna(0.0).to_numpy()
+    ends = table["end_seconds"].fillna(np.inf).to_numpy()
+    files = [f"{path} {channel}" for path, channel in zip(table["path"], table["channel"], strict=True)]
+    names = [""] * len(table)
+    for own in rows_by(files):
+        rows = own[np.argsort(starts[own], kind="stable")]
+        over = np.maximum.accumulate(ends[rows])[:-1] - MINIMUM_SECONDS < starts[rows[1:]]
+        for row, number in zip(rows.tolist(), np.cumsum([0, *over]), strict=True):
+            names[row] = f"{files[row]} {number}"
+    return names
+
+
+def _joined(groups: Sequence[str], *shared: Sequence[str]) -> list[str]:
+    """The groups, those that share something (a speaker, a recording) under the name of the first of them.
 
     >>> _joined(["a", "a", "b", "c"], ["Ann", "Bob", "Bob", "Cy"], ["1", "2", "3", "4"])
     ['a', 'a', 'a', 'c']
     """
     number = {name: n for n, name in enumerate(dict.fromkeys(groups))}
-    first_with: dict[tuple[str, str], int] = {}
-    edges = []
-    for group, speaker, key in zip(groups, speakers, keys, strict=True):
-        for what, value in (("speaker", speaker), ("key", key)):
+    first_with: dict[tuple[int, str], int] = {}
+    edges = [(n, n) for n in number.values()]
+    for what, values in enumerate(shared):
+        for group, value in zip(groups, values, strict=True):
             if value:
                 edges.append((number[group], first_with.setdefault((what, value), number[group])))
     here, there = zip(*edges, strict=True)
@@ -248,10 +276,10 @@ def _joined(groups: Sequence[str], speakers: Sequence[str], keys: Sequence[str])
 
 
 def _mode_report(
-    tested: pd.DataFrame, truth: Sequence[str], probabilities: Floats, labels: tuple[str, ...]
+    tested: pd.DataFrame, files: Sequence[str], truth: Sequence[str], probabilities: Floats, labels: tuple[str, ...]
 ) -> ModeReport:
     guess = [labels[best] for best in probabilities.argmax(axis=1)]
-    names = [speaker or name for speaker, name in zip(tested["speaker"], tested["id"], strict=True)]
+    names = [speaker or file for speaker, file in zip(tested["speaker"], files, strict=True)]
     interval = statistics.uar_interval(truth, guess, names)
     error = metrics.expected_calibration_error(truth, probabilities, labels)
 

@@ -85,3 +85,12 @@ def readable_seconds(seconds: float) -> str:
         return f"{whole // 60} min {whole % 60} s"
     minutes = round(whole / 60)
     return f"{minutes // 60} h {minutes % 60} min"
+
+
+def counted(n: int, noun: str) -> str:
+    """How many of something, for people; of nouns whose plural takes an s.
+
+    >>> counted(1, "recording"), counted(0, "label"), counted(1200, "file")
+    ('1 recording', '0 labels', '1200 files')
+    """
+    return f"{n} {noun}{'' if n == 1 else 's'}"

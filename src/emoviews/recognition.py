@@ -25,7 +25,7 @@ from emoviews.extraction import MAXIMUM_SECONDS, extract, locate
 from emoviews.fusion import time_statistics
 from emoviews.labelled_map import LabelledMap
 from emoviews.processes import worker_count
-from emoviews.progress import Progress
+from emoviews.progress import Progress, counted
 from emoviews.semisupervised import (
     MODES,
     Mode,
@@ -72,7 +72,7 @@ class ModeReport:
     """What a mode is expected to do on new speakers, from group cross-validation.
 
     Attributes:
-        uar: with a 95 % interval that resamples speakers; NaN ends for one speaker.
+        uar: with a 95 % interval that resamples speakers (files where they are unknown); NaN ends for one.
         calibration_error: expected calibration error of the calibrated probabilities.
         by_speaker: speaker → its UAR and number of labelled recordings.
         by_gender: gender → likewise.
@@ -127,6 +127,13 @@ class FitReport:
     def overlap(self) -> bool:
         """Whether speakers who trained were tested: one of the notes begins with `OVERLAP`."""
         return any(note.startswith(OVERLAP) for note in self.notes)
+
+    @property
+    def resampled(self) -> str:
+        """What the modes' intervals resample, in words. Speaker-adaptive modes are tested only where all speakers are known."""
+        if "speaker-adaptive" in self.modes:
+            return "speakers"
+        return "speakers, and files without one" if self.n_labelled_speakers else "files"
 
 
 @dataclass(frozen=True)
@@ -249,7 +256,9 @@ def as_table(X: Any, y: Any = None, speakers: Any = None) -> pd.DataFrame:
         if texts is None:
             continue
         if len(texts) != len(table):
-            raise UsageError(f"Expected one {name} a recording: {len(table)} recordings, {len(texts)} {name}s.")
+            raise UsageError(
+                f"Expected one {name} a recording: {counted(len(table), 'recording')}, {counted(len(texts), name)}."
+            )
         table[name] = pd.Series(texts, dtype=object)
         if name == "speaker":  # the folds of `evaluated` leave speakers out, those that were given
             table["group"] = table["speaker"]
@@ -259,13 +268,14 @@ def as_table(X: Any, y: Any = None, speakers: Any = None) -> pd.DataFrame:
 def labels_of(y: Any) -> list[Any]:
     """`(rows,)` labels as plain Python values of one type, None where there is none.
 
-    No label is None, NaN, pandas' NA, blank text, and -1 among integers, as in scikit-learn's semi-supervised learners.
+    No label is None, NaN, pandas' NA, blank text, and -1 among whole numbers, as in scikit-learn's semi-supervised learners
+    (among floats too, which pandas makes of integers with gaps).
 
     Raises:
         UsageError: labels of several types, or of another type than text, integers, floats or booleans.
 
-    >>> labels_of(["joy", None, " "]), labels_of([2, -1, 0]), labels_of([1.0, float("nan")])
-    (['joy', None, None], [2, None, 0], [1.0, None])
+    >>> labels_of(["joy", None, " "]), labels_of([2, -1, 0]), labels_of([1.0, -1.0, float("nan")])
+    (['joy', None, None], [2, None, 0], [1.0, None, None])
     """
     values = [None if _missing(v) or (isinstance(v, str) and not v.strip()) else v for v in flat(y)]
     # bool before int, which it is one of
@@ -276,7 +286,8 @@ def labels_of(y: Any) -> list[Any]:
             f"Expected labels of one type: text, integers, floats or booleans; got {' and '.join(sorted(kinds))}. Convert "
             "them, e.g. by: [str(label) for label in y]"
         )
-    return [None if v == -1 else v for v in values] if kinds == {"int"} else values
+    whole = kinds == {"int"} or (kinds == {"float"} and all(v is None or v.is_integer() for v in values))
+    return [None if whole and v == -1 else v for v in values]
 
 
 def flat(given: Any) -> list[Any]:
@@ -601,7 +612,7 @@ def reasons(far: Floats) -> list[str]:
         found[row] = (
             "nobody speaks in it (no voiced segment), so no emotion is given."
             if np.isinf(far[row])
-            else f"no speech like that of the training recordings ({far[row]:.1f} times too far from them: music, noise, or "
+            else f"no speech like that of the training recordings ({far[row]:.2f} times too far from them: music, noise, or "
             "another kind of recording?), so no emotion is given."
         )
     return found

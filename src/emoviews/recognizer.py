@@ -26,10 +26,12 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.exceptions import NotFittedError
 
 from emoviews import metrics
+from emoviews.corpora._common import shorten
 from emoviews.errors import AudioError, TableError, UsageError
 from emoviews.expectation import evaluated
 from emoviews.labelled_map import fit_map
 from emoviews.novelty import FEWEST, FEWEST_SPEAKERS, fit_limits
+from emoviews.progress import counted
 from emoviews.recognition import (
     SPEEDS,
     Digest,
@@ -61,6 +63,10 @@ WITH_OPENSMILE: Final = ("egemaps", "compare_2016", "mfcc")
 WITHOUT_OPENSMILE: Final = ("mfcc", "mel_spectrogram")
 
 
+NO_LABEL: Final = frozenset(("-1", "-1.0", "nan", "none", "null", "n/a", "na", "unknown", "?"))
+"""Texts (in lower case) that often mean that there is no label; in some corpora they are a class, so they are learnt."""
+
+
 def default_views() -> tuple[str, ...]:
     """The views at hand: with openSMILE its functionals and MFCC, else MFCC and the mel spectrogram."""
     return WITH_OPENSMILE if find_spec("opensmile") else WITHOUT_OPENSMILE
@@ -70,10 +76,10 @@ class EmotionRecognizer(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     """A classifier of recordings.
 
     X is an utterance table, or paths; y the emotions (default: the table's column `emotion`): text, integers, floats or
-    booleans, which `classes_` and `predict` then give back. No label is None, NaN, pandas' NA, blank text, and among integers
-    -1, as in scikit-learn's semi-supervised learners (the report's notes say how many). Speakers are `groups`, or the table's
-    column `speaker`: they are what folds leave out and what the speaker-adaptive mode goes by. With metadata routing, `groups`
-    can be routed to `fit`, `speakers` to `predict` and `score`.
+    booleans, which `classes_` and `predict` then give back. No label is None, NaN, pandas' NA, blank text, and among whole
+    numbers -1, as in scikit-learn's semi-supervised learners (the report's notes say how many). Speakers are `groups`, or the
+    table's column `speaker`: they are what folds leave out and what the speaker-adaptive mode goes by. With metadata routing,
+    `groups` can be routed to `fit`, `speakers` to `predict` and `score`.
 
     >>> EmotionRecognizer(views=("mfcc",)).get_params()["mode"]
     'inductive'
@@ -123,8 +129,8 @@ class EmotionRecognizer(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
         Raises:
             TableError: a table without labels, or with labels of one class alone.
-            UsageError: X, y and groups of different lengths, labels of several types, an unknown view or mode, or another
-                parameter that can't be used.
+            UsageError: X, y and groups of different lengths, labels of several types, ratings in place of emotions, an unknown
+                view or mode, or another parameter that can't be used.
             AudioError: none of the recordings, or none of the labelled, can be used.
         """
         require_mode(self.mode)
@@ -136,6 +142,7 @@ class EmotionRecognizer(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             remove_text=self.remove_text,
         )
         table = as_table(X, y, groups)
+        _refuse_ratings(table)
         _require_classes(table, y)
         copied = tuple(copy for speed in speeds for copy in copies_of(requests, speed))
         store = Path(self.store) if self.store is not None else None
@@ -304,8 +311,8 @@ def _notes_of_labels(table: pd.DataFrame, y: Any) -> Iterator[str]:
     """What may be wrong with the labels of the recordings that are learnt from."""
     if unlabelled := _minus_ones(y):
         yield (
-            f"{unlabelled} labels are -1, which among integers means that there is none, as in scikit-learn's semi-supervised "
-            "learners. If it is an emotion, give it another number or a name."
+            f"-1 among whole numbers means that there is no label ({counted(unlabelled, 'label')}), as in scikit-learn's "
+            "semi-supervised learners. If it is an emotion, give it another number or a name."
         )
     labelled = table[table["emotion"] != ""]
     counts = labelled["emotion"].value_counts()
@@ -318,8 +325,17 @@ def _notes_of_labels(table: pd.DataFrame, y: Any) -> Iterator[str]:
             f"learnt as {1 + len(others)}. If they are one, rename: "
             + " ".join(f"{shlex.quote(f'--label-map.{name}')} {shlex.quote(first)}" for name in others)
         )
+    for label in (label for label in sorted(counts.index) if label.strip().casefold() in NO_LABEL):
+        yield (
+            f"{label!r} is learnt as an emotion like any other ({counted(counts[label], 'label')}). If it means that there is "
+            "no label, leave the cell empty (in Python: None)."
+        )
     if once := sorted(counts.index[counts == 1]):
-        yield f"Only one recording each is labelled {', '.join(once)}: too few to learn from. Label more of them."
+        yield f"Only one recording each is labelled {shorten(once)}: too few to learn from. Label more of them." + (
+            f" These are {len(once)} of {len(counts)} emotions; are they ratings or words, to be grouped into a few?"
+            if 2 * len(once) > len(counts)
+            else ""
+        )
     voices = {str(emotion): set(own["speaker"]) for emotion, own in labelled.groupby("emotion")}
     alone = [e for e, names in voices.items() if len(names) == 1 and names != {""} and counts[e] > 1]
     if alone and len(set().union(*voices.values())) > 1:
@@ -342,16 +358,36 @@ def _notes_of_model(fitted: Fitted) -> Iterator[str]:
         )
 
 
+def _refuse_ratings(table: pd.DataFrame) -> None:
+    """Refuse numbers that are not whole, as scikit-learn's classifiers do ("Unknown label type: continuous").
+
+    Raises:
+        UsageError: every label is a number, with a decimal point or comma, and one at least is not whole.
+    """
+    labels = table["emotion"][(table["emotion"] != "") & ~table["emotion"].str.casefold().isin(NO_LABEL)]
+    numbers = pd.to_numeric(labels.str.replace(",", ".", regex=False), errors="coerce")
+    rated = labels[numbers % 1 != 0]
+    if numbers.notna().all() and len(rated):
+        raise UsageError(
+            f"Expected emotions, a few classes; got ratings: {len(rated)} of {len(labels)} labels are numbers that are not "
+            f"whole, the first {rated.iloc[0]}. Emotions are learnt, no arousal or valence; make classes of the numbers, such "
+            "as low, middle and high."
+        )
+
+
 def _require_classes(table: pd.DataFrame, y: Any, when: str = "") -> None:
     found = sorted(set(table["emotion"]) - {""})
     if len(found) < 2:
         have = ", ".join(found) or "none"
-        hint = " Among integers -1 means that there is no label." if _minus_ones(y) else ""
+        hint = " Among whole numbers -1 means that there is no label." if _minus_ones(y) else ""
         raise TableError(
             f"Learning needs labels of at least 2 emotions; the table's{when}: {have}.{hint} Label more recordings."
         )
 
 
 def _minus_ones(y: Any) -> int:
-    """How many labels are the integer -1."""
-    return 0 if y is None else sum(isinstance(v, int) and v == -1 for v in flat(y))
+    """How many labels are -1 and so none."""
+    if y is None:
+        return 0
+    pairs = zip(flat(y), labels_of(y), strict=True)
+    return sum(label is None and isinstance(given, int | float) and given == -1 for given, label in pairs)

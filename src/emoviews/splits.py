@@ -22,6 +22,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from emoviews.errors import LeakageError, UsageError
+from emoviews.progress import counted
 
 PARTS: Final = ("train", "validation", "test", "pretraining", "budget")
 """Parts that `leakage_audit` knows: the rows that fine-tuning trains on, that choose its checkpoint and that test it; all rows
@@ -294,8 +295,8 @@ def select_budget(
     ):
         label = min(few, key=lambda label: (few[label], label))
         raise UsageError(
-            f"Can't choose {per_class} labels per class: the training part has only {few[label]} of {label!r}. Ask for at "
-            f"most {few[label]}, or label more of it."
+            f"Can't choose {counted(per_class, 'label')} per class: the training part has only {few[label]} of {label!r}. Ask "
+            f"for at most {few[label]}, or label more of it."
         )
     chosen: list[int] = []
     for label, rows in rows_of.items():

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.table import Table
 
+from emoviews.progress import counted
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -78,8 +80,9 @@ def print_scores(rows: pd.DataFrame, results: Any, workspace: Workspace) -> None
     pooled = pd.concat([by_job[job] for job in test["job_id"]])
     interval = pooled_interval(test, by_job, results.speakers())
     show(
-        f"mean UAR {test['uar'].mean():.3f} over {test['fold'].nunique()} folds and {test['repeat'].nunique()} repeats; pooled "
-        f"{interval.estimate:.3f}, {_said(interval)}; "
+        f"mean UAR {test['uar'].mean():.3f} over {counted(test['fold'].nunique(), 'fold')} and "
+        f"{counted(test['repeat'].nunique(), 'repeat')}; pooled "
+        f"{interval.estimate:.3f}, {_said(interval, 'speakers')}; "
         f"chance {1 / len(workspace.labels):.3f}"
     )
     _print_confusion(pooled["y_true"], pooled["y_pred"], workspace.labels)
@@ -105,8 +108,8 @@ def print_fit(report: Any) -> None:
 
     counts = ", ".join(f"{label} {count}" for label, count in report.n_labels.items())
     show(
-        f"Learnt from {report.n_recordings} recordings of {report.n_speakers} speakers, {sum(report.n_labels.values())} "
-        f"of them labelled ({counts}), of {report.n_labelled_speakers} speakers"
+        f"Learnt from {counted(report.n_recordings, 'recording')} of {counted(report.n_speakers, 'speaker')}, "
+        f"{sum(report.n_labels.values())} of them labelled ({counts}), of {counted(report.n_labelled_speakers, 'speaker')}"
     )
     for name, why in list(report.left_out.items())[:10]:
         warn(f"left out: {name}: {why}")
@@ -121,8 +124,8 @@ def print_fit(report: Any) -> None:
     for mode, found in report.modes.items():
         where = "the unlabelled recordings learnt from" if mode == "transductive" else strangers
         show(
-            f"Expected on {where}, {mode}: UAR {found.uar.estimate:.3f}, {_said(found.uar)}; chance "
-            f"{1 / len(report.n_labels):.3f}; calibration error {found.calibration_error:.3f} ({report.folds} folds)"
+            f"Expected on {where}, {mode}: UAR {found.uar.estimate:.3f}, {_said(found.uar, report.resampled)}; chance "
+            f"{1 / len(report.n_labels):.3f}; calibration error {found.calibration_error:.3f} ({counted(report.folds, 'fold')})"
         )
         for what, groups in (("speaker", found.by_speaker), ("gender", found.by_gender)):
             if groups:
@@ -168,10 +171,10 @@ def print_merge(found: Any, out: Path, kept: Path | None) -> None:
         warn(f"{name} has a label, but the table does not have it (any more).")
 
 
-def _said(interval: Interval) -> str:
+def _said(interval: Interval, resampled: str) -> str:
     if math.isnan(interval.low):
         return "no interval, as there is one test speaker"
-    return f"95 % interval {_bounds(interval)} (bootstrap over speakers)"
+    return f"95 % interval {_bounds(interval)} (bootstrap over {resampled})"
 
 
 def _bounds(interval: Interval) -> str:

@@ -24,6 +24,7 @@ from emoviews.configs import Precision, Scaling
 from emoviews.errors import CheckpointError, LeakageError, StoreError, UsageError
 from emoviews.extraction import locate
 from emoviews.jobs import Job, PretrainingData
+from emoviews.progress import counted
 from emoviews.store import Source, ViewStore
 from emoviews.table import UNDECIDED, join_tables, original_emotions, table_hash
 from emoviews.views import ViewRequest
@@ -225,7 +226,7 @@ class Workspace:
         if left.any():
             n = group[rest[left]].nunique()
             self.warnings.append(
-                f"{n} groups without any label ({left.sum()} recordings) are trained on, never tested."
+                f"{counted(n, 'group')} without any label ({counted(left.sum(), 'recording')}): trained on, never tested."
             )
         if lost := sorted(set(group[rest]) - set(group[usable])):
             self.warnings.append(f"No recording of {', '.join(lost)} can be used: there is no fold that tests them.")
@@ -273,7 +274,9 @@ class Workspace:
         self._say_which_group_validates(fold)
         used = np.concatenate([fold.train, fold.validation])
         if left_out := len(self.config.table) - len(used):
-            self.warnings.append(f"{left_out} rows of {self.config.corpus} are left out, as its column 'split' says.")
+            self.warnings.append(
+                f"{counted(left_out, 'row')} of {self.config.corpus} left out, as its column 'split' says."
+            )
         return fold
 
     def _check_test_labels(self, labels: Sequence[str]) -> None:
@@ -282,7 +285,7 @@ class Workspace:
             return
         emotions = self.config.test_table["emotion"]
         if unknown := sorted(set(emotions) - {"", *labels}):
-            names = ", ".join(f"{label} ({(emotions == label).sum()} utterances)" for label in unknown)
+            names = ", ".join(f"{label} ({counted((emotions == label).sum(), 'utterance')})" for label in unknown)
             raise UsageError(
                 f"{self.config.test_corpus} has labels that {self.config.corpus} does not train: {names}; it trains "
                 f"{', '.join(labels) or 'none'}. Rename them, or drop them by an empty target: --label-map.{unknown[0]} LABEL"

@@ -82,7 +82,7 @@ def test_lines_that_lost_their_tabs_and_lines_that_are_missing(tmp_path: Path) -
     )
     parsed = ESD.parse(tmp_path)
     assert parsed.table["text"].tolist() == ["Let the glass globe be.", "So sad.", "Tom saw night.", ""]
-    assert parsed.warnings[1] == "1 utterances have no text in their speaker's text file: 0015_001054."
+    assert parsed.warnings[1] == "1 utterance without text in the speaker's text file: 0015_001054."
 
 
 def test_counts_copies_and_missing_texts_are_warned_of(tmp_path: Path) -> None:
@@ -93,8 +93,8 @@ def test_counts_copies_and_missing_texts_are_warned_of(tmp_path: Path) -> None:
         "ESD has 35000 utterances as published, this copy 1. Published / here: angry 7000 / 1, happy 7000 / 0, "
         "neutral 7000 / 0, sad 7000 / 0, surprise 7000 / 0."
     )
-    assert copies == "1 recordings lie in the folder a second time; one of each is taken: 0011_000401."
-    assert texts.startswith("1 utterances have no text")
+    assert copies == "1 recording in the folder a second time; one of each is taken: 0011_000401."
+    assert texts.startswith("1 utterance without text")
     assert parsed.table["split"].tolist() == ["train"]  # the copy that knows its split
 
 

@@ -50,7 +50,7 @@ def test_says_that_speakers_are_unknown_and_which_folders_are_empty(tmp_path: Pa
     fill(tmp_path, "happy/a.wav", "sad/readme.txt")
     speakers, empty = FOLDER.parse(tmp_path).warnings
     assert "no speakers" in speakers
-    assert empty == "1 sub-folders hold no recording: sad."
+    assert empty == "1 sub-folder without a recording: sad."
 
 
 def test_the_same_name_in_two_classes_is_two_recordings(tmp_path: Path) -> None:

@@ -93,7 +93,7 @@ def test_wrongly_cut_and_missing_clips_are_named(tmp_path: Path) -> None:
     parsed = MELD.parse(tmp_path)
     _, missing, cut = parsed.warnings
     assert missing == "1 of 2 recordings named in the labels are missing and left out: test_dia38_utt5."
-    assert cut.startswith("1 clips are wrongly cut in the release")
+    assert cut.startswith("1 clip wrongly cut in the release")
     assert "test_dia38_utt4" in cut
 
 

@@ -105,7 +105,7 @@ def test_counts_missing_and_unlisted_recordings_are_warned_of(tmp_path: Path) ->
         "this copy 7."
     )
     assert missing == "1 of 6 recordings named in the labels are missing and left out: MSP-PODCAST_0003_0001."
-    assert unlisted == ("2 recordings have no labels and are left out: MSP-PODCAST_test3_0001, MSP-PODCAST_test3_0002.")
+    assert unlisted == ("2 recordings without labels left out: MSP-PODCAST_test3_0001, MSP-PODCAST_test3_0002.")
 
 
 def test_partitions_of_a_known_release_are_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -73,8 +73,8 @@ def test_song_video_and_the_duplicated_folder_are_left_out(tmp_path: Path) -> No
     assert counts.startswith(
         "RAVDESS (speech) has 1440 utterances as published, this copy 1. Published / here: neutral 96 / 1,"
     )
-    assert songs == "2 recordings of the song part are left out."
-    assert copies.startswith("1 recordings lie in the folder a second time")
+    assert songs == "2 recordings of the song part left out."
+    assert copies.startswith("1 recording in the folder a second time")
 
 
 def test_song_alone_is_refused(tmp_path: Path) -> None:

@@ -51,5 +51,5 @@ def test_the_published_counts(tmp_path: Path) -> None:
 def test_a_folder_against_the_letter_is_warned_of(tmp_path: Path) -> None:
     parsed = URDU.parse(fill(tmp_path, "Angry/SM1_F10_S010.wav"))
     assert parsed.table["emotion"].tolist() == ["angry"]
-    assert parsed.warnings[1].startswith("1 recordings lie in a folder that contradicts the letter")
+    assert parsed.warnings[1].startswith("1 recording in a folder that contradicts the letter")
     assert "Angry/SM1_F10_S010" in parsed.warnings[1]

@@ -28,6 +28,7 @@ from emoviews.corpora._common import (
     visible_folders,
     walk_files,
 )
+from emoviews.progress import counted
 from emoviews.table import make_table
 
 EMOTIONS: Final = {"Angry": "angry", "Happy": "happy", "Neutral": "neutral", "Sad": "sad", "Surprise": "surprise"}
@@ -93,11 +94,11 @@ class Esd(Corpus):
         warnings = compare_counts((str(row["emotion"]) for row in rows.values()), PUBLISHED, "ESD")
         if copies:
             warnings.append(
-                f"{len(copies)} recordings lie in the folder a second time; one of each is taken: {shorten(copies)}."
+                f"{counted(len(copies), 'recording')} in the folder a second time; one of each is taken: {shorten(copies)}."
             )
         if silent := [str(row["id"]) for row in rows.values() if not row["text"]]:
             warnings.append(
-                f"{len(silent)} utterances have no text in their speaker's text file: {shorten(sorted(silent))}."
+                f"{counted(len(silent), 'utterance')} without text in the speaker's text file: {shorten(sorted(silent))}."
             )
         return ParsedCorpus(make_table([rows[identity] for identity in sorted(rows)], release), tuple(warnings))
 

@@ -9,6 +9,7 @@ from typing import Final
 from emoviews.audio import AUDIO_SUFFIXES
 from emoviews.corpora import Corpus, ParsedCorpus
 from emoviews.corpora._common import Row, check_folder, shorten, unlike, visible_files, visible_folders, walk_files
+from emoviews.progress import counted
 from emoviews.table import make_table
 
 UNLABELLED: Final = frozenset({"unlabelled", "unlabeled"})
@@ -52,7 +53,7 @@ class Folder(Corpus):
             "trust a score, or one voice may stand in training and test."
         ]
         if empty := [label for label, paths in files.items() if label and not paths]:
-            warnings.append(f"{len(empty)} sub-folders hold no recording: {shorten(empty)}.")
+            warnings.append(f"{counted(len(empty), 'sub-folder')} without a recording: {shorten(empty)}.")
         return ParsedCorpus(make_table(sorted(rows, key=lambda row: str(row["id"])), root), tuple(warnings))
 
 

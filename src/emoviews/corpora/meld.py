@@ -35,6 +35,7 @@ from emoviews.corpora._common import (
     visible_files,
     visible_folders,
 )
+from emoviews.progress import counted
 from emoviews.table import make_table
 
 PARTS: Final = {"train": "train", "dev": "val", "test": "test"}
@@ -148,7 +149,7 @@ class Meld(Corpus):
             warnings.append(f"{corrected} test utterances are read from their corrected clips {_CORRECTED}*.")
         if cut := sorted(WRONGLY_CUT.intersection(str(row["id"]) for row in rows)):
             warnings.append(
-                f"{len(cut)} clips are wrongly cut in the release, with other speech than their text: {shorten(cut)}."
+                f"{counted(len(cut), 'clip')} wrongly cut in the release, with other speech than their text: {shorten(cut)}."
             )
         return ParsedCorpus(make_table(sorted(rows, key=_order), root), tuple(warnings))
 

@@ -37,6 +37,7 @@ from emoviews.corpora._common import (
     walk_files,
 )
 from emoviews.errors import CorpusError
+from emoviews.progress import counted
 from emoviews.table import make_table
 
 UNDECIDED: Final = "undecided"
@@ -122,7 +123,7 @@ class MspPodcast(Corpus):
         there = listed.index.isin(list(audio))
         warnings += report_missing(listed.index[~there].tolist(), len(listed), "MSP-Podcast")
         if unlisted := sorted(set(audio) - set(listed.index)):
-            warnings.append(f"{len(unlisted)} recordings have no labels and are left out: {shorten(unlisted)}.")
+            warnings.append(f"{counted(len(unlisted), 'recording')} without labels left out: {shorten(unlisted)}.")
         listed = listed[there]
         splits = dict(SPLITS)
         if preset == "test2":

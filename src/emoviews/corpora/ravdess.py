@@ -17,6 +17,7 @@ from typing import Final
 
 from emoviews.corpora import Corpus, ParsedCorpus
 from emoviews.corpora._common import Row, check_folder, compare_counts, stem_of, unlike, walk_files
+from emoviews.progress import counted
 from emoviews.table import make_table
 
 EMOTIONS: Final = {
@@ -90,10 +91,10 @@ class Ravdess(Corpus):
             )
         warnings = compare_counts((str(row["emotion"]) for row in rows), PUBLISHED, "RAVDESS (speech)")
         if songs:
-            warnings.append(f"{len(songs)} recordings of the song part are left out.")
+            warnings.append(f"{counted(len(songs), 'recording')} of the song part left out.")
         if copies:
             warnings.append(
-                f"{copies} recordings lie in the folder a second time under the same name; one of each is taken."
+                f"{counted(copies, 'recording')} in the folder a second time under the same name; one of each is taken."
             )
         return ParsedCorpus(make_table(rows, root), tuple(warnings))
 

@@ -14,6 +14,7 @@ from typing import Final
 
 from emoviews.corpora import Corpus, ParsedCorpus
 from emoviews.corpora._common import Row, compare_counts, find_release, index_by_stem, shorten, walk_files
+from emoviews.progress import counted
 from emoviews.table import make_table
 
 EMOTIONS: Final = {"Angry": "angry", "Happy": "happy", "Neutral": "neutral", "Sad": "sad"}
@@ -68,8 +69,8 @@ class Urdu(Corpus):
         warnings = compare_counts((str(row["emotion"]) for row in rows), PUBLISHED, "URDU")
         if misfiled:
             warnings.append(
-                f"{len(misfiled)} recordings lie in a folder that contradicts the letter in their name; the folder is taken as "
-                f"the label: {shorten(misfiled)}."
+                f"{counted(len(misfiled), 'recording')} in a folder that contradicts the letter in the name; the folder is "
+                f"taken as the label: {shorten(misfiled)}."
             )
         return ParsedCorpus(make_table(rows, release), tuple(warnings))
 

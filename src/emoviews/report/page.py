@@ -15,6 +15,7 @@ from jinja2 import Environment, StrictUndefined
 
 from emoviews.errors import UsageError
 from emoviews.experiments import EXPERIMENTS, Experiment
+from emoviews.progress import counted
 from emoviews.report import figures
 from emoviews.report.blocks import Block, Picture, Section
 from emoviews.report.run import Run
@@ -127,13 +128,13 @@ def _notices(run: Run) -> Iterator[str]:
         yield f"{waiting} of {n} jobs have not been run yet; the numbers below are of the others."
     if shared := run.shared_speakers:
         yield (
-            f"{shared} speaker{'s' * (shared > 1)} occur in training and in test: the scores below are not those for an "
+            f"{counted(shared, 'speaker')} in training and in test: the scores below are not those for an "
             "unknown speaker, and probably higher."
         )
     if unknown := run.unknown_speakers:
         yield (
-            f"{unknown} recordings have no speaker. Those of one group count as one speaker, so the intervals may be too "
-            "narrow, and nobody can check whether training and test share speakers."
+            f"{counted(unknown, 'recording')} without a speaker. Those of one group count as one speaker, so the intervals may "
+            "be too narrow, and nobody can check whether training and test share speakers."
         )
     yield from map(str, run.description.get("warnings", []))
 
