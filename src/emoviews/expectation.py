@@ -6,7 +6,7 @@ import hashlib
 import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
@@ -22,6 +22,7 @@ from emoviews.progress import Progress, counted
 from emoviews.recognition import OVERLAP, TRANSDUCTIVE, FitReport, Floats, ModeReport
 from emoviews.semisupervised import (
     MODES,
+    Mode,
     SemiSupervised,
     SemiSupervisedConfig,
     fit_semisupervised,
@@ -35,6 +36,68 @@ FEW_FILES: Final = (1, 3, 10)
 
 DRAWS_AT_ONCE: Final = 64
 """So many recordings are judged at a time, each with those drawn for it, since views may have thousands of features."""
+
+
+@dataclass(frozen=True)
+class _Recordings:
+    """What is learnt from: everything has a row a recording.
+
+    Attributes:
+        table: utterances.
+        vectors: view → `(rows, features)`.
+        targets: `(rows,)` numbers of classes, -1 where there is no label.
+        keys: `(rows,)` hashes of the samples.
+        copies: like `vectors`, of the recordings at other speeds.
+    """
+
+    table: pd.DataFrame
+    vectors: Mapping[str, Floats]
+    targets: NDArray[np.int64]
+    keys: Sequence[str]
+    copies: Sequence[Mapping[str, Floats]] = ()
+
+    @property
+    def speakers(self) -> list[str]:
+        return list(self.table["speaker"])
+
+    @property
+    def known(self) -> NDArray[np.int64]:
+        """The rows with a label."""
+        return np.flatnonzero(self.targets >= 0)
+
+    def at(self, rows: NDArray[np.int64]) -> _Recordings:
+        """Some of them."""
+        vectors, *copies = (
+            {label: values[rows] for label, values in views.items()} for views in (self.vectors, *self.copies)
+        )
+        table = self.table.iloc[rows].reset_index(drop=True)
+        return _Recordings(table, vectors, self.targets[rows], [self.keys[row] for row in rows.tolist()], copies)
+
+    def without_labels(self, rows: NDArray[np.int64]) -> _Recordings:
+        """All of them, and no label of these."""
+        targets = self.targets.copy()
+        targets[rows] = -1
+        return replace(self, targets=targets)
+
+    def fitted(self, n_classes: int, config: SemiSupervisedConfig) -> SemiSupervised:
+        """The classifier that they give."""
+        texts = list(self.table["text"])
+        return fit_semisupervised(self.vectors, self.targets, n_classes, self.speakers, texts, config, self.copies)
+
+
+@dataclass(frozen=True)
+class _Judged:
+    """What classifiers said of recordings that were left out.
+
+    Attributes:
+        folds: those that had something to learn from and something to test.
+        by_mode: mode → `(rows, classes)`, NaN in rows that were not tested.
+        by_files: k → likewise, with k recordings of a speaker (`FEW_FILES`).
+    """
+
+    folds: list[splits.Fold]
+    by_mode: dict[str, Floats]
+    by_files: dict[int, Floats]
 
 
 def evaluated(
@@ -61,54 +124,39 @@ def evaluated(
     Nothing is chosen by these scores: every choice (what to remove, what the unlabelled recordings are) is made again inside
     each fold from its training part. The calibration error of a fold is that of the temperature which the other folds give.
     """
-    speakers, groups = list(table["speaker"]), list(table["group"])
-    known = np.flatnonzero(targets >= 0)
+    data, groups = _Recordings(table, vectors, targets, keys, copies), list(table["group"])
+    speakers, known = data.speakers, data.known
     counts = {label: int((targets == number).sum()) for number, label in enumerate(labels)}
     labelled_speakers = {speakers[row] for row in known} - {""}
     report = FitReport(len(table), counts, len(set(speakers) - {""}), len(labelled_speakers))
     even: dict[str, float] = dict.fromkeys((*MODES, TRANSDUCTIVE), 1.0)
     if not run:
         return replace(report, notes=("Not evaluated: what to expect on new speakers is not known.",)), even
-    notes: list[str] = []
-    files = _joined(list(table["path"]), keys)
-    by_file = not all(groups)
-    if by_file:
-        if not allow_overlap and any(groups):
-            rows = np.flatnonzero(np.array(groups, dtype=object) != "")
-            parts = [{label: values[rows] for label, values in views.items()} for views in (vectors, *copies)]
-            rest, temperatures = evaluated(
-                table.iloc[rows].reset_index(drop=True),
-                parts[0],
-                labels,
-                targets[rows],
-                config,
-                parts[1:],
-                keys=[keys[row] for row in rows.tolist()],
-                run=run,
-                allow_overlap=False,
-            )
-            note = f"{counted(len(groups) - len(rows), 'recording')} without a speaker: not used to find out what to expect."
-            full = replace(rest, n_recordings=len(groups), n_labels=counts, notes=(note, *rest.notes))
-            return full, temperatures
-        if not allow_overlap:
+    if not all(groups) and not allow_overlap:
+        if not any(groups):
             note = (
                 "Recordings without a speaker: folds by recording would test on voices that trained, so what to expect on new "
                 "speakers is not known. Fill in the column 'speaker', or allow it (--allow-speaker-overlap)."
             )
             return replace(report, notes=(note,)), even
-        groups = _parts(targets, files)
-        notes.append(
-            f"{OVERLAP}: tested on recordings whose speakers may have trained. The scores are too good for new speakers."
+        own = data.at(np.flatnonzero(table["group"] != ""))
+        rest, temperatures = evaluated(
+            own.table,
+            own.vectors,
+            labels,
+            own.targets,
+            config,
+            own.copies,
+            keys=own.keys,
+            run=True,
+            allow_overlap=False,
         )
-    else:
-        given, groups = len(set(groups)), _joined(groups, speakers, keys, _stretches(table))
-        if len(set(groups)) < given:
-            notes.append(
-                f"Some of the {given} groups share a speaker or a recording and are left out together, which leaves "
-                f"{len(set(groups))}."
-            )
-    testable = {groups[row] for row in known}
-    if len(testable) < 2:
+        note = f"{counted(len(table) - len(own.table), 'recording')} without a speaker: not used to find out what to expect."
+        return replace(rest, n_recordings=len(table), n_labels=counts, notes=(note, *rest.notes)), temperatures
+    files = _joined(list(table["path"]), keys)
+    groups, notes = _left_out_together(data, files)
+    if len(testable := {groups[row] for row in known}) < 2:
+        by_file = not all(table["group"])
         sources = counted(len({files[row] for row in known}), "file") if by_file else counted(len(testable), "speaker")
         notes.append(
             f"Labels from {sources}: what to expect on new speakers can't be known. Label recordings of others."
@@ -116,73 +164,97 @@ def evaluated(
         return replace(report, notes=tuple(notes)), even
     if len(set(groups)) > splits.MOST_FOLDS:
         groups = splits.merge_groups(groups, splits.MOST_FOLDS)
-    known_speakers = all(speakers)
-    wanted: tuple[str, ...] = (*MODES, TRANSDUCTIVE) if known_speakers else ("inductive",)
-    probabilities = {mode: np.full((len(table), len(labels)), np.nan) for mode in wanted}
-    usual = np.median(list(Counter(speakers).values()))
-    few = {k: np.full((len(table), len(labels)), np.nan) for k in FEW_FILES if known_speakers and k < usual}
-    random = np.random.default_rng(0)
-    folds: list[splits.Fold] = []
     ordered = splits.leave_one_group_out(groups, validation="none")
-
-    def fitted(rows: NDArray[np.int64], hidden: NDArray[np.int64]) -> SemiSupervised:
-        """A classifier that learns from these rows, and sees no label of the hidden ones."""
-        seen = np.where(np.isin(rows, hidden), -1, targets[rows])
-        own = {label: values[rows] for label, values in vectors.items()}
-        said = list(table["text"].iloc[rows])
-        others = [{label: values[rows] for label, values in copy.items()} for copy in copies]
-        return fit_semisupervised(own, seen, len(labels), [speakers[row] for row in rows], said, config, others)
-
-    with Progress(len(ordered), "cross-validate", "folds") as progress:
-        for fold in ordered:
-            inner = targets[fold.train]
-            if len(set(inner[inner >= 0])) >= 2 and (targets[fold.test] >= 0).any():
-                test = {label: values[fold.test] for label, values in vectors.items()}
-                own = [speakers[row] for row in fold.test]
-                model = fitted(fold.train, fold.test)
-                for judged_in in MODES if known_speakers else MODES[:1]:
-                    probabilities[judged_in][fold.test] = model.probabilities(test, judged_in, own)
-                asked = np.flatnonzero(targets[fold.test] >= 0)
-                for k, said in _with_few_files(model, test, own, asked, list(few), random).items():
-                    few[k][fold.test[asked]] = said
-                if known_speakers:
-                    model = fitted(np.arange(len(table)), fold.test)
-                    probabilities[TRANSDUCTIVE][fold.test] = model.probabilities(test, "speaker-adaptive", own)
-                folds.append(fold)
-            progress.advance()
-    judged = known[~np.isnan(probabilities["inductive"][known, 0])]
-    if skipped := len(ordered) - len(folds):
+    judged = _leave_each_out(data, ordered, len(labels), config)
+    tested = known[~np.isnan(judged.by_mode["inductive"][known, 0])]
+    report = replace(report, folds=len(judged.folds))
+    if skipped := len(ordered) - len(judged.folds):
         notes.append(f"{skipped} of {len(ordered)} folds have no label to test, or labels of one class to learn from.")
-    if len(judged) < FEWEST_LABELS:
+    if len(tested) < FEWEST_LABELS:
         notes.append(
-            f"{counted(len(judged), 'labelled recording')} could be tested; at least {FEWEST_LABELS} are needed to say what to "
+            f"{counted(len(tested), 'labelled recording')} could be tested; at least {FEWEST_LABELS} are needed to say what to "
             "expect."
         )
-        return replace(report, notes=tuple(notes), folds=len(folds)), even
-    if len(judged) < 100:
-        notes.append(f"Only {len(judged)} labelled recordings test it; the interval is as wide as it says.")
-    modes: dict[str, ModeReport] = {}
-    temperatures = dict(even)
-    truth = [labels[targets[row]] for row in judged]
-    for mode in wanted:
-        given = probabilities[mode][judged]
-        fold_of = [groups[row] for row in judged]
-        temperatures[mode] = calibration.fit_temperature(truth, given, labels)
-        crossed = np.empty_like(given)
-        for rows in rows_by(fold_of):
-            others = np.setdiff1d(np.arange(len(judged)), rows)
-            temperature = calibration.fit_temperature([truth[row] for row in others], given[others], labels)
-            crossed[rows] = calibration.scaled(given[rows], temperature)
-        modes[mode] = _mode_report(table.iloc[judged], [files[row] for row in judged], truth, crossed, labels)
-    names = [speakers[row] for row in judged]
+        return replace(report, notes=tuple(notes)), even
+    if len(tested) < 100:
+        notes.append(f"Only {len(tested)} labelled recordings test it; the interval is as wide as it says.")
+    truth, temperatures, modes = [labels[targets[row]] for row in tested], dict(even), {}
+    for mode, said in judged.by_mode.items():
+        temperatures[mode] = calibration.fit_temperature(truth, said[tested], labels)
+        crossed = _cross_calibrated(truth, said[tested], [groups[row] for row in tested], labels)
+        modes[mode] = _mode_report(table.iloc[tested], [files[row] for row in tested], truth, crossed, labels)
+    names = [speakers[row] for row in tested]
     by_files = {
-        k: statistics.uar_interval(truth, [labels[best] for best in p[judged].argmax(axis=1)], names)
-        for k, p in few.items()
+        k: statistics.uar_interval(truth, [labels[best] for best in p[tested].argmax(axis=1)], names)
+        for k, p in judged.by_files.items()
     }
-    hashes = "".join(splits.split_hash(fold, list(table["id"])) for fold in folds)
+    hashes = "".join(splits.split_hash(fold, list(table["id"])) for fold in judged.folds)
     whole = hashlib.sha256(hashes.encode()).hexdigest()[:12]
-    found = replace(report, modes=modes, by_files=by_files, split_hash=whole, notes=tuple(notes), folds=len(folds))
-    return found, temperatures
+    return replace(report, modes=modes, by_files=by_files, split_hash=whole, notes=tuple(notes)), temperatures
+
+
+def _left_out_together(data: _Recordings, files: Sequence[str]) -> tuple[list[str], list[str]]:
+    """`(rows,)` what a fold leaves out: groups, or parts by file where a recording has none; and what to know of it."""
+    given, notes = list(data.table["group"]), []
+    if all(given):
+        groups = _joined(given, data.speakers, data.keys, _stretches(data.table))
+        if len(set(groups)) < len(set(given)):
+            notes.append(
+                f"Some of the {len(set(given))} groups share a speaker or a recording and are left out together, which leaves "
+                f"{len(set(groups))}."
+            )
+    else:
+        groups = _parts(data.targets, files)
+        notes.append(
+            f"{OVERLAP}: tested on recordings whose speakers may have trained. The scores are too good for new speakers."
+        )
+    return groups, notes
+
+
+def _leave_each_out(
+    data: _Recordings, folds: Sequence[splits.Fold], n_classes: int, config: SemiSupervisedConfig
+) -> _Judged:
+    """Every fold's test part, by classifiers that learnt from the others; in every mode where all speakers are known."""
+    speakers, random = data.speakers, np.random.default_rng(0)
+    named, usual = all(speakers), np.median(list(Counter(speakers).values()))
+
+    def nothing() -> Floats:
+        return np.full((len(speakers), n_classes), np.nan)
+
+    modes: tuple[Mode, ...] = MODES if named else ("inductive",)
+    by_mode = {mode: nothing() for mode in (*modes, *([TRANSDUCTIVE] if named else []))}
+    by_files = {k: nothing() for k in FEW_FILES if named and k < usual}
+    used = []
+    with Progress(len(folds), "cross-validate", "folds") as progress:
+        for fold in folds:
+            train, test = data.at(fold.train), data.at(fold.test)
+            if len(set(train.targets[train.known])) >= 2 and len(test.known):
+                model = train.fitted(n_classes, config)
+                for mode in modes:
+                    by_mode[mode][fold.test] = model.probabilities(test.vectors, mode, test.speakers)
+                few = _with_few_files(model, test.vectors, test.speakers, test.known, list(by_files), random)
+                for k, said in few.items():
+                    by_files[k][fold.test[test.known]] = said
+                if named:
+                    model = data.without_labels(fold.test).fitted(n_classes, config)
+                    by_mode[TRANSDUCTIVE][fold.test] = model.probabilities(
+                        test.vectors, "speaker-adaptive", test.speakers
+                    )
+                used.append(fold)
+            progress.advance()
+    return _Judged(used, by_mode, by_files)
+
+
+def _cross_calibrated(
+    truth: Sequence[str], probabilities: Floats, folds: Sequence[str], labels: tuple[str, ...]
+) -> Floats:
+    """Each fold's probabilities `(rows, classes)` with the temperature that the other folds give."""
+    crossed = np.empty_like(probabilities)
+    for rows in rows_by(folds):
+        others = np.setdiff1d(np.arange(len(truth)), rows)
+        temperature = calibration.fit_temperature([truth[row] for row in others], probabilities[others], labels)
+        crossed[rows] = calibration.scaled(probabilities[rows], temperature)
+    return crossed
 
 
 def _with_few_files(
