@@ -1,7 +1,8 @@
 """A stand-in for the Hugging Face hub: the endpoints and the file layout that huggingface_hub uses, in memory, on this machine.
 
-Repositories have commits (40 hexadecimal digits over the content) and branches; large files go the way of Git LFS. The client
-is the real one, pointed here by its environment variable HF_ENDPOINT.
+Repositories have commits (40 hexadecimal digits over the content) and branches; large files come by Xet, or by Git LFS where
+HF_HUB_DISABLE_XET says so, and are downloaded as others are. The client is the real one, pointed here by its environment
+variable HF_ENDPOINT; what is no endpoint here (later versions of Xet's) it does without.
 """
 
 from __future__ import annotations
@@ -11,11 +12,14 @@ import hashlib
 import json
 import re
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import unquote, urlsplit
+
+from tests import xet
 
 Files = dict[str, bytes]
 LFS = (".safetensors", ".onnx")
@@ -27,7 +31,8 @@ class Hub(ThreadingHTTPServer):
     Attributes:
         branches: repository → branch → commit.
         commits: commit → its files.
-        objects: what was uploaded by LFS, SHA-256 → content.
+        objects: what was uploaded by Xet or LFS, SHA-256 → content.
+        xorbs: what Xet cut files into, hash → chunks.
         private: repositories made as private ones.
         gated: repositories that nobody is let into.
         token: needed to write, where it is set.
@@ -41,6 +46,7 @@ class Hub(ThreadingHTTPServer):
         self.branches: dict[str, dict[str, str]] = {}
         self.commits: dict[str, Files] = {}
         self.objects: dict[str, bytes] = {}
+        self.xorbs: dict[bytes, list[bytes]] = {}
         self.private: set[str] = set()
         self.gated: set[str] = set()
         self.token = ""
@@ -75,7 +81,8 @@ class Handler(BaseHTTPRequestHandler):
         path = unquote(urlsplit(self.path).path)
         if self.server.broken:
             return self.answer(503, b"out of order")
-        writes = self.command in ("POST", "PUT") and not path.startswith("/objects/")
+        sends = self.command in ("POST", "PUT") and not path.startswith(("/objects/", "/v1/"))
+        writes = sends or "/xet-write-token/" in path
         if writes and self.server.token and self.headers.get("Authorization") != f"Bearer {self.server.token}":
             return self.answer(401, b'{"error": "Invalid username or password."}')
         for pattern, handle in ROUTES:
@@ -167,6 +174,17 @@ class Handler(BaseHTTPRequestHandler):
         self.server.objects[oid] = body
         self.answer(200)
 
+    def xet_token(self, body: bytes, repository: str) -> None:
+        self.json({"accessToken": "xet", "exp": int(time.time()) + 3600, "casUrl": self.server.url})
+
+    def xorb(self, body: bytes, name: str) -> None:
+        self.server.xorbs[xet.named(name)] = xet.chunks(body)
+        self.json({"was_inserted": True})
+
+    def shard(self, body: bytes) -> None:
+        self.server.objects |= xet.files(body, self.server.xorbs)
+        self.json({"result": 1})
+
     def make_commit(self, body: bytes, repository: str, revision: str) -> None:
         parent = self.found(repository, revision)
         if parent is None:
@@ -217,6 +235,9 @@ ROUTES = [
     (rf"/api/models/{_REPOSITORY}(?:/revision/(?P<revision>.+))?", Handler.info),
     (rf"/{_REPOSITORY}\.git/info/lfs/objects/batch", Handler.batch),
     (r"/objects/(?P<oid>\w+)", Handler.upload),
+    (rf"/api/models/{_REPOSITORY}/xet-write-token/.+", Handler.xet_token),
+    (r"/v1/xorbs/default/(?P<name>\w+)", Handler.xorb),
+    ("/v1/shards", Handler.shard),
     (rf"/{_REPOSITORY}/resolve/(?P<revision>[^/]+)/(?P<file>.+)", Handler.resolve),
 ]
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 
-from emoviews.annotation import STRATEGIES, Pool, margins, shuffled, suggest, suggested
+from emoviews import audio
+from emoviews.annotation import STRATEGIES, Pool, drawn, margins, shuffled, suggest, suggested
 from emoviews.errors import AudioError, UsageError
 from emoviews.recognition import Recognised
 from emoviews.table import make_table
@@ -112,14 +115,42 @@ def test_what_can_not_be_judged_is_not_suggested() -> None:
     assert list(chosen["id"]) == ["4", "2", "5"]
     assert list(chosen["guess"]) == ["joy"] * 3
     assert chosen["confidence"].tolist() == [0.55, 0.6, 0.99]
-    for seed in range(5):  # in the order in which they would come if all could be judged
-        order = [str(n) for n in shuffled(np.arange(6) < 2, seed) if n != 3]
-        assert list(suggested(table, found, 2, "random", seed=seed)["id"]) == order[:2]
     none = Recognised(
         found.labels, found.probabilities, ("", "", *["silent"] * 4), found.modes, found.embedded, far, ()
     )
     with pytest.raises(AudioError, match=r"without a label can be judged\. The first: silent"):
-        suggested(table, none, 10)
+        suggested(table, none, 10, "margin")
+
+
+def test_drawn_recordings_come_in_the_order_of_random_and_no_other_is_decoded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [{"path": f"{n}.wav", "emotion": "joy" if n < 2 else ""} for n in range(12)]
+    table = make_table(rows, tmp_path)
+    for path in table["path"]:
+        soundfile.write(path, np.sin(np.arange(8000.0)), 16000)
+    Path(table["path"][4]).write_text("no audio")
+    Path(table["path"][7]).unlink()
+    soundfile.write(table["path"][9], np.zeros(8000), 16000)
+    decoded: list[str] = []
+    decode = audio.decode
+    monkeypatch.setattr(audio, "decode", lambda path, *part: (decoded.append(path), decode(path, *part))[1])
+    for seed in range(5):
+        order = shuffled(np.arange(12) < 2, seed).tolist()
+        decoded.clear()
+        chosen, passed_over = drawn(table, 3, seed=seed)
+        good = [row for row in order if row not in (4, 7, 9)]
+        assert list(chosen.index) == good[:3]
+        seen = order[: order.index(good[2]) + 1]
+        assert passed_over == len(seen) - 3
+        assert decoded == [table["path"][row] for row in seen if row not in (4, 7)]  # those are refused before
+    assert len(drawn(table, 50)[0]) == 7
+    with pytest.raises(AudioError, match=r"without a label can be used\. The first: .*9\.wav is silent"):
+        drawn(table.iloc[[0, 9]], 1)
+    with pytest.raises(UsageError, match="at least 1 recording, got 0"):
+        drawn(table, 0)
+    with pytest.raises(UsageError, match="nothing left to suggest"):
+        drawn(table.head(2), 1)
 
 
 def test_refusals(pool: Pool) -> None:

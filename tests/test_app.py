@@ -22,7 +22,7 @@ from emoviews.app import open_socket, pictures, recognition
 from emoviews.app.archives import Limits, unpack
 from emoviews.app.judging import hears_first, judge, judge_all, require_limits
 from emoviews.bundles import load_recognizer, save_recognizer
-from emoviews.errors import AudioError, MissingExtraError, UsageError
+from emoviews.errors import AudioError, CheckpointError, MissingExtraError, UsageError
 from emoviews.labelling import Journal
 from emoviews.recognizer import EmotionRecognizer
 from emoviews.table import read_table, write_table
@@ -484,6 +484,11 @@ def test_a_random_order_asks_no_recogniser(world: Path, tmp_path: Path, monkeypa
     monkeypatch.setattr(EmotionRecognizer, "recognise", lambda *_: pytest.fail("a recording is judged"))
     cli.label(tmp_path / "some.csv", model=world / "model", store=tmp_path / "store")
     assert seen[0].labels == load_recognizer(world / "model").fitted_.labels
+    chosen = cli.suggest(world / "model", tmp_path / "some.csv", budget=9, store=tmp_path / "store")
+    assert tuple(chosen["id"]) == seen[0].order[:9]
+    assert "guess" not in chosen
+    with pytest.raises(CheckpointError, match="holds no recogniser"):
+        cli.suggest(tmp_path / "no model", tmp_path / "some.csv")
     cli.label(tmp_path / "some.csv", labels=("a", "b"))
     assert seen[1].order == seen[0].order != tuple(read_table(tmp_path / "some.csv")["id"])
     assert not (tmp_path / "store").exists()

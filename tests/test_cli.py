@@ -159,6 +159,13 @@ def test_a_config_file_and_the_printed_configuration(
     assert set(curves["epochs_run"]) == {1.0}
 
 
+@pytest.mark.parametrize(
+    "how", [["--label-map.-1.0", ""], ["--label-map.-1.0="], ["--label-map.-1", "", "--label-map.-1.0", ""]]
+)
+def test_a_label_map_can_not_name_dots(world: Path, capsys: pytest.CaptureFixture[str], how: list[str]) -> None:
+    fails(capsys, 2, "can't name '-1.0', which has a dot", "fit", world / "t.csv", "--out", world / "no", *how)
+
+
 def test_label_map_and_labels(world: Path, tmp_path: Path) -> None:
     arguments = ["finetune", world / "t.csv", "--view", "mfcc", "--store", world / "store", "--folds", 3, *QUICK]
     assert run(*arguments, "--out", tmp_path / "a", "--label-map.anger", "loud", "--label-map.sadness=") == 0
@@ -586,6 +593,14 @@ def test_suggest_orders_what_has_no_label(
     capsys.readouterr()
     assert run("suggest", model, some, "--budget", 3, "--strategy", "margin", *common) == 0
     assert len(capsys.readouterr().out.strip().splitlines()) == 4
+    gone = write(
+        read_table(some).assign(path=lambda t: t["path"].where(t.index % 4 != 1, "gone.wav")), world, "gone.csv"
+    )
+    assert run("suggest", model, gone, "--budget", 1000) == 0
+    printed = capsys.readouterr()
+    n_gone, n_unlabelled = sum(table.index % 4 == 1), sum(table.index % 4 > 0)
+    assert len(printed.out.strip().splitlines()) == 1 + n_unlabelled - n_gone
+    assert f"{n_gone} recordings were drawn that can't be used" in printed.err
     assert run("suggest", model, world / "t.csv", *common) == 2
     assert "Every recording has a label" in capsys.readouterr().err
     assert run("suggest", model, some, "--budget", 0, *common) == 2

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from functools import cache
 
@@ -184,6 +187,24 @@ def test_scores_are_of_the_recordings_of_each_speaker() -> None:
         own = np.flatnonzero(speakers == name)
         assert n == len(own)
         assert score == pytest.approx(uar([truth[row] for row in own], [guess[row] for row in own]))
+
+
+def test_chance_is_the_same_in_every_process() -> None:
+    """The order of a set of texts is not."""
+    program = (
+        "import numpy as np; from emoviews.expectation import _differ_by_chance; random = np.random.default_rng(0); "
+        "print(_differ_by_chance(random.random(90) < 0.5, list('abc') * 30, [str(n) for n in random.integers(0, 5, 90)], None))"
+    )
+    said = {
+        subprocess.run(
+            [sys.executable, "-c", program],
+            env={**os.environ, "PYTHONHASHSEED": str(seed)},
+            capture_output=True,
+            check=True,
+        ).stdout
+        for seed in range(3)
+    }
+    assert len(said) == 1
 
 
 # Windows of one file

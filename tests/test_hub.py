@@ -9,6 +9,7 @@ import subprocess
 import sys
 import warnings
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import huggingface_hub
@@ -48,6 +49,8 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
 def test_a_recogniser_comes_back_as_it_was(world: Path, server: Hub) -> None:
     commit = push_to_hub(str(world / "model"), "someone/voices", private=True)
     assert server.private == {"someone/voices"}
+    assert server.objects
+    assert not server.xorbs  # by LFS
     files = server.commits[commit]
     assert sorted(name.split("-")[0] for name in files) == [".gitattributes", "README.md", "emoviews.json", "model"]
     again = from_pretrained("someone/voices", commit).set_params(store=world / "store", workers=1)
@@ -188,7 +191,7 @@ def test_on_the_command_line(world: Path, tmp_path: Path) -> None:
     with hub() as running:
 
         def run(*arguments: str, **changes: str) -> tuple[int, str, str]:
-            place = {"HF_ENDPOINT": running.url, "HF_HOME": str(tmp_path / "hf"), "HF_HUB_DISABLE_XET": "1"}
+            place = {"HF_ENDPOINT": running.url, "HF_HOME": str(tmp_path / "hf")}
             env = {**os.environ, **place, **changes}
             code = "import sys; from emoviews import cli; cli.main(sys.argv[1:])"
             command = [sys.executable, "-c", code, *arguments]
@@ -201,6 +204,7 @@ def test_on_the_command_line(world: Path, tmp_path: Path) -> None:
         assert code == 0, words
         place = said.split()[-1]
         assert place.startswith("hf://someone/voices@")
+        assert bool(running.xorbs) == (find_spec("hf_xet") is not None), "the weights come by Xet"
         assert run("predict", place, recording)[0] == 0
         table = read_table(world / "t.csv")
         write_table(table.assign(emotion=table["emotion"].where(table.index > 3, "")), tmp_path / "some.csv")

@@ -5,8 +5,10 @@ from __future__ import annotations
 import io
 import json
 import signal
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -235,18 +237,22 @@ def test_two_people_label_in_the_browser_and_a_kill_loses_nothing(tmp_path: Path
     assert table.read_bytes() == before
 
 
-def begin(page, url: str, name: str = "Ann") -> None:
-    page.goto(url)
-    page.get_by_label("Who is labelling?").fill(name)
-    page.keyboard.press("Enter")
+@contextmanager
+def labelling(folder: Path, *ids: str, script: str = "() => {}") -> Iterator[tuple[Any, Path]]:
+    """Ann's page and its journal, on these recordings of `write_corpus`, with the labels a and b; the script runs first."""
+    table = write_corpus(folder)
+    write_table(read_table(table).query("id in @ids"), table)
+    with chromium() as browser, served("label", str(table), "--labels", "a,b", folder=folder) as (url, _):
+        page = browser.new_page()
+        page.add_init_script(f"({script})()")
+        page.goto(url)
+        page.get_by_label("Who is labelling?").fill("Ann")
+        page.keyboard.press("Enter")
+        yield page, journal_of(table)
 
 
 def test_somebody_else_can_go_on_in_the_same_window(tmp_path: Path):
-    table = write_corpus(tmp_path)
-    write_table(read_table(table).query("id in ['a', 'b']"), table)
-    with chromium() as browser, served("label", str(table), "--labels", "a,b", folder=tmp_path) as (url, _):
-        page = browser.new_page()
-        begin(page, url)
+    with labelling(tmp_path, "a", "b") as (page, journal):
         page.wait_for_function("document.activeElement.id === 'where'")  # not lost with the form
         heard(page)
         page.keyboard.press("1")
@@ -263,15 +269,11 @@ def test_somebody_else_can_go_on_in_the_same_window(tmp_path: Path):
         heard(page)
         page.keyboard.press("2")
         page.get_by_role("heading", name="1 of 2 done").wait_for()
-    assert [(e.annotator, e.emotion) for e in read_journal(journal_of(table))] == [("Ann", "a"), ("Bob", "b")]
+    assert [(e.annotator, e.emotion) for e in read_journal(journal)] == [("Ann", "a"), ("Bob", "b")]
 
 
 def test_keys_answer_wherever_the_focus_is(tmp_path: Path):
-    table = write_corpus(tmp_path)
-    write_table(read_table(table).query("id in ['a', 'b', 'c']"), table)
-    with chromium() as browser, served("label", str(table), "--labels", "a,b", folder=tmp_path) as (url, _):
-        page = browser.new_page()
-        begin(page, url)
+    with labelling(tmp_path, "a", "b", "c") as (page, _):
         heard(page)
         for x in (25, 150, 150):  # its button, and its slider twice
             page.locator("audio").click(position={"x": x, "y": 27})
@@ -303,21 +305,17 @@ def test_keys_answer_wherever_the_focus_is(tmp_path: Path):
 
 
 def test_a_recording_that_can_not_be_played_is_said_on_the_page(tmp_path: Path):
-    table = write_corpus(tmp_path)
-    write_table(read_table(table).query("id == 'd'"), table)
-    with chromium() as browser, served("label", str(table), "--labels", "a,b", folder=tmp_path) as (url, _):
-        page = browser.new_page()
-        begin(page, url)
+    with labelling(tmp_path, "d") as (page, journal):
         page.get_by_role("alert").get_by_text("This recording can't be played").wait_for()
         assert "d.wav" not in page.content()
         heard(page)
         page.keyboard.press("1")
         page.get_by_text("it has not been heard. Answer “can't tell”, or skip it.").wait_for()
         page.get_by_role("button", name="b", exact=True).click()
-        assert read_journal(journal_of(table)) == []
+        assert read_journal(journal) == []
         page.keyboard.press("0")
         page.get_by_role("heading", name="All 1 done").wait_for()
-    assert [entry.action for entry in read_journal(journal_of(table))] == ["cannot_tell"]
+    assert [entry.action for entry in read_journal(journal)] == ["cannot_tell"]
 
 
 SILENT_FIRST = """() => {
@@ -331,23 +329,18 @@ SILENT_FIRST = """() => {
 
 
 def test_what_has_not_sounded_yet_gets_no_label(tmp_path: Path):
-    table = write_corpus(tmp_path)
-    write_table(read_table(table).query("id in ['a', 'b']"), table)
-    with chromium() as browser, served("label", str(table), "--labels", "a,b", folder=tmp_path) as (url, _):
-        page = browser.new_page()
-        page.add_init_script(f"({SILENT_FIRST})()")
-        begin(page, url)
+    with labelling(tmp_path, "a", "b", script=SILENT_FIRST) as (page, journal):
         page.get_by_text("Next recording. Press space to listen.").wait_for()
         page.locator("body[data-ready]").wait_for(state="attached")
         for key in "10":
             page.keyboard.press(key)
             page.get_by_text("Press space to listen.", exact=True).wait_for()
-        assert read_journal(journal_of(table)) == []
+        assert read_journal(journal) == []
         page.keyboard.press(" ")
         heard(page)
         page.keyboard.press("1")
         page.get_by_text("Saved: a.").wait_for()
-    assert [entry.emotion for entry in read_journal(journal_of(table))] == ["a"]
+    assert [entry.emotion for entry in read_journal(journal)] == ["a"]
 
 
 @pytest.mark.parametrize(

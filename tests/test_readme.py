@@ -60,7 +60,6 @@ def environment(folder: Path, server: Hub | None = None) -> dict[str, str]:
         "OMP_NUM_THREADS": "1",
         "HF_ENDPOINT": server.url if server else "http://127.0.0.1:9",
         "HF_HOME": str(folder / "cache" / "hub"),
-        "HF_HUB_DISABLE_XET": "1",
         "MLFLOW_DISABLE_TELEMETRY": "true",
     }
 

@@ -25,6 +25,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from emoviews.errors import AudioError, UsageError
+from emoviews.extraction import unusable
 from emoviews.recognition import Recognised
 from emoviews.seeds import derive_seed
 
@@ -76,22 +77,55 @@ def suggest(pool: Pool, budget: int, strategy: Strategy = "random", *, seed: int
     >>> suggest(line, 2, "core_set").tolist()
     [3, 2]
     """
-    if budget < 1:
-        raise UsageError(f"Expected a budget of at least 1 recording, got {budget}.")
     if strategy not in STRATEGIES:
         raise UsageError(f"There is no strategy {strategy!r}; there are {', '.join(STRATEGIES)}.")
-    if len(pool.candidates) == 0:
-        raise UsageError("Every recording has a label; there is nothing left to suggest.")
+    _require(budget, pool.labelled)
     return STRATEGIES[strategy](pool, min(budget, len(pool.candidates)), seed)
 
 
+def drawn(table: pd.DataFrame, budget: int, *, seed: int = 0) -> tuple[pd.DataFrame, int]:
+    """The rows of a table to label next by `random`, which asks no recogniser; and how many were drawn that can't be used.
+
+    In the order of `shuffled`. Only what is drawn is decoded: files that can't be read, or are silent, are passed over.
+
+    Args:
+        table: recordings; those with an emotion are taken for labelled.
+        budget: how many.
+        seed: of the order.
+
+    Raises:
+        AudioError: none of the recordings without a label can be used.
+        UsageError: a budget below 1, or nothing left to label.
+    """
+    labelled = np.array(table["emotion"] != "", dtype=bool)
+    _require(budget, labelled)
+    order = shuffled(labelled, seed)
+    good: list[int] = []
+    problems: list[str] = []
+    for row, problem in zip(order, unusable(table.iloc[order]), strict=True):
+        if problem:
+            problems.append(problem)
+        else:
+            good.append(row)
+            if len(good) == budget:
+                break
+    if not good:
+        raise AudioError(f"None of the recordings without a label can be used. The first: {problems[0]}")
+    return table.iloc[good], len(problems)
+
+
 def suggested(
-    table: pd.DataFrame, found: Recognised, budget: int, strategy: Strategy = "random", *, seed: int = 0
+    table: pd.DataFrame,
+    found: Recognised,
+    budget: int,
+    strategy: Literal["margin", "core_set", "mixture"],
+    *,
+    seed: int = 0,
 ) -> pd.DataFrame:
     """The rows of a table to label next, the best first, with the columns `guess` and `confidence`.
 
-    Recordings of which the recogniser says that nobody speaks in them, and those that can't be read, are not suggested. The
-    others come, with `random`, in the order of `shuffled`, which needs no recogniser.
+    Recordings of which the recogniser says that nobody speaks in them, and those that can't be read, are not suggested. For
+    `random`, which needs no recogniser, see `drawn`.
 
     Args:
         table: recordings; those with an emotion are taken for labelled.
@@ -113,9 +147,6 @@ def suggested(
     speakers = list(table["speaker"].iloc[usable])
     pool = Pool(found.embedded[usable], labelled[usable], speakers, probabilities)
     chosen = usable[suggest(pool, budget, strategy, seed=seed)]
-    if strategy == "random":
-        everything = shuffled(labelled, seed)
-        chosen = everything[np.isin(everything, usable)][:budget]
     best = found.probabilities[chosen]
     guess = np.array(found.labels, dtype=object)[best.argmax(axis=1)]
     return table.iloc[chosen].assign(guess=guess, confidence=best.max(axis=1))
@@ -139,6 +170,13 @@ def margins(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
     highest = np.sort(probabilities, axis=1)[:, -2:]
     gap: NDArray[np.float64] = highest[:, 1] - highest[:, 0]
     return gap
+
+
+def _require(budget: int, labelled: NDArray[np.bool_]) -> None:
+    if budget < 1:
+        raise UsageError(f"Expected a budget of at least 1 recording, got {budget}.")
+    if labelled.all():
+        raise UsageError("Every recording has a label; there is nothing left to suggest.")
 
 
 def _random(pool: Pool, budget: int, seed: int) -> NDArray[np.int64]:

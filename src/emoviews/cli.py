@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import re
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -541,7 +542,7 @@ def fit(
         label_map: rename or merge emotions, e.g. --label-map.excited happiness; an empty target drops the label.
         store: folder of the extracted views; the user's cache folder if not given.
         workers: processes; all cores by default.
-        allow_speaker_overlap: where speakers are unknown, test by recording all the same. The scores are then too good.
+        allow_speaker_overlap: where speakers are unknown, test by file all the same. The scores are then too good.
     """
     import time
 
@@ -722,27 +723,38 @@ def suggest(
         budget: how many recordings to suggest.
         strategy: random; margin (those the recogniser is least sure of); core_set (those farthest from all that is labelled);
             mixture (both, the speakers with the fewest labels first). Where it was measured, none did better than random.
-        out: file for the suggested rows of the table, in their order, with what the recogniser guesses; printed if not given.
+        out: file for the suggested rows of the table, in their order; printed if not given. All strategies but random judge the
+            whole table and add what the recogniser guesses.
         seed: of random, and of the first recording where nothing is labelled.
         store: folder of the extracted views; the user's cache folder if not given.
         workers: processes; all cores by default.
     """
-    from emoviews.annotation import suggested
+    from emoviews.annotation import drawn, suggested
+    from emoviews.bundles import load_fitted
+    from emoviews.hub import located
     from emoviews.table import read_table, write_table
 
     frame = read_table(table)
-    recognizer = _recognizer_for(frame, model, store, workers)
-    found = recognizer.recognise(frame)
-    chosen = suggested(frame, found, budget, strategy, seed=seed)
-    if left_out := sum(bool(problem) for problem in found.problems):
-        warn(f"{left_out} of {len(frame)} recordings can't be judged and are not suggested.")
+    if strategy == "random":
+        load_fitted(located(str(model), warn))  # it is not asked, but a wrong name is not passed over
+        chosen, left_out = drawn(frame, budget, seed=seed)
+        if left_out:
+            warn(
+                f"{left_out} recordings were drawn that can't be used; others come in their place. See: emoviews check {table}"
+            )
+    else:
+        found = _recognizer_for(frame, model, store, workers).recognise(frame)
+        chosen = suggested(frame, found, budget, strategy, seed=seed)
+        if left_out := sum(bool(problem) for problem in found.problems):
+            warn(f"{left_out} of {len(frame)} recordings can't be judged and are not suggested.")
     if out is not None:
         write_table(chosen, out)
         say(f"{len(chosen)} rows written to {out}, the first to label first")
     else:
-        shown = Table("", "id", "speaker", "guess", "confidence", box=None, pad_edge=False)
-        for number, row in enumerate(chosen.to_dict("records"), 1):
-            shown.add_row(str(number), str(row["id"]), row["speaker"], row["guess"], f"{row['confidence']:.2f}")
+        columns = ["id", "speaker", *(["guess", "confidence"] if strategy != "random" else [])]
+        shown = Table("", *columns, box=None, pad_edge=False)
+        for number, row in enumerate(chosen[columns].itertuples(index=False), 1):
+            shown.add_row(str(number), *(f"{x:.2f}" if isinstance(x, float) else str(x) for x in row))
         show(shown)
     return chosen
 
@@ -956,6 +968,7 @@ def _launch(
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and leave with its exit code."""
     try:
+        _refuse_dots(sys.argv[1:] if arguments is None else arguments)
         app.meta(arguments, exit_on_error=False, print_error=True, error_console=_panel, result_action="return_value")
     except CycloptsError:
         raise SystemExit(2) from None
@@ -970,6 +983,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except OSError as error:  # a full disk, a folder without permission: the user's machine, not a defect of ours
         fail(error)
         raise SystemExit(1) from None
+
+
+def _refuse_dots(arguments: Sequence[str]) -> None:
+    """Refuse `--label-map.a.b c`: the parser takes what stands behind a dot for a key within a key."""
+    for argument in arguments:
+        name = argument.partition("=")[0].removeprefix("--label-map.")
+        if name != argument.partition("=")[0] and "." in name:
+            raise UsageError(
+                f"--label-map can't name {name!r}, which has a dot; rename it in the table's column 'emotion'."
+            )
 
 
 _store_said = False

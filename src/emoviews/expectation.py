@@ -135,7 +135,7 @@ def evaluated(
     if not all(groups) and not allow_overlap:
         if not any(groups):
             note = (
-                "Recordings without a speaker: folds by recording would test on voices that trained, so what to expect on new "
+                "Recordings without a speaker: folds by file would test on voices that trained, so what to expect on new "
                 "speakers is not known. Fill in the column 'speaker', or allow it (--allow-speaker-overlap)."
             )
             return replace(report, notes=(note,)), even
@@ -395,7 +395,7 @@ def _differ_by_chance(
     def spread(of: NDArray[Any]) -> float:
         scores = []
         for value in values:
-            own = [right[(of == value) & (true == label)].mean() for label in set(true[of == value])]
+            own = [right[(of == value) & (true == label)].mean() for label in sorted(set(true[of == value]))]
             scores.append(float(np.mean(own)) if own else np.nan)
         return float(np.nanvar(scores))
 
@@ -404,7 +404,7 @@ def _differ_by_chance(
     for _ in range(rounds):
         if whose is None:
             shuffled = names.copy()
-            for label in set(true):
+            for label in sorted(set(true)):  # in the same order each time, so that the draw is the same
                 rows = np.flatnonzero(true == label)
                 shuffled[rows] = names[random.permutation(rows)]
         else:

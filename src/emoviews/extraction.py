@@ -205,6 +205,16 @@ def locate(table: pd.DataFrame, store: str | Path) -> list[Source]:
     return found
 
 
+def unusable(table: pd.DataFrame) -> Iterator[str]:
+    """Why each row can't be used, empty where it can: one recording after the other is decoded as it is asked for.
+
+    For a few rows; `extract` without views says it of a whole table, by several processes, and keeps what it found.
+    """
+    for row in range(len(table)):
+        (source,) = _sources_of(table.iloc[[row]])
+        yield source.error or _decode(source)[0].error
+
+
 def write_failures(store: Path, failures: Sequence[Failure]) -> None:
     """Write `STORE/failed.csv` (id, path, error), or remove an earlier one when nothing failed.
 

@@ -107,7 +107,7 @@ class EmotionRecognizer(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             store: where extracted views are kept; a temporary folder when None.
             workers: processes of the extraction; all cores when None.
             evaluate: whether `fit` cross-validates, which takes most of its time; without, probabilities are not calibrated.
-            allow_speaker_overlap: cross-validate by recording where speakers are unknown. The scores are then too good.
+            allow_speaker_overlap: cross-validate by file where speakers are unknown. The scores are then too good.
             speeds: of the copies that stand for other voices in the inductive mode (see `semisupervised`), from 0.5 to 2; none
                 with ().
             strength, unlabelled_weight, neighbours, remove_text: see `semisupervised.SemiSupervisedConfig`.
