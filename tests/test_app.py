@@ -24,6 +24,7 @@ from emoviews.app.judging import hears_first, judge, judge_all, require_limits
 from emoviews.bundles import load_recognizer, save_recognizer
 from emoviews.errors import AudioError, CheckpointError, MissingExtraError, UsageError
 from emoviews.labelling import Journal
+from emoviews.recognition import UNLIKE
 from emoviews.recognizer import EmotionRecognizer
 from emoviews.table import read_table, write_table
 from emoviews.types import SAMPLING_RATE
@@ -400,6 +401,8 @@ def test_about_numbers_speakers_and_names_none(recognizer: EmotionRecognizer):
     ]
     assert len(rows) == 4
     assert "40 % for speaker 1, 90 % for speaker 2." in html
+    nobody = replace(fitted, report=replace(fitted.report, n_speakers=0))
+    assert f"{fitted.report.n_recordings} recordings of unknown speakers, " in recognition.about(nobody, local=True)
 
 
 def test_a_batch_says_which_recordings_trained_and_what_that_means(
@@ -433,8 +436,12 @@ def test_recordings_over_another_channel_are_pointed_out(
     # What is moved that far may be called no speech, one by one; here it is about what is said of those that pass.
     fitted = recognizer.fitted_
     monkeypatch.setattr(recognizer, "fitted_", replace(fitted, limits=replace(fitted.limits, outlier=1e6)))
-    said, _, _ = recognition.batch(recognizer, [str(path) for path in bent], LIMITS, lambda share: None)
-    assert "5 of 5 recordings got an emotion.</p>" in said
+    (tmp_path / "text.wav").write_text("no sound")
+    given = [str(path) for path in (bent[0], tmp_path / "text.wav", *bent[1:])]
+    said, _, results = recognition.batch(recognizer, given, replace(LIMITS, files=6), lambda share: None)
+    assert "5 of 6 recordings got an emotion.</p>" in said
+    assert results is not None
+    assert list(pd.read_csv(results, keep_default_na=False)["warning"]) == [UNLIKE, "", *[UNLIKE] * 4]
     assert "rely on these answers: these recordings are, as a whole, unlike those it learnt from" in said
     plain, _, _ = recognition.batch(recognizer, list(new), LIMITS, lambda share: None)
     assert "unlike" not in plain

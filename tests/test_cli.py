@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.signal
 import soundfile
 
 from emoviews import cli
@@ -501,6 +503,35 @@ def test_predict_reads_folders_tables_and_files(
     assert "needs to know who speaks" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("format", ["csv", "json", "table"])
+def test_predict_names_the_recordings_that_came_over_another_channel(
+    format: str, world: Path, model: Path, table: pd.DataFrame, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    rows = table.groupby("speaker").head(6).query("speaker in ('S01', 'S02')").reset_index(drop=True)
+    band = scipy.signal.butter(4, [300, 3400], "band", fs=SAMPLING_RATE, output="sos")
+    for path, speaker in zip(rows["path"], rows["speaker"], strict=True):
+        samples, rate = soundfile.read(world / path)
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(
+            tmp_path / path, 0.9 * (scipy.signal.sosfilt(band, samples) if speaker == "S02" else samples), rate
+        )
+    write(rows, tmp_path, "t.csv")
+    capsys.readouterr()
+    assert run("predict", model, tmp_path / "t.csv", "--mode", "inductive", "--format", format, "--workers", 1) == 0
+    printed = capsys.readouterr()
+    assert "Warning: Don't rely on these answers: the recordings of S02 are, as a whole, unlike" in printed.err
+    if format == "table":
+        return
+    if format == "csv":
+        said = pd.read_csv(io.StringIO(printed.out), keep_default_na=False)
+    else:
+        said = pd.DataFrame([json.loads(line) for line in printed.out.splitlines()])
+    assert list(said)[-5:] == ["channel", "speaker", "mode", "problem", "warning"], "columns that were there stay"
+    judged = said[said["problem"] == ""]
+    assert set(judged["speaker"]) == {"S01", "S02"}
+    assert list(judged["warning"] != "") == list(judged["speaker"] == "S02")
+
+
 def test_predict_slides_windows_over_each_channel(
     model: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path, table: pd.DataFrame, world: Path
 ) -> None:
@@ -621,6 +652,7 @@ def test_fit_refuses_what_can_not_be_learnt(
     assert run("fit", nobody, *common, "--allow-speaker-overlap") == 0
     shown = capsys.readouterr().out
     assert "SPEAKER OVERLAP" in shown
+    assert "of unknown speakers, 72 of them labelled" in shown
     assert "(bootstrap over files)" in shown
     ratings = write(table.assign(emotion=[f"{1 + row / 8}" for row in range(len(table))]), world, "ratings.csv")
     fails(capsys, 2, "got ratings: 63 of 72 labels", "fit", ratings, *common)

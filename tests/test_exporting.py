@@ -26,7 +26,7 @@ from emoviews.exporting import _time_statistics, export_onnx
 from emoviews.fusion import time_statistics
 from emoviews.heads import Classifier
 from emoviews.inference import Graph
-from emoviews.recognition import Extracted, recognised
+from emoviews.recognition import UNLIKE, Extracted, recognised
 from emoviews.recognizer import EmotionRecognizer
 from emoviews.table import read_table
 from emoviews.types import FEATURES, FRAMES, LAYERS, ViewBatch, ViewSpec
@@ -252,6 +252,8 @@ def test_another_channel_is_noticed_by_the_graph_as_well(world: Path, tmp_path: 
     found = recognizer.recognise(bent), recognizer.recognise(bent, graph=judge)
     assert found[0].problems == found[1].problems
     assert found[0].warnings == found[1].warnings
+    told = [list(one.frame(bent)["warning"]) for one in found]
+    assert told[0] == told[1] == [UNLIKE * (not problem) for problem in found[0].problems]
     assert "unlike those it learnt from" in found[0].warnings[0], fitted.limits
     assert recognizer.recognise(table, graph=judge).warnings == (), "these trained"
 

@@ -15,7 +15,7 @@ from typing import Final
 from jinja2 import Environment, StrictUndefined
 
 from emoviews import __version__
-from emoviews.progress import counted
+from emoviews.progress import counted, whose
 from emoviews.recognition import TRANSDUCTIVE, FitReport, Fitted, ModeReport
 from emoviews.statistics import Interval
 
@@ -60,6 +60,7 @@ def model_card(fitted: Fitted, repository: str = "") -> str:
         sub_groups=list(_sub_groups(report)),
         interval=_interval,
         counted=counted,
+        whose=whose,
         notes=notes,
         overlap=report.overlap,
         licences=[

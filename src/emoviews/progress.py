@@ -94,3 +94,12 @@ def counted(n: int, noun: str) -> str:
     ('1 recording', '0 labels', '1200 files')
     """
     return f"{n} {noun}{'' if n == 1 else 's'}"
+
+
+def whose(n_speakers: int) -> str:
+    """How many speakers recordings are of, for people; 0 where nobody knows.
+
+    >>> whose(1), whose(0)
+    ('1 speaker', 'unknown speakers')
+    """
+    return counted(n_speakers, "speaker") if n_speakers else "unknown speakers"

@@ -340,8 +340,8 @@ def _notes_of_labels(table: pd.DataFrame, y: Any) -> Iterator[str]:
     alone = [e for e, names in voices.items() if len(names) == 1 and names != {""} and counts[e] > 1]
     if alone and len(set().union(*voices.values())) > 1:
         yield (
-            f"All labels {', '.join(alone)} come from one speaker each, so the voice may be learnt in place of the emotion. "
-            "Label recordings of others."
+            f"All labels of {', '.join(alone)} come from one speaker{' each' * (len(alone) > 1)}, so the voice may be learnt "
+            "in place of the emotion. Label recordings of others."
         )
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.table import Table
 
-from emoviews.progress import counted
+from emoviews.progress import counted, whose
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -108,8 +108,8 @@ def print_fit(report: Any) -> None:
 
     counts = ", ".join(f"{label} {count}" for label, count in report.n_labels.items())
     show(
-        f"Learnt from {counted(report.n_recordings, 'recording')} of {counted(report.n_speakers, 'speaker')}, "
-        f"{sum(report.n_labels.values())} of them labelled ({counts}), of {counted(report.n_labelled_speakers, 'speaker')}"
+        f"Learnt from {counted(report.n_recordings, 'recording')} of {whose(report.n_speakers)}, "
+        f"{sum(report.n_labels.values())} of them labelled ({counts}), of {whose(report.n_labelled_speakers)}"
     )
     for name, why in list(report.left_out.items())[:10]:
         warn(f"left out: {name}: {why}")

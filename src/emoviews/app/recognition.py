@@ -29,6 +29,7 @@ from emoviews.audio import AUDIO_SUFFIXES
 from emoviews.card import anonymous
 from emoviews.errors import EmoViewsError
 from emoviews.predicting import written
+from emoviews.progress import counted, whose
 from emoviews.recognition import TRANSDUCTIVE, FitReport, Fitted
 from emoviews.recognizer import EmotionRecognizer
 
@@ -147,7 +148,8 @@ def expectation(report: FitReport) -> str:
 def about(fitted: Fitted, local: bool) -> str:
     """What the recogniser is, as HTML. Speakers are numbered, as on a model card: whoever reaches the page reads it."""
     report = anonymous(fitted.report)
-    return _html("about", report=report, specs=fitted.specs, expected=expectation(report), local=local)
+    words = {"counted": counted, "whose": whose}
+    return _html("about", report=report, specs=fitted.specs, expected=expectation(report), local=local, **words)
 
 
 def percent(share: float) -> str:
