@@ -467,8 +467,9 @@ def test_another_channel_is_noticed(world: Path, table: pd.DataFrame, tmp_path: 
     found = recognizer.recognise(called)
     (warning,) = found.warnings
     assert set(found.frame(called)["warning"]) == {UNLIKE}
-    with pytest.warns(UserWarning, match="S06 are, as a whole, unlike those it learnt from"):
+    with pytest.warns(UserWarning, match="S06 are, as a whole, unlike those it learnt from") as told_of:
         recognizer.predict(called)
+    assert told_of[0].filename == __file__, "the line that asked"
     both = pd.concat([called, table[~out].head(8)], ignore_index=True)
     told = recognizer.recognise(both).frame(both)["warning"]
     assert list(told != "") == [True] * len(called) + [False] * 8, "only those that it concerns"

@@ -216,17 +216,11 @@ class EmotionRecognizer(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
                 here like everything else.)
             UsageError: the speaker-adaptive mode without speakers.
         """
-        found = self._recognised(X, speakers, judge_all=True)
-        for why in found.problems:
-            if why:
-                raise AudioError(why)
-        for warning in found.warnings:
-            warnings.warn(warning, stacklevel=2)
-        return found.probabilities
+        return self._judged(X, speakers)
 
     def predict(self, X: Any, speakers: Any = None) -> NDArray[Any]:
         """`(rows,)` the most probable emotion of each recording, as `fit` was given it; errors as `predict_proba`."""
-        best = self.predict_proba(X, speakers).argmax(axis=1)
+        best = self._judged(X, speakers).argmax(axis=1)
         chosen: NDArray[Any] = self.classes_[best]
         return chosen
 
@@ -249,12 +243,22 @@ class EmotionRecognizer(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
                 f"None of the {len(table)} recordings has a label to compare with. Give y, or fill in the column 'emotion'."
             )
         counts = known if self.mode == "inductive" else np.ones(len(table), dtype=bool)
-        best = self.predict_proba(table[counts].reset_index(drop=True)).argmax(axis=1)[known[counts]]
+        best = self._judged(table[counts].reset_index(drop=True)).argmax(axis=1)[known[counts]]
         text_of = dict(zip(self.fitted_.classes, self.fitted_.labels, strict=True))  # to Python 1, 1.0 and True are one
         return metrics.uar(
             [text_of.get(truth[row], str(truth[row])) for row in np.flatnonzero(known)],
             [self.fitted_.labels[n] for n in best],
         )
+
+    def _judged(self, X: Any, speakers: Any = None) -> Floats:
+        """As `predict_proba`, for the methods that are called from outside: a warning names the line that called them."""
+        found = self._recognised(X, speakers, judge_all=True)
+        for why in found.problems:
+            if why:
+                raise AudioError(why)
+        for warning in found.warnings:
+            warnings.warn(warning, stacklevel=3)
+        return found.probabilities
 
     def recognise(self, X: Any, speakers: Any = None, *, graph: Digest | None = None) -> Recognised:
         """Probabilities of every recording, or why there are none.
