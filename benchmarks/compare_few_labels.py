@@ -8,7 +8,8 @@ every training speaker tests once, and the others train. Labels are drawn by sha
 recordings; what is not drawn stays there without a label. Recordings with other emotions than `--labels` are left out.
 
 `--shift few-files` cuts every speaker into several of 14 recordings, `skewed` thins the classes to shares of 8:4:2:1,
-`one-emotion` makes a speaker of what each says with one emotion.
+`one-emotion` makes a speaker of what each says with one emotion, `sentences` keeps of each sentence the recordings with one
+emotion, everybody's the same, and a fifth of the others.
 
 All methods see the same recordings and labels. Inductive: one recording of an unknown speaker. Speaker-adaptive: all of the
 test speaker's recordings, unlabelled (`--files k`: k of them, the one that is judged included). `--transductive`: the test
@@ -177,6 +178,10 @@ def shifted(frame: pd.DataFrame, shift: str) -> pd.DataFrame:
             "size"
         )
         frame = frame[rank < frame["emotion"].map(kept)]
+    if shift == "sentences":
+        classes = sorted(frame["emotion"].unique())
+        own = frame["text"].map(lambda text: classes[derive_seed("sentence", text) % len(classes)])
+        frame = frame[(frame["emotion"] == own) | (frame["order"] % 5 == 0)]
     if shift == "one-emotion":
         frame = frame.assign(voice=frame["speaker"], speaker=frame["speaker"] + "/" + frame["emotion"])
     return frame.sort_index()
@@ -231,7 +236,7 @@ def main() -> None:
         "--folds", type=int, default=0, help="merge the speakers into so many; each tests in turn by default"
     )
     parser.add_argument("--transductive", action="store_true")
-    parser.add_argument("--shift", choices=["", "few-files", "skewed", "one-emotion"], default="")
+    parser.add_argument("--shift", choices=["", "few-files", "skewed", "one-emotion", "sentences"], default="")
     options = parser.parse_args()
     warnings.simplefilter("ignore", ConvergenceWarning)
     split = lambda text: [part for part in text.split(",") if part]  # noqa: E731

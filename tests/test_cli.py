@@ -168,6 +168,27 @@ def test_a_label_map_can_not_name_dots(world: Path, capsys: pytest.CaptureFixtur
     fails(capsys, 2, "can't name '-1.0', which has a dot", "fit", world / "t.csv", "--out", world / "no", *how)
 
 
+@pytest.mark.parametrize(("text", "name"), [('label_map: {-1: ""}', "-1"), ('label-map: {"-1.0": happiness}', "-1.0")])
+def test_a_label_map_in_a_file_may_name_numbers(world: Path, tmp_path: Path, text: str, name: str) -> None:
+    table = pd.read_csv(world / "t.csv", dtype=str).assign(emotion=lambda t: t["emotion"].replace("sadness", name))
+    table["path"] = [str(world / path) for path in table["path"]]
+    table.to_csv(tmp_path / "t.csv", index=False)
+    (tmp_path / "c.yaml").write_text(text)
+    fit = ["fit", tmp_path / "t.csv", "--out", tmp_path / "m", "--store", world / "store", "--views", "mfcc"]
+    assert run(*fit, "--config", tmp_path / "c.yaml") == 0
+    assert name not in json.loads((tmp_path / "m" / "emoviews.json").read_text())["labels"]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"), [("- a", "expected a value for each option, got list"), ("a: [", "expected YAML")]
+)
+def test_a_configuration_that_is_none(
+    world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str, said: str
+) -> None:
+    (tmp_path / "c.yaml").write_text(text)
+    fails(capsys, 2, said, "fit", world / "t.csv", "--out", tmp_path / "m", "--config", tmp_path / "c.yaml")
+
+
 def test_label_map_and_labels(world: Path, tmp_path: Path) -> None:
     arguments = ["finetune", world / "t.csv", "--view", "mfcc", "--store", world / "store", "--folds", 3, *QUICK]
     assert run(*arguments, "--out", tmp_path / "a", "--label-map.anger", "loud", "--label-map.sadness=") == 0

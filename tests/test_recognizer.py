@@ -344,6 +344,18 @@ def test_score_without_any_label(world: Path, table: pd.DataFrame) -> None:
             recognizer.score(X, y)
 
 
+def test_score_warns_of_an_emotion_that_did_not_train(world: Path, table: pd.DataFrame) -> None:
+    recognizer = made(world).fit(table)
+    with pytest.warns(UserWarning, match="joy did not train, so recordings of it count as missed"):
+        recognizer.score(table.head(3), ["joy", *table["emotion"][1:3]])
+
+
+def test_sentences_that_stand_for_emotions_are_told(world: Path, table: pd.DataFrame) -> None:
+    tied = table.assign(text=table["emotion"] + (table.index % 2).astype(str))
+    told = ["the words may be learnt" in " ".join(made(world).fit(t).fitted_.report.notes) for t in (table, tied)]
+    assert told == [False, True]
+
+
 def test_directly_and_by_way_of_a_store_is_the_same(world: Path, table: pd.DataFrame) -> None:
     recognizer = made(world).fit(table)
     by_store = recognizer.predict_proba(table.head(4))
@@ -575,7 +587,7 @@ def test_labels_that_are_alike_are_named(world: Path, table: pd.DataFrame) -> No
         "The emotions 'Anger', 'anger'",
         "The emotions 'sadness', 'sadness '",
     ]
-    assert notes[0].endswith("rename: --label-map.anger Anger")
+    assert notes[0].endswith("""rename: --label-map '{"anger": "Anger"}'""")
     assert not made(world).fit(table).fitted_.report.notes[1:]
 
 

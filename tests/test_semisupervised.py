@@ -121,6 +121,38 @@ def test_designed_views_also_judge_by_themselves() -> None:
     assert [list(space.maps) for space, _ in together.modes["speaker-adaptive"].members] == [[*views]]
 
 
+@pytest.mark.parametrize(
+    ("said", "removed"),
+    [
+        ("every sentence with all emotions", True),
+        ("each once", False),
+        ("every sentence with one emotion", False),
+        ("each once with one emotion", False),
+        ("by unknown speakers", False),
+    ],
+)
+def test_what_tells_sentences_apart_goes_where_they_do_not_tell_the_emotion(said: str, removed: bool) -> None:
+    views, felt, speakers, _ = world()
+    turn = np.arange(240) % 30
+    if said == "each once":
+        texts = [f"text {n}" for n in turn]
+        felt = np.concatenate([np.roll(felt[:30], speaker) for speaker in range(8)])
+    elif said == "each once with one emotion":
+        texts = [f"text {n}" for n in turn]
+    elif said == "every sentence with one emotion":
+        texts = [f"text {label} {n % 2}" for label, n in zip(felt, turn, strict=True)]
+    else:
+        texts = [f"text {n // 3 % 5}" for n in turn]
+    if said == "by unknown speakers":
+        speakers = [""] * 240
+    targets = few(felt, speakers, 8)
+    one, two = (
+        fit_semisupervised(views, targets, 3, speakers, given).probabilities(views, "speaker-adaptive", speakers)
+        for given in (texts, [""] * 240)
+    )
+    assert bool((one == two).all()) != removed
+
+
 @pytest.mark.parametrize("field", ["neighbours", "unlabelled_weight"])
 def test_parts_can_be_turned_off(field: str) -> None:
     views, felt, speakers, texts = world()

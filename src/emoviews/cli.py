@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import json
 import re
 import sys
 from collections.abc import Mapping, Sequence
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 import yaml
 from cyclopts import App, CycloptsError, Parameter
-from cyclopts.config import Yaml
+from cyclopts.config import Dict
 from cyclopts.exceptions import CoercionError
 from rich.console import Console
 from rich.table import Table
@@ -690,8 +691,8 @@ def predict(
         print_predictions(results)
     if trained := found.modes.count("transductive"):
         say(
-            f"{trained} of {len(results)} recordings are among those that fit learnt from, so they are judged better than new "
-            "ones would be; their mode is transductive, and if they had labels, this is no test."
+            f"{trained} of {len(results)} recordings are among those that fit learnt from, so they are not judged as new ones "
+            "would be; their mode is transductive, and if they had labels, this is no test."
         )
     for warning in found.warnings:
         warn(warning)
@@ -961,8 +962,27 @@ def _launch(
     """
     if config is not None and not config.is_file():
         raise UsageError(f"--config {config}: there is no such file.")
-    app.config = () if config is None else (Yaml(config, must_exist=True, use_commands_as_keys=False),)
+    app.config = () if config is None else (Dict(_settings(config), source=str(config), use_commands_as_keys=False),)
     return app(tokens, exit_on_error=False, print_error=True, error_console=_panel, result_action="return_value")
+
+
+def _settings(config: Path) -> dict[str, Any]:
+    """What a configuration file says; a label map as one text, so that its labels may be numbers and have dots.
+
+    Raises:
+        UsageError: it is no YAML, or no mapping of options.
+    """
+    try:
+        found = yaml.safe_load(config.read_text(encoding="utf-8")) or {}
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UsageError(f"--config {config}: expected YAML. {error}") from error
+    if not isinstance(found, dict):
+        raise UsageError(f"--config {config}: expected a value for each option, got {type(found).__name__}.")
+    settings = {str(name): value for name, value in found.items()}
+    for name in {"label_map", "label-map"} & settings.keys():
+        if isinstance(settings[name], dict):
+            settings[name] = json.dumps({str(old): str(new or "") for old, new in settings[name].items()})
+    return settings
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -991,7 +1011,8 @@ def _refuse_dots(arguments: Sequence[str]) -> None:
         name = argument.partition("=")[0].removeprefix("--label-map.")
         if name != argument.partition("=")[0] and "." in name:
             raise UsageError(
-                f"--label-map can't name {name!r}, which has a dot; rename it in the table's column 'emotion'."
+                f"--label-map can't name {name!r}, which has a dot. Write all as one: --label-map "
+                f"'{json.dumps({name: 'NEW'})}'"
             )
 
 

@@ -364,7 +364,8 @@ def _mode_report(
 
     by_speaker, by_gender = scores(list(tested["speaker"])), scores(list(tested["gender"]))
     right = np.array([t == g for t, g in zip(truth, guess, strict=True)])
-    warnings = []
+    chance = 1 / len(set(truth))
+    warnings = [f"It does no better than guessing ({chance:.3f})."] if interval.estimate <= chance else []
     for what, clusters in (("speaker", None), ("gender", list(tested["speaker"]))):
         if what == "gender" and not all(tested["speaker"]):
             continue  # whose recordings depend on each other is not known

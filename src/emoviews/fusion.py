@@ -300,6 +300,19 @@ def confounding(factor: Sequence[str], labels: Sequence[str]) -> float:
     return float(max(0.0, (share - chance) / (1 - chance)))
 
 
+def repeated(texts: Sequence[str], speakers: Sequence[str]) -> float:
+    """Share of the recordings with a text whose speaker says the same in another one, too; 0 where no text is known.
+
+    Who is recorded with a sentence again and again says it with several emotions. Where each says each sentence once, as in a
+    list of items made for one emotion each, sentences may stand for emotions, and no label is needed to be careful.
+
+    >>> repeated(["Hello", "Hello", "Bye", ""], ["Ann", "Ann", "Ann", "Ann"])
+    0.666...
+    """
+    said = Counter((speaker, text) for speaker, text in zip(speakers, texts, strict=True) if text)
+    return sum(n for n in said.values() if n > 1) / max(1, said.total())
+
+
 def rows_by(names: Sequence[str]) -> list[NDArray[np.int64]]:
     """The rows of each name, in order of appearance.
 

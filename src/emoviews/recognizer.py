@@ -10,6 +10,7 @@ probabilities on speakers who did not train, and says what unweighted average re
 
 from __future__ import annotations
 
+import json
 import shlex
 import warnings
 from collections.abc import Iterator, Sequence
@@ -242,13 +243,17 @@ class EmotionRecognizer(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             raise UsageError(
                 f"None of the {len(table)} recordings has a label to compare with. Give y, or fill in the column 'emotion'."
             )
+        text_of = dict(zip(self.fitted_.classes, self.fitted_.labels, strict=True))  # to Python 1, 1.0 and True are one
+        asked = [text_of.get(truth[row], str(truth[row])) for row in np.flatnonzero(known)]
+        if unknown := sorted(set(asked) - set(self.fitted_.labels)):
+            warnings.warn(
+                f"{', '.join(unknown)} did not train, so recordings of it count as missed. What trained: "
+                f"{', '.join(self.fitted_.labels)}.",
+                stacklevel=2,
+            )
         counts = known if self.mode == "inductive" else np.ones(len(table), dtype=bool)
         best = self._judged(table[counts].reset_index(drop=True)).argmax(axis=1)[known[counts]]
-        text_of = dict(zip(self.fitted_.classes, self.fitted_.labels, strict=True))  # to Python 1, 1.0 and True are one
-        return metrics.uar(
-            [text_of.get(truth[row], str(truth[row])) for row in np.flatnonzero(known)],
-            [self.fitted_.labels[n] for n in best],
-        )
+        return metrics.uar(asked, [self.fitted_.labels[n] for n in best])
 
     def _judged(self, X: Any, speakers: Any = None) -> Floats:
         """As `predict_proba`, for the methods that are called from outside: a warning names the line that called them."""
@@ -327,7 +332,7 @@ def _notes_of_labels(table: pd.DataFrame, y: Any) -> Iterator[str]:
         yield (
             f"The emotions {', '.join(map(repr, [first, *others]))} differ in upper and lower case or spaces alone, and are "
             f"learnt as {1 + len(others)}. If they are one, rename: "
-            + " ".join(f"{shlex.quote(f'--label-map.{name}')} {shlex.quote(first)}" for name in others)
+            f"--label-map {shlex.quote(json.dumps(dict.fromkeys(others, first), ensure_ascii=False))}"
         )
     for label in (label for label in sorted(counts.index) if label.strip().casefold() in NO_LABEL):
         yield (
@@ -354,6 +359,11 @@ def _notes_of_model(fitted: Fitted) -> Iterator[str]:
         yield (
             f"Whether recordings come over another channel can't be noticed later: that takes {FEWEST_SPEAKERS} speakers with "
             f"{FEWEST} recordings each, labelled or not."
+        )
+    if fitted.model.text_confounding > 0:
+        yield (
+            "Labelled recordings of one sentence show the same emotion more often than chance would have it, so the words may "
+            "be learnt in place of the voice. Test it on recordings of other sentences."
         )
     if fitted.model.speaker_confounding >= CONFOUNDED:
         yield (

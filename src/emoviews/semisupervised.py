@@ -33,7 +33,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emoviews.errors import UsageError
-from emoviews.fusion import Space, ViewMap, confounding, fit_spaces, judges_alone, rows_by, vectors_in
+from emoviews.fusion import Space, ViewMap, confounding, fit_spaces, judges_alone, repeated, rows_by, vectors_in
 from emoviews.propagation import Softmax, balanced_weights, fit_softmax, match_shares, neighbour_graph, softmax
 from emoviews.students import fit_students
 
@@ -42,7 +42,11 @@ Mode = Literal["inductive", "speaker-adaptive"]
 MODES: Final[tuple[Mode, ...]] = ("inductive", "speaker-adaptive")
 
 CONFOUNDED: Final = 0.5
-"""From this `fusion.confounding` on, the speaker (the text) is taken to stand for the emotion and is not removed."""
+"""From this `fusion.confounding` on, the speaker is taken to stand for the emotion and is not removed."""
+
+REPEATED: Final = 0.5
+"""From this `fusion.repeated` on, sentences are taken to be said with several emotions each, unless the labels tell otherwise
+(by any `fusion.confounding`). To be rid of what tells sentences apart gains little; where that is the emotion, it loses all."""
 
 SHARE_PRIOR: Final = 1.0
 """Labels of each class added before the classes' shares are taken from them."""
@@ -64,7 +68,8 @@ class SemiSupervisedConfig:
         smooth_predictions: let a speaker's recordings agree with their neighbours when they are predicted.
         inductive_strength: of the inductive students, who learn from all recordings with equal weight.
         sharpness: power to which the evidence in the soft labels (over the classes' shares) is taken for them; 1 leaves it.
-        remove_text: shrink what tells sentences apart, where the table says what is said.
+        remove_text: shrink what tells sentences apart, where the table says what is said, speakers say the same again and again
+            (`REPEATED`), and the labels do not show that sentences stand for emotions.
         match_shares: keep the shares that classes have among the labels, in labelling the others.
         rounds: of labelling the recordings without a label; from the second on the student of the one before is the teacher.
         views_apart: beside all views together, judge by each that `fusion.judges_alone`, and average.
@@ -256,7 +261,7 @@ def fit_semisupervised(
     names = [str(target) for target in targets[known]]
     by_speaker, by_text = (confounding([values[row] for row in known.tolist()], names) for values in (speakers, texts))
     named, speakers = speakers, apart(speakers)
-    said = texts if config.remove_text and by_text < CONFOUNDED else None
+    said = texts if config.remove_text and by_text == 0 and repeated(texts, speakers) >= REPEATED else None
     relative = any(named) and by_speaker < CONFOUNDED
     looked_at = [list(views), *([name] for name in views if config.views_apart and judges_alone(name, views))]
     found = fit_spaces(views, looked_at, speakers, said, adaptive=relative, dimensions=config.dimensions)

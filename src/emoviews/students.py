@@ -35,6 +35,11 @@ PARTS: Final = 5
 """Into which more training speakers than these are merged, to be left out in turn."""
 
 
+def leads(view: str) -> bool:
+    """Whether it is the leading view, whatever its parameters."""
+    return view.partition("(")[0] == LEADING
+
+
 def mixtures(views: Sequence[str], copied: Sequence[str] = ()) -> list[Mixture]:
     """What may be averaged: views together and the leading one; with them each view that has no copies; each view by itself.
 
@@ -44,7 +49,7 @@ def mixtures(views: Sequence[str], copied: Sequence[str] = ()) -> list[Mixture]:
     [(('egemaps',),), (('egemaps',), ('wide',))]
     """
     together = tuple(copied or views)
-    first: Mixture = tuple(dict.fromkeys([together, *((view,) for view in together if view == LEADING)]))
+    first: Mixture = tuple(dict.fromkeys([together, *((view,) for view in together if leads(view))]))
     apart: Mixture = tuple((view,) for view in views)
     without_copies: Mixture = tuple((view,) for view in views if view not in together)
     return list(dict.fromkeys([first, first + without_copies, apart]))
@@ -76,7 +81,7 @@ def fit_students(
         own = [copy for copy in copies if set(member) <= set(copy)]
         stacked = {name: np.vstack([views[name], *(copy[name] for copy in own)]) for name in member}
         times = 1 + len(own)
-        said = [*texts] * times if texts is not None and member == (LEADING,) else None
+        said = [*texts] * times if texts is not None and len(member) == 1 and leads(member[0]) else None
         [(space, vectors)] = fit_spaces(
             stacked, [member], [*speakers] * times, said, adaptive=False, dimensions=dimensions
         )
