@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 from emoviews.calibration import fit_temperature, scaled
-from emoviews.expectation import DRAWS_AT_ONCE, _parts, _stretches, _with_few_files, evaluated
+from emoviews.expectation import DRAWS_AT_ONCE, _mode_report, _parts, _stretches, _with_few_files, evaluated
 from emoviews.metrics import expected_calibration_error, uar
 from emoviews.recognition import FitReport
 from emoviews.semisupervised import SemiSupervisedConfig, fit_semisupervised
@@ -187,6 +187,15 @@ def test_scores_are_of_the_recordings_of_each_speaker() -> None:
         own = np.flatnonzero(speakers == name)
         assert n == len(own)
         assert score == pytest.approx(uar([truth[row] for row in own], [guess[row] for row in own]))
+
+
+@pytest.mark.parametrize(("right", "told"), [(0.1, True), (0.6, False)])
+def test_a_mode_that_only_guesses_is_warned_of(right: float, told: bool) -> None:
+    truth = np.tile(np.arange(3), 60)
+    guess = np.where(np.random.default_rng(0).random(180) < right, truth, (truth + 1) % 3)
+    tested = pd.DataFrame({"speaker": [f"S{n % 6}" for n in range(180)], "gender": ""})
+    report = _mode_report(tested, [""] * 180, [LABELS[n] for n in truth], np.eye(3)[guess], LABELS)
+    assert ("It does no better than guessing (0.333)." in report.warnings) == told
 
 
 def test_chance_is_the_same_in_every_process() -> None:
