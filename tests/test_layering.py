@@ -53,7 +53,7 @@ ORDER = [
         "hub",
         "tracking",
     ],
-    *["annotation", "labelling", "cluster", "app", "terminal", "cli", "__main__"],
+    *["annotation", "verification", "labelling", "cluster", "app", "terminal", "cli", "__main__"],
 ]
 ROOT = Path(emoviews.__file__).parent
 

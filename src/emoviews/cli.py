@@ -705,6 +705,28 @@ def predict(
 
 
 @app.command
+def verify(folder: Path) -> bool:
+    """Re-check a store, a recogniser, a checkpoint or a run folder: all is read and compared with its checksums.
+
+    Args:
+        folder: what another command wrote.
+    """
+    from emoviews.verification import verify as run_verification
+
+    if not folder.is_dir():
+        raise UsageError(f"{folder}: there is no such folder.")
+    bad = 0
+    for found in run_verification(folder):
+        show(f"{found.folder}: {found.what}: {'damaged' if found.problems else 'as it was written'}")
+        for problem in found.problems:
+            warn(problem)
+        bad += len(found.problems)
+    if bad:
+        raise EmoViewsError(f"{counted(bad, 'problem')}; see above.")
+    return True
+
+
+@app.command
 def suggest(
     model: str,
     table: Path,

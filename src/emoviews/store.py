@@ -39,6 +39,7 @@ from emoviews.errors import StoreError
 from emoviews.types import FRAMES, ViewSpec
 
 FORMAT: Final = 1
+SPEC: Final = "spec.json"
 """Version of the layout above; a store of another version is refused."""
 
 _DTYPE_NAMES: Final = {"float16": "F16", "float32": "F32", "int8": "I8"}  # what safetensors calls them
@@ -234,7 +235,7 @@ class ViewStore:
         return problems
 
     def _check_format(self) -> None:
-        path = self.folder / "spec.json"
+        path = self.folder / SPEC
         try:
             found = json.loads(path.read_text(encoding="utf-8"))["format"]
         except (FileNotFoundError, NotADirectoryError):
@@ -251,7 +252,7 @@ class ViewStore:
 
     def _write_spec(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        path = self.folder / "spec.json"
+        path = self.folder / SPEC
         if not path.exists():
             write_atomically(path, json.dumps({"format": FORMAT, **dataclasses.asdict(self.spec)}, indent=1).encode())
 
