@@ -301,16 +301,16 @@ def confounding(factor: Sequence[str], labels: Sequence[str]) -> float:
 
 
 def repeated(texts: Sequence[str], speakers: Sequence[str]) -> float:
-    """Share of the recordings with a text in which its speaker says it again; 0 where no text is known.
+    """Share of the recordings with a text that are not their speaker's only one of it; 0 where no text is known.
 
-    Who is recorded with each sentence again and again says it with several emotions. Where each is said once, as in a list of
+    Who is recorded with a sentence again and again says it with several emotions. Where each is said once, as in a list of
     items made for one emotion each, sentences may stand for emotions, which no label need show.
 
     >>> repeated(["Hello", "Hello", "Bye", ""], ["Ann", "Ann", "Ann", "Ann"])
-    0.333...
+    0.666...
     """
     said = Counter((speaker, text) for speaker, text in zip(speakers, texts, strict=True) if text)
-    return 1 - len(said) / said.total() if said else 0.0
+    return sum(n for n in said.values() if n > 1) / max(1, said.total())
 
 
 def rows_by(names: Sequence[str]) -> list[NDArray[np.int64]]:

@@ -44,10 +44,10 @@ MODES: Final[tuple[Mode, ...]] = ("inductive", "speaker-adaptive")
 CONFOUNDED: Final = 0.5
 """From this `fusion.confounding` on, the speaker is taken to stand for the emotion and is not removed."""
 
-REPEATED: Final = 0.5
-"""From this `fusion.repeated` on, where each speaker says each sentence twice on average, sentences are taken to be said with
-several emotions, unless the labels tell otherwise (by any `fusion.confounding`). To be rid of what tells sentences apart gains
-little; where that is the emotion, it loses all."""
+REPEATED: Final = 0.75
+"""From this `fusion.repeated` on, sentences are taken to be said with several emotions each, unless the labels tell otherwise
+(by any `fusion.confounding`). To be rid of what tells sentences apart gains a few points; where that is the emotion, all is
+lost."""
 
 SHARE_PRIOR: Final = 1.0
 """Labels of each class added before the classes' shares are taken from them."""
