@@ -189,6 +189,17 @@ def test_a_configuration_that_is_none(
     fails(capsys, 2, said, "fit", world / "t.csv", "--out", tmp_path / "m", "--config", tmp_path / "c.yaml")
 
 
+def test_suggestions_do_not_replace_what_they_are_made_of(
+    world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = world / "t.csv"
+    before = table.read_text()
+    fails(capsys, 2, "is the table itself, whose other rows would be lost", "suggest", "m", table, "--out", table)
+    fails(capsys, 2, "it is a folder", "suggest", "m", table, "--out", tmp_path)
+    fails(capsys, 2, "where the labels are kept", "label", table, "--merge", f"{table}.labels.jsonl")
+    assert table.read_text() == before
+
+
 def test_label_map_and_labels(world: Path, tmp_path: Path) -> None:
     arguments = ["finetune", world / "t.csv", "--view", "mfcc", "--store", world / "store", "--folds", 3, *QUICK]
     assert run(*arguments, "--out", tmp_path / "a", "--label-map.anger", "loud", "--label-map.sadness=") == 0
@@ -652,7 +663,7 @@ def test_suggest_orders_what_has_no_label(
     printed = capsys.readouterr()
     n_gone, n_unlabelled = sum(table.index % 4 == 1), sum(table.index % 4 > 0)
     assert len(printed.out.strip().splitlines()) == 1 + n_unlabelled - n_gone
-    assert f"{n_gone} recordings were drawn that can't be used" in printed.err
+    assert f"{n_gone} recordings that can't be used passed over" in printed.err
     assert run("suggest", model, world / "t.csv", *common) == 2
     assert "Every recording has a label" in capsys.readouterr().err
     assert run("suggest", model, some, "--budget", 0, *common) == 2

@@ -757,19 +757,23 @@ def suggest(
     from emoviews.hub import located
     from emoviews.table import read_table, write_table
 
+    if out is not None and out.resolve() == table.resolve():
+        raise UsageError(f"--out {out} is the table itself, whose other rows would be lost; name another file.")
+    if out is not None and out.is_dir():
+        raise UsageError(f"--out {out}: expected a name for a file; it is a folder.")
     frame = read_table(table)
     if strategy == "random":
         load_fitted(located(str(model), warn))  # it is not asked, but a wrong name is not passed over
         chosen, left_out = drawn(frame, budget, seed=seed)
         if left_out:
-            warn(
-                f"{left_out} recordings were drawn that can't be used; others come in their place. See: emoviews check {table}"
-            )
+            warn(f"{counted(left_out, 'recording')} that can't be used passed over. See: emoviews check {table}")
     else:
         found = _recognizer_for(frame, model, store, workers).recognise(frame)
         chosen = suggested(frame, found, budget, strategy, seed=seed)
         if left_out := sum(bool(problem) for problem in found.problems):
             warn(f"{left_out} of {len(frame)} recordings can't be judged and are not suggested.")
+    if len(chosen) < budget:
+        say(f"Asked for {budget}, {len(chosen)} suggested: no others without a label can be.")
     if out is not None:
         write_table(chosen, out)
         say(f"{len(chosen)} rows written to {out}, the first to label first")
@@ -851,6 +855,8 @@ def label(
 
     frame, entries = read_table(table), read_journal(journal_of(table))
     if merge is not None:
+        if merge.resolve() == journal_of(table).resolve():
+            raise UsageError(f"--merge {merge} is where the labels are kept as they are given; name another file.")
         if not entries:
             raise UsageError(f"{journal_of(table)} has no labels yet. Give some first: emoviews label {table}")
         found = merged(frame, entries)
@@ -863,6 +869,8 @@ def label(
     chosen = tuple(dict.fromkeys(labels or known or sorted(set(frame["emotion"]) - {""})))
     if len(chosen) < 2:
         raise UsageError("Say which emotions there are to choose from, e.g. --labels anger,joy,neutral,sadness")
+    if others := sorted(set(frame["emotion"]) - {"", *chosen}):
+        warn(f"The table has {', '.join(others)}, which is not offered here. To offer it, name all: --labels")
     journal = Journal(table, labelling_order(frame, entries, order), chosen)
     try:
         if not is_local(host):

@@ -3,9 +3,10 @@
 A graph takes views of one or more recordings, `(batch, ...)` with the view's own axes after `batch`; recordings of a batch are
 equally long, their number and length are free. What comes before (audio → view) is not in it.
 
-A recogniser's inductive mode is one graph of all its views. Everything between the clipped z-scores of a view and its logits is
-linear (`fusion.Space`, `propagation.Softmax`), so it is one matrix here, `(features, classes)`: the graph is as small as the
-views are wide. Encoders are written one graph a view, with their z-scores, and with their classifier where they have one.
+A recogniser's inductive mode is one graph of all views that it looks at. Everything between the clipped z-scores of a view and
+its logits is linear (`fusion.Space`, `propagation.Softmax`), so it is one matrix here, `(features, classes)`: the graph is as
+small as the views are wide. Encoders are written one graph a view, with their z-scores, and with their classifier where they
+have one.
 """
 
 from __future__ import annotations

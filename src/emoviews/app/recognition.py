@@ -149,7 +149,10 @@ def about(fitted: Fitted, local: bool) -> str:
     """What the recogniser is, as HTML. Speakers are numbered, as on a model card: whoever reaches the page reads it."""
     report = anonymous(fitted.report)
     words = {"counted": counted, "whose": whose}
-    return _html("about", report=report, specs=fitted.specs, expected=expectation(report), local=local, **words)
+    judging = [request.label for request in fitted.needed("inductive")]
+    return _html(
+        "about", report=report, specs=fitted.specs, judging=judging, expected=expectation(report), local=local, **words
+    )
 
 
 def percent(share: float) -> str:
