@@ -258,8 +258,7 @@ def pinned_spec(path: Path, label: str, entry: Mapping[str, Any], remedy: str = 
     Raises:
         CheckpointError: it has another fingerprint than stands beside it; it ends in the remedy.
     """
-    fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in entry["spec"].items()}
-    spec = ViewSpec(**fields)
+    spec = ViewSpec.of(entry["spec"])
     if spec.fingerprint != entry["fingerprint"]:
         raise CheckpointError(
             f"{path}: the specification of {label} gives fingerprint {spec.fingerprint}, the file says "

@@ -1038,8 +1038,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _refuse_dots(arguments: Sequence[str]) -> None:
     """Refuse `--label-map.a.b c`: the parser takes what stands behind a dot for a key within a key."""
     for argument in arguments:
-        name = argument.partition("=")[0].removeprefix("--label-map.")
-        if name != argument.partition("=")[0] and "." in name:
+        option, _, name = argument.partition("=")[0].partition(".")
+        if option == "--label-map" and "." in name:
             raise UsageError(
                 f"--label-map can't name {name!r}, which has a dot. Write all as one: --label-map "
                 f"'{json.dumps({name: 'NEW'})}'"

@@ -48,6 +48,15 @@ QUANTILES: Final = (0.1, 0.5, 0.9)
 """Over time, of a view with frames."""
 
 
+def named(label: str) -> str:
+    """The view's name in its label, whatever its parameters.
+
+    >>> named("mfcc(bands=40)")
+    'mfcc'
+    """
+    return label.partition("(")[0]
+
+
 def time_statistics(frames: NDArray[np.floating]) -> Floats:
     """`(frames, features)` → `(7 · features,)`: mean, deviation, three quantiles, size and deviation of the change.
 
@@ -194,7 +203,7 @@ def fit_spaces(
             shrink = _text_shrinkage(projected, texts)
             matrix, projected = matrix @ shrink, projected @ shrink
         length = np.sqrt(np.mean(np.sum(projected**2, axis=1)))
-        scale = VIEW_WEIGHTS.get(name.partition("(")[0], OTHER_WEIGHT) / max(float(length), 1e-12)
+        scale = VIEW_WEIGHTS.get(named(name), OTHER_WEIGHT) / max(float(length), 1e-12)
         maps[name] = ViewMap(mean, deviation, within, prior, center, matrix * scale)
         parts[name] = projected * scale
     return [_fused({name: maps[name] for name in names}, parts, dimensions, adaptive) for names in looked_at]
@@ -234,7 +243,7 @@ def judges_alone(name: str, views: Collection[str]) -> bool:
     >>> [judges_alone(name, ["egemaps", "mfcc"]) for name in ("egemaps", "mfcc")], judges_alone("egemaps", ["egemaps"])
     ([True, False], False)
     """
-    return len(views) > 1 and name.partition("(")[0] in VIEW_WEIGHTS
+    return len(views) > 1 and named(name) in VIEW_WEIGHTS
 
 
 def spread(values: Floats) -> tuple[Floats, Floats]:

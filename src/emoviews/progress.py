@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Iterable
 from types import TracebackType
 from typing import Final
 
@@ -12,6 +13,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsed
 from rich.progress import Progress as Bar
 
 LINE_EVERY_SECONDS: Final = 10.0
+
+NAMED: Final = 5
+"""So many names stand in a message before it says that there are more."""
 
 
 class Progress:
@@ -103,3 +107,14 @@ def whose(n_speakers: int) -> str:
     ('1 speaker', 'unknown speakers')
     """
     return counted(n_speakers, "speaker") if n_speakers else "unknown speakers"
+
+
+def shorten(names: Iterable[str]) -> str:
+    """The first names of a list and how many more there are.
+
+    >>> shorten("abcdefg")
+    'a, b, c, d, e and 2 more'
+    """
+    every = list(names)
+    more = f" and {len(every) - NAMED} more" if len(every) > NAMED else ""
+    return ", ".join(every[:NAMED]) + more

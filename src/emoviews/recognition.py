@@ -62,7 +62,6 @@ DIRECTLY: Final = 16
 TOO_FAR: Final = 1.0
 """Times `Fitted.limits` from which a recording is taken for no speech, and recordings as a whole for another channel's."""
 
-
 UNLIKE: Final = "as a whole, these recordings are unlike those learnt from: another channel?"
 """In the column `warning`, where `Recognised.far` is above `TOO_FAR`."""
 
@@ -487,7 +486,7 @@ def judged(fitted: Fitted, table: pd.DataFrame, found: Extracted) -> Recognised:
     nowhere, modes = np.full((len(table), 0), np.nan), modes_of(fitted, found, "inductive")
     voice = np.array([not problems[row] for row in usable], dtype=bool)
     spoken = {r.label: found.vectors[r.label][voice] for r in fitted.needed("inductive")} if voice.any() else {}
-    far = _shifts(fitted, table, usable[voice], modes, spoken) if voice.any() else np.full(len(table), np.nan)
+    far = _shifts(fitted, table, usable[voice], modes, spoken)
     warnings = shifted(far, list(table["speaker"]), "inductive")
     return Recognised(fitted.labels, probabilities, tuple(problems), modes, nowhere, far, warnings)
 

@@ -27,12 +27,11 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.exceptions import NotFittedError
 
 from emoviews import metrics
-from emoviews.corpora._common import shorten
 from emoviews.errors import AudioError, TableError, UsageError
 from emoviews.expectation import evaluated
 from emoviews.labelled_map import fit_map
 from emoviews.novelty import FEWEST, FEWEST_SPEAKERS, fit_limits
-from emoviews.progress import counted
+from emoviews.progress import counted, shorten
 from emoviews.recognition import (
     SPEEDS,
     Digest,

@@ -39,8 +39,9 @@ from emoviews.errors import StoreError
 from emoviews.types import FRAMES, ViewSpec
 
 FORMAT: Final = 1
-SPEC: Final = "spec.json"
 """Version of the layout above; a store of another version is refused."""
+
+SPEC: Final = "spec.json"
 
 _DTYPE_NAMES: Final = {"float16": "F16", "float32": "F32", "int8": "I8"}  # what safetensors calls them
 _SCALE: Final = ".scale"

@@ -16,7 +16,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from emoviews.fusion import Space, fit_spaces, rows_by
+from emoviews.fusion import Space, fit_spaces, named, rows_by
 from emoviews.metrics import uar
 from emoviews.propagation import Softmax, balanced_weights, fit_softmax
 from emoviews.splits import merge_groups
@@ -35,11 +35,6 @@ PARTS: Final = 5
 """Into which more training speakers than these are merged, to be left out in turn."""
 
 
-def leads(view: str) -> bool:
-    """Whether it is the leading view, whatever its parameters."""
-    return view.partition("(")[0] == LEADING
-
-
 def mixtures(views: Sequence[str], copied: Sequence[str] = ()) -> list[Mixture]:
     """What may be averaged: views together and the leading one; with them each view that has no copies; each view by itself.
 
@@ -49,7 +44,7 @@ def mixtures(views: Sequence[str], copied: Sequence[str] = ()) -> list[Mixture]:
     [(('egemaps',),), (('egemaps',), ('wide',))]
     """
     together = tuple(copied or views)
-    first: Mixture = tuple(dict.fromkeys([together, *((view,) for view in together if leads(view))]))
+    first: Mixture = tuple(dict.fromkeys([together, *((view,) for view in together if named(view) == LEADING)]))
     apart: Mixture = tuple((view,) for view in views)
     without_copies: Mixture = tuple((view,) for view in views if view not in together)
     return list(dict.fromkeys([first, first + without_copies, apart]))
@@ -81,7 +76,7 @@ def fit_students(
         own = [copy for copy in copies if set(member) <= set(copy)]
         stacked = {name: np.vstack([views[name], *(copy[name] for copy in own)]) for name in member}
         times = 1 + len(own)
-        said = [*texts] * times if texts is not None and len(member) == 1 and leads(member[0]) else None
+        said = [*texts] * times if texts is not None and [*map(named, member)] == [LEADING] else None
         [(space, vectors)] = fit_spaces(
             stacked, [member], [*speakers] * times, said, adaptive=False, dimensions=dimensions
         )

@@ -66,6 +66,18 @@ class ViewSpec:
         if len(self.shape) != len(self.axes):
             raise ValueError(f"View {self.name!r} has shape {self.shape} for axes {self.axes}.")
 
+    @classmethod
+    def of(cls, written: Mapping[str, Any]) -> ViewSpec:
+        """The specification that was written as JSON, which has lists for tuples.
+
+        >>> from dataclasses import asdict
+        >>> spec = ViewSpec("demo", 1, {}, ("features",), (3,), "float32", None)
+        >>> ViewSpec.of(json.loads(json.dumps(asdict(spec)))) == spec
+        True
+        """
+        fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in written.items()}
+        return cls(**fields)
+
     @property
     def fingerprint(self) -> str:
         """Twelve hexadecimal digits over name, version, parameters, weights and audio preparation."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 import json
 import sqlite3
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from emoviews import results
 from emoviews.bundles import KIND, load_fitted
@@ -54,8 +54,7 @@ def _view(folder: Path) -> Verified:
     what = "a view of a store"
     try:
         said = json.loads((folder / SPEC).read_text(encoding="utf-8"))
-        fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in said.items() if k != "format"}
-        spec = ViewSpec(**fields)
+        spec = ViewSpec.of({name: value for name, value in said.items() if name != "format"})
         if folder.name != (expected := f"{spec.name}-{spec.fingerprint}"):
             return Verified(folder, what, (f"{folder} holds {expected} by its {SPEC}; one of them was changed.",))
         store = ViewStore(folder.parent, spec)
@@ -68,11 +67,12 @@ def _view(folder: Path) -> Verified:
 
 def _weights(folder: Path) -> Verified:
     what = "a checkpoint"
-    with contextlib.suppress(OSError, ValueError, AttributeError):
+    load: Callable[[Path], object] = load_checkpoint
+    with contextlib.suppress(OSError, ValueError, AttributeError):  # what can't be read is said by `load`
         if json.loads((folder / NOTES).read_text(encoding="utf-8")).get("kind") == KIND:
-            what = "a recogniser"
+            what, load = "a recogniser", load_fitted
     try:
-        _ = load_fitted(folder) if what == "a recogniser" else load_checkpoint(folder)
+        load(folder)
     except EmoViewsError as error:
         return Verified(folder, what, (str(error),))
     return Verified(folder, what, ())

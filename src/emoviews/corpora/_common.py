@@ -17,15 +17,13 @@ from typing import Final, Literal
 import pandas as pd
 
 from emoviews.errors import CorpusError
+from emoviews.progress import shorten
 
 Row = dict[str, object]
 """One utterance by column name, as `table.make_table` takes it."""
 
 GENDERS: Final = {"f": "female", "female": "female", "m": "male", "male": "male"}
 """How corpora write gender, in lower case, and what our tables say."""
-
-_NAMED: Final = 5
-"""So many names stand in a message before it says that there are more."""
 
 
 def find_release(
@@ -252,17 +250,6 @@ def report_missing(names: Sequence[str], listed: int, title: str) -> list[str]:
             f"{shorten(names)}. Unpack the audio beside the labels."
         )
     return [f"{len(names)} of {listed} recordings named in the labels are missing and left out: {shorten(names)}."]
-
-
-def shorten(names: Iterable[str]) -> str:
-    """The first names of a list and how many more there are.
-
-    >>> shorten("abcdefg")
-    'a, b, c, d, e and 2 more'
-    """
-    every = list(names)
-    more = f" and {len(every) - _NAMED} more" if len(every) > _NAMED else ""
-    return ", ".join(every[:_NAMED]) + more
 
 
 def _visible(folder: str | Path) -> Iterator[os.DirEntry[str]]:

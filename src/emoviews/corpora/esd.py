@@ -22,13 +22,12 @@ from emoviews.corpora._common import (
     compare_counts,
     decode,
     find_release,
-    shorten,
     stem_of,
     unlike,
     visible_folders,
     walk_files,
 )
-from emoviews.progress import counted
+from emoviews.progress import counted, shorten
 from emoviews.table import make_table
 
 EMOTIONS: Final = {"Angry": "angry", "Happy": "happy", "Neutral": "neutral", "Sad": "sad", "Surprise": "surprise"}

@@ -8,8 +8,8 @@ from typing import Final
 
 from emoviews.audio import AUDIO_SUFFIXES
 from emoviews.corpora import Corpus, ParsedCorpus
-from emoviews.corpora._common import Row, check_folder, shorten, unlike, visible_files, visible_folders, walk_files
-from emoviews.progress import counted
+from emoviews.corpora._common import Row, check_folder, unlike, visible_files, visible_folders, walk_files
+from emoviews.progress import counted, shorten
 from emoviews.table import make_table
 
 UNLABELLED: Final = frozenset({"unlabelled", "unlabeled"})

@@ -30,12 +30,11 @@ from emoviews.corpora._common import (
     index_by_stem,
     read_columns,
     report_missing,
-    shorten,
     unlike,
     visible_files,
     visible_folders,
 )
-from emoviews.progress import counted
+from emoviews.progress import counted, shorten
 from emoviews.table import make_table
 
 PARTS: Final = {"train": "train", "dev": "val", "test": "test"}

@@ -32,12 +32,11 @@ from emoviews.corpora._common import (
     index_by_stem,
     read_columns,
     report_missing,
-    shorten,
     stem_of,
     walk_files,
 )
 from emoviews.errors import CorpusError
-from emoviews.progress import counted
+from emoviews.progress import counted, shorten
 from emoviews.table import make_table
 
 UNDECIDED: Final = "undecided"

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Final
 
 from emoviews.corpora import Corpus, ParsedCorpus
-from emoviews.corpora._common import Row, compare_counts, find_release, index_by_stem, shorten, walk_files
-from emoviews.progress import counted
+from emoviews.corpora._common import Row, compare_counts, find_release, index_by_stem, walk_files
+from emoviews.progress import counted, shorten
 from emoviews.table import make_table
 
 EMOTIONS: Final = {"Angry": "angry", "Happy": "happy", "Neutral": "neutral", "Sad": "sad"}

@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, Final
+from typing import Final
 
 import pandas as pd
 import torch
@@ -100,7 +100,7 @@ class Parameters(Experiment):
     def tables(self, results: Results) -> dict[str, pd.DataFrame]:
         """What this run's trainings hold, where the run says its preset and classes; and the paper's table, counted again."""
         description = results.description()
-        views = {label: _spec(described) for label, described in description.get("views", {}).items()}
+        views = {label: ViewSpec.of(described) for label, described in description.get("views", {}).items()}
         preset, labels = description.get("configuration", {}).get("preset"), description.get("labels", [])
         found = {}
         if views and preset is not None and len(labels) >= 2:
@@ -222,12 +222,6 @@ def wav2vec2_base_parameters() -> int:
 
     with torch.device("meta"):
         return n_parameters(Wav2Vec2Model(Wav2Vec2Config()))
-
-
-def _spec(described: Mapping[str, Any]) -> ViewSpec:
-    """A view as `Results.describe` noted it; JSON has lists for tuples."""
-    fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in described.items()}
-    return ViewSpec(**fields)
 
 
 EXPERIMENT = Parameters()

@@ -689,8 +689,7 @@ def views(description: Mapping[str, Any]) -> pd.DataFrame:
     """The inputs: `view, fingerprint, name, version, parameters, axes, weights, licence`."""
     rows = []
     for label, described in description.get("views", {}).items():
-        fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in described.items()}
-        spec = ViewSpec(**fields)
+        spec = ViewSpec.of(described)
         rows.append(
             {
                 "view": label,
