@@ -5,6 +5,7 @@ Every benchmark is a script that prints Markdown and compares ways to do one thi
 
 from __future__ import annotations
 
+import argparse
 import os
 import statistics
 import time
@@ -15,9 +16,12 @@ from typing import TypeVar
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from emoviews.audio import AUDIO_SUFFIXES
 from emoviews.processes import hardware
+from emoviews.seeds import derive_seed
+from emoviews.splits import select_budget
 
 Name = TypeVar("Name")
 
@@ -151,3 +155,27 @@ def wav2vec2_operations(n_samples: int) -> int:
     operations += 2 * n * 768 * (768 // 16) * 128  # the positional convolution: 128 frames, 16 groups
     a_layer = 4 * 768 * 768 + 2 * 768 * 3072  # query, key, value, output; two of the feed-forward network
     return operations + 12 * (2 * n * a_layer + 2 * 2 * n * n * 768)  # and the two products of attention
+
+
+def recordings_parser(description: str) -> argparse.ArgumentParser:
+    """A parser of what every comparison on a corpus takes: its table, the store of its views, and which emotions count."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("table", type=Path)
+    parser.add_argument("--store", type=Path, required=True)
+    parser.add_argument("--labels", default="", help="separated by commas; all by default")
+    return parser
+
+
+def names_in(text: str, column: Iterable[str]) -> list[str]:
+    """The names in a text, separated by commas; all that a column has where there are none."""
+    return [name for name in text.split(",") if name] or sorted(set(column) - {""})
+
+
+def drawn_targets(
+    code: NDArray[np.int64], emotions: Sequence[str], fraction: float, name: str, repeat: int
+) -> NDArray[np.int64]:
+    """`(rows,)` a share of the codes, drawn by class; -1 where none is. The same for a name and repeat in every comparison."""
+    budget = select_budget(emotions, fraction=fraction, seed=derive_seed("few labels", name, repeat))
+    targets = np.full(len(code), -1)
+    targets[budget] = code[budget]
+    return targets

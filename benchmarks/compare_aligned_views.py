@@ -15,14 +15,12 @@ Embeddings of the last kind know the test speaker's other recordings: they count
 
 from __future__ import annotations
 
-import argparse
 import time
 from collections import defaultdict
-from pathlib import Path
 
 import numpy as np
 import torch
-from _common import table
+from _common import drawn_targets, names_in, recordings_parser, table
 from numpy.typing import NDArray
 
 from emoviews.encoders import Encoder, make_encoder
@@ -32,9 +30,7 @@ from emoviews.heads import ProjectionHead
 from emoviews.losses import make_loss
 from emoviews.metrics import uar
 from emoviews.recognition import read_vectors
-from emoviews.seeds import derive_seed
 from emoviews.semisupervised import MODES, fit_semisupervised
-from emoviews.splits import select_budget
 from emoviews.store import ViewStore
 from emoviews.table import read_table
 from emoviews.types import ViewBatch
@@ -129,10 +125,7 @@ def embedded(encoder: Encoder, arrays: list[torch.Tensor]) -> Floats:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("table", type=Path)
-    parser.add_argument("--store", type=Path, required=True)
-    parser.add_argument("--labels", default="", help="separated by commas; all by default")
+    parser = recordings_parser(__doc__ or "")
     parser.add_argument("--speakers", default="", help="separated by commas; all by default")
     parser.add_argument("--fractions", default="0.02,0.05,0.1,1")
     parser.add_argument("--repeats", type=int, default=2)
@@ -141,8 +134,8 @@ def main() -> None:
     options = parser.parse_args()
     chosen = options.kinds.split(",")
     frame = read_table(options.table)
-    wanted = [n for n in options.labels.split(",") if n] or sorted(set(frame["emotion"]) - {""})
-    voices = [n for n in options.speakers.split(",") if n] or sorted(set(frame["speaker"]))
+    wanted = names_in(options.labels, frame["emotion"])
+    voices = names_in(options.speakers, frame["speaker"])
     frame = frame[frame["speaker"].isin(voices)].reset_index(drop=True)
     speakers = list(frame["speaker"])
     plain = read_vectors(frame, options.store, [ViewRequest.parse(name) for name in BASE])
@@ -173,10 +166,7 @@ def main() -> None:
         train, test = (np.intersect1d(rows, learnt) for rows in (others, np.flatnonzero(frame["speaker"] == voice)))
         for fraction in fractions:
             for repeat in range(options.repeats if fraction < 1 else 1):
-                seed = derive_seed("few labels", voice, repeat)
-                budget = select_budget(list(frame["emotion"].iloc[train]), fraction=fraction, seed=seed)
-                targets = np.full(len(train), -1)
-                targets[budget] = code[train][budget]
+                targets = drawn_targets(code[train], list(frame["emotion"].iloc[train]), fraction, voice, repeat)
                 names, texts = [list(frame[column].iloc[train]) for column in ("speaker", "text")]
                 seen = nothing.copy()
                 seen[train] = targets

@@ -12,7 +12,6 @@ emotion throughout, for which it should not.
 
 from __future__ import annotations
 
-import argparse
 import tempfile
 import time
 from collections import defaultdict
@@ -23,7 +22,7 @@ import numpy as np
 import pandas as pd
 import scipy.signal
 import soundfile
-from _common import table
+from _common import recordings_parser, table
 from numpy.typing import NDArray
 
 from emoviews import EmotionRecognizer, audio
@@ -106,10 +105,7 @@ def count_warnings(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("table", type=Path)
-    parser.add_argument("--store", type=Path, required=True)
-    parser.add_argument("--labels", default="", help="separated by commas; all by default")
+    parser = recordings_parser(__doc__ or "")
     parser.add_argument("--speakers", type=int, default=2, help="that are left out at a time")
     parser.add_argument("--each", type=int, default=24, help="recordings of a speaker")
     parser.add_argument("--voices", type=int, default=0, help="to learn from; all others by default")

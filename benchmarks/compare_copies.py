@@ -13,7 +13,6 @@ Besides EmoViews it needs librosa (`pip install librosa`), which moves the pitch
 
 from __future__ import annotations
 
-import argparse
 import tempfile
 import time
 from collections import defaultdict
@@ -25,16 +24,14 @@ import librosa
 import numpy as np
 import pandas as pd
 import scipy.signal
-from _common import table
+from _common import drawn_targets, names_in, recordings_parser, table
 from compare_channels import Sound, changed, noise, same_level
 from numpy.typing import NDArray
 
 from emoviews import audio
 from emoviews.metrics import uar
 from emoviews.recognition import may_be_copied, read_vectors, views_of
-from emoviews.seeds import derive_seed
 from emoviews.semisupervised import fit_semisupervised
-from emoviews.splits import select_budget
 from emoviews.table import read_table
 from emoviews.types import SAMPLING_RATE as RATE
 from emoviews.views import ViewRequest
@@ -96,18 +93,15 @@ def heard(frame: pd.DataFrame, change: Callable[[Sound], Sound], requests: list[
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("table", type=Path)
-    parser.add_argument("--store", type=Path, required=True)
+    parser = recordings_parser(__doc__ or "")
     parser.add_argument("--views", default="egemaps,compare_2016,mfcc")
-    parser.add_argument("--labels", default="", help="separated by commas; all by default")
     parser.add_argument("--speakers", default="", help="separated by commas; all by default")
     parser.add_argument("--fractions", default="0.02,0.1,1")
     parser.add_argument("--repeats", type=int, default=3)
     options = parser.parse_args()
     frame = read_table(options.table)
-    wanted = [n for n in options.labels.split(",") if n] or sorted(set(frame["emotion"]) - {""})
-    voices = [n for n in options.speakers.split(",") if n] or sorted(set(frame["speaker"]))
+    wanted = names_in(options.labels, frame["emotion"])
+    voices = names_in(options.speakers, frame["speaker"])
     frame = frame[frame["emotion"].isin(wanted) & frame["speaker"].isin(voices)].reset_index(drop=True)
     code = np.array([wanted.index(emotion) for emotion in frame["emotion"]])
     requests = [ViewRequest.parse(name) for name in options.views.split(",")]
@@ -126,10 +120,7 @@ def main() -> None:
         speakers, texts = [list(frame[column].iloc[train]) for column in ("speaker", "text")]
         for fraction in fractions:
             for repeat in range(options.repeats if fraction < 1 else 1):
-                seed = derive_seed("few labels", voice, repeat)
-                budget = select_budget(list(frame["emotion"].iloc[train]), fraction=fraction, seed=seed)
-                targets = np.full(len(train), -1)
-                targets[budget] = code[train][budget]
+                targets = drawn_targets(code[train], list(frame["emotion"].iloc[train]), fraction, voice, repeat)
                 for name, kinds in TOGETHER.items():
                     part = {view: values[train] for view, values in views["as they are"].items()}
                     others = [{view: x[train] for view, x in copy.items()} for kind in kinds for copy in copies[kind]]

@@ -10,12 +10,10 @@ reports and those of the test speakers' recordings.
 
 from __future__ import annotations
 
-import argparse
 import time
-from pathlib import Path
 
 import numpy as np
-from _common import table
+from _common import names_in, recordings_parser, table
 
 from emoviews import EmotionRecognizer, metrics
 from emoviews.seeds import derive_seed
@@ -25,17 +23,14 @@ from emoviews.table import read_table
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("table", type=Path)
-    parser.add_argument("--store", type=Path, required=True)
-    parser.add_argument("--labels", default="", help="separated by commas; all by default")
+    parser = recordings_parser(__doc__ or "")
     parser.add_argument("--train", required=True, help="speakers, separated by commas")
     parser.add_argument("--test", required=True, help="speakers, separated by commas")
     parser.add_argument("--fractions", default="0.05,0.1,1")
     parser.add_argument("--repeats", type=int, default=10)
     options = parser.parse_args()
     frame = read_table(options.table)
-    wanted = options.labels.split(",") if options.labels else sorted(set(frame["emotion"]) - {""})
+    wanted = names_in(options.labels, frame["emotion"])
     frame = frame[frame["emotion"].isin(wanted)]
     train, test = (
         frame[frame["speaker"].isin(names.split(","))].reset_index(drop=True) for names in (options.train, options.test)

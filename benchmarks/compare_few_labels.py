@@ -19,17 +19,15 @@ speakers, tests flip the signs of the speakers' differences to the best baseline
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import time
 import warnings
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from _common import table
+from _common import drawn_targets, names_in, recordings_parser, table
 from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
@@ -40,7 +38,7 @@ from emoviews.propagation import softmax, squared_distances
 from emoviews.recognition import SPEEDS, copies_of, may_be_copied, read_vectors
 from emoviews.seeds import derive_seed
 from emoviews.semisupervised import MODES, Mode, SemiSupervisedConfig, fit_semisupervised
-from emoviews.splits import merge_groups, select_budget
+from emoviews.splits import merge_groups
 from emoviews.statistics import clustered_bootstrap, sign_flip_test
 from emoviews.table import read_table
 from emoviews.views import ViewRequest
@@ -221,11 +219,8 @@ def with_few_files(method: Method, k: int) -> Method:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("table", type=Path)
-    parser.add_argument("--store", type=Path, required=True)
+    parser = recordings_parser(__doc__ or "")
     parser.add_argument("--views", default="egemaps,compare_2016,mfcc")
-    parser.add_argument("--labels", default="", help="separated by commas; all by default")
     parser.add_argument("--train", default="", help="speakers, separated by commas; all by default")
     parser.add_argument("--test", default="", help="speakers; each training speaker in turn by default")
     parser.add_argument("--fractions", default="0.01,0.02,0.05,0.1,1")
@@ -241,7 +236,7 @@ def main() -> None:
     warnings.simplefilter("ignore", ConvergenceWarning)
     split = lambda text: [part for part in text.split(",") if part]  # noqa: E731
     frame = read_table(options.table)
-    wanted = split(options.labels) or sorted(set(frame["emotion"]) - {""})
+    wanted = names_in(options.labels, frame["emotion"])
     train = split(options.train) or sorted(set(frame["speaker"]))
     test = split(options.test)
     frame = frame[frame["emotion"].isin(wanted) & frame["speaker"].isin(train + test)].reset_index(drop=True)
@@ -273,10 +268,8 @@ def main() -> None:
         speakers, texts = [list(frame[column].iloc[learnt]) for column in ("speaker", "text")]
         for fraction in fractions:
             for repeat in range(options.repeats if fraction < 1 else 1):
-                seed = derive_seed("few labels", name, repeat)
-                budget = select_budget(list(frame["emotion"].iloc[rows]), fraction=fraction, seed=seed)
-                targets = np.full(len(learnt), -1)
-                targets[budget] = code[rows][budget]
+                given = drawn_targets(code[rows], list(frame["emotion"].iloc[rows]), fraction, name, repeat)
+                targets = np.concatenate([given, np.full(len(learnt) - len(rows), -1)])  # tested recordings have none
                 for method, run in chosen.items():
                     found = run(
                         part, targets, speakers, texts, held, list(frame["speaker"].iloc[tested]), len(wanted), others

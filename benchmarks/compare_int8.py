@@ -10,14 +10,13 @@ decide nothing here.
 
 from __future__ import annotations
 
-import argparse
 import tempfile
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
-from _common import table
+from _common import recordings_parser, table
 
 from emoviews.batching import ViewData
 from emoviews.configs import FineTuningConfig, LabelBudget
@@ -72,12 +71,9 @@ def compared(workspace: Workspace, views: tuple[ViewData, ViewData], budget: Lab
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("table", type=Path)
-    parser.add_argument("--store", type=Path, required=True)
+    parser = recordings_parser(__doc__ or "")
     parser.add_argument("--view", default="mel_spectrogram")
     parser.add_argument("--folds", type=int, default=5)
-    parser.add_argument("--labels", default="", help="separated by commas; all by default")
     parser.add_argument("--seeds", type=int, default=3)
     options = parser.parse_args()
     torch.set_num_threads(1)

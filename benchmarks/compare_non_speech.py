@@ -10,7 +10,6 @@ vibrato: hard to tell from speech by design.
 
 from __future__ import annotations
 
-import argparse
 import tempfile
 import time
 from collections.abc import Callable
@@ -18,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
-from _common import table
+from _common import recordings_parser, table
 from numpy.typing import NDArray
 from scipy.signal import lfilter
 
@@ -78,10 +77,7 @@ SOUNDS: dict[str, Callable[[np.random.Generator, int], Sound]] = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("table", type=Path)
-    parser.add_argument("--store", type=Path, required=True)
-    parser.add_argument("--labels", default="", help="separated by commas; all by default")
+    parser = recordings_parser(__doc__ or "")
     parser.add_argument("--speakers", type=int, default=2, help="that are left out at a time")
     options = parser.parse_args()
     frame = read_table(options.table)

@@ -13,7 +13,6 @@ backwards, and passes a second of banks of 8 models on one thread, all designs i
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import tempfile
 import time
@@ -23,7 +22,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from _common import table
+from _common import recordings_parser, table
 from torch.utils.flop_counter import FlopCounterMode
 
 from emoviews.configs import FineTuningConfig, LabelBudget
@@ -96,11 +95,8 @@ def reached(workspace: Workspace, label: str, design: dict[str, Any], budget: La
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("table", type=Path)
-    parser.add_argument("--store", type=Path, required=True)
+    parser = recordings_parser(__doc__ or "")
     parser.add_argument("--folds", type=int, default=5)
-    parser.add_argument("--labels", default="", help="separated by commas; all by default")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()

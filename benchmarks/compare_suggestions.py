@@ -11,14 +11,13 @@ Intervals resample the test speakers, tests flip the signs of the speakers' diff
 
 from __future__ import annotations
 
-import argparse
 import time
 from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from _common import table
+from _common import names_in, recordings_parser, table
 from numpy.typing import NDArray
 
 from emoviews.annotation import STRATEGIES, Pool, Strategy, suggest
@@ -95,11 +94,8 @@ def interval(values: pd.Series) -> tuple[float, float, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("table", type=Path)
-    parser.add_argument("--store", type=Path, required=True)
+    parser = recordings_parser(__doc__ or "")
     parser.add_argument("--views", default="egemaps,compare_2016,mfcc")
-    parser.add_argument("--labels", default="", help="separated by commas; all by default")
     parser.add_argument("--folds", type=int, default=5)
     parser.add_argument("--start", type=int, default=4, help="labels of each emotion that is known at the start")
     parser.add_argument("--counts", default="20,40,80,160", help="labels after each round")
@@ -107,7 +103,7 @@ def main() -> None:
     parser.add_argument("--figure", type=Path)
     options = parser.parse_args()
     frame = read_table(options.table)
-    wanted = [name for name in options.labels.split(",") if name] or sorted(set(frame["emotion"]) - {""})
+    wanted = names_in(options.labels, frame["emotion"])
     frame = frame[frame["emotion"].isin(wanted)].reset_index(drop=True)
     names = [name for name in options.views.split(",") if name]
     views = read_vectors(frame, options.store, [ViewRequest.parse(name) for name in names])
