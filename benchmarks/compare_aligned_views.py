@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from emoviews.encoders import Encoder, make_encoder
 from emoviews.extraction import locate
-from emoviews.fusion import rows_by
+from emoviews.fusion import Fusion, rows_by
 from emoviews.heads import ProjectionHead
 from emoviews.losses import make_loss
 from emoviews.metrics import uar
@@ -175,7 +175,7 @@ def main() -> None:
                     every |= views_of(kind, others, seen)
                 for name, views in every.items():
                     part = {view: values[train] for view, values in views.items()}
-                    model = fit_semisupervised(part, targets, len(wanted), names, texts)
+                    model = fit_semisupervised(Fusion(part, names, texts), targets, len(wanted))
                     held = {view: values[test] for view, values in views.items()}
                     for mode in MODES:
                         guess = model.probabilities(held, mode, [voice] * len(test)).argmax(axis=1)

@@ -29,6 +29,7 @@ from compare_channels import Sound, changed, noise, same_level
 from numpy.typing import NDArray
 
 from emoviews import audio
+from emoviews.fusion import Fusion
 from emoviews.metrics import uar
 from emoviews.recognition import may_be_copied, read_vectors, views_of
 from emoviews.semisupervised import fit_semisupervised
@@ -124,7 +125,7 @@ def main() -> None:
                 for name, kinds in TOGETHER.items():
                     part = {view: values[train] for view, values in views["as they are"].items()}
                     others = [{view: x[train] for view, x in copy.items()} for kind in kinds for copy in copies[kind]]
-                    model = fit_semisupervised(part, targets, len(wanted), speakers, texts, copies=others)
+                    model = fit_semisupervised(Fusion(part, speakers, texts, others), targets, len(wanted))
                     for level, values in views.items():
                         held = {view: x[test] for view, x in values.items()}
                         guess = model.probabilities(held, "inductive").argmax(axis=1)

@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 
-from emoviews.fusion import fit_space, principal_axes, rows_by
+from emoviews.fusion import Fusion, principal_axes, rows_by
 from emoviews.metrics import uar
 from emoviews.propagation import softmax, squared_distances
 from emoviews.recognition import SPEEDS, copies_of, may_be_copied, read_vectors
@@ -45,10 +45,8 @@ from emoviews.views import ViewRequest
 
 Floats = NDArray[np.float64]
 Views = dict[str, Floats]
-# views, targets (-1: none), speakers, texts; test views, test speakers, classes, copies → probabilities by mode
-Method = Callable[
-    [Views, NDArray[np.int64], list[str], list[str], Views, list[str], int, list[Views]], dict[Mode, Floats]
-]
+# training recordings, targets (-1: none); test views, test speakers, classes → probabilities by mode
+Method = Callable[[Fusion, NDArray[np.int64], Views, list[str], int], dict[Mode, Floats]]
 
 
 def standard(train: Floats, test: Floats) -> tuple[Floats, Floats]:
@@ -72,7 +70,8 @@ def regression(strength: float) -> LogisticRegression:
 def plain(names: tuple[str, ...], strengths: tuple[float, ...], self_training: bool) -> Method:
     """Logistic regressions on single views, log-averaged, with or without a round of self-training."""
 
-    def run(views, targets, speakers, texts, test, test_speakers, classes, copies):  # type: ignore[no-untyped-def]
+    def run(recordings, targets, test, test_speakers, classes):  # type: ignore[no-untyped-def]
+        views, speakers = recordings.views, recordings.speakers
         found: dict[Mode, Floats] = {}
         for mode in MODES:
             logs, guessed = [], []
@@ -107,24 +106,30 @@ def plain(names: tuple[str, ...], strengths: tuple[float, ...], self_training: b
     return run
 
 
+def fewer(recordings: Fusion, names: tuple[str, ...], copied: bool) -> Fusion:
+    """The recordings with some of their views, with or without copies."""
+    views, *copies = (
+        {name: values for name, values in some.items() if name in names}
+        for some in (recordings.views, *(recordings.copies if copied else ()))
+    )
+    return Fusion(views, recordings.speakers, recordings.texts, copies)
+
+
 def ours(config: SemiSupervisedConfig, only: tuple[str, ...] = (), copied: bool = True) -> Method:
-    def run(views, targets, speakers, texts, test, test_speakers, classes, copies):  # type: ignore[no-untyped-def]
-        chosen, *others = (
-            {name: values for name, values in some.items() if not only or name in only}
-            for some in (views, *(copies if copied else ()))
-        )
-        model = fit_semisupervised(chosen, targets, classes, speakers, texts, config, others)
+    def run(recordings, targets, test, test_speakers, classes):  # type: ignore[no-untyped-def]
+        part = recordings if copied and not only else fewer(recordings, only or tuple(recordings.views), copied)
+        model = fit_semisupervised(part, targets, classes, config)
         return {mode: model.probabilities(test, mode, test_speakers) for mode in MODES}
 
     return run
 
 
-def prototypes(views, targets, speakers, texts, test, test_speakers, classes, copies):  # type: ignore[no-untyped-def]
+def prototypes(recordings, targets, test, test_speakers, classes):  # type: ignore[no-untyped-def]
     """The nearest mean of a class's labelled recordings, in the space of all views."""
     found: dict[Mode, Floats] = {}
     for mode in MODES:
-        space = fit_space(views, speakers, texts, adaptive=mode == "speaker-adaptive")
-        vectors = space.vectors(views, speakers)
+        views = list(recordings.views)
+        space, vectors = recordings.space(views, adaptive=mode == "speaker-adaptive", remove_text=True)
         means = np.stack([vectors[targets == label].mean(axis=0) for label in range(classes)])
         found[mode] = softmax(-squared_distances(space.vectors(test, test_speakers), means))
     return found
@@ -201,7 +206,7 @@ def divisions(
 def with_few_files(method: Method, k: int) -> Method:
     """Each test recording with k - 1 others of its speaker, drawn at random."""
 
-    def run(views, targets, speakers, texts, test, test_speakers, classes, copies):  # type: ignore[no-untyped-def]
+    def run(recordings, targets, test, test_speakers, classes):  # type: ignore[no-untyped-def]
         random = np.random.default_rng(0)
         rows, names = [], []
         for own in rows_by(test_speakers):
@@ -212,7 +217,7 @@ def with_few_files(method: Method, k: int) -> Method:
         first = np.flatnonzero(np.r_[True, np.array(names[1:]) != np.array(names[:-1])])
         order = np.argsort(np.array(rows)[first])
         many = {name: values[rows] for name, values in test.items()}
-        found = method(views, targets, speakers, texts, many, names, classes, copies)
+        found = method(recordings, targets, many, names, classes)
         return {mode: p[first][order] for mode, p in found.items()}
 
     return run
@@ -266,14 +271,13 @@ def main() -> None:
         others = [{view: values[learnt] for view, values in copy.items()} for copy in copies]
         held = {view: values[tested] for view, values in views.items()}
         speakers, texts = [list(frame[column].iloc[learnt]) for column in ("speaker", "text")]
+        recordings = Fusion(part, speakers, texts, others)
         for fraction in fractions:
             for repeat in range(options.repeats if fraction < 1 else 1):
                 given = drawn_targets(code[rows], list(frame["emotion"].iloc[rows]), fraction, name, repeat)
                 targets = np.concatenate([given, np.full(len(learnt) - len(rows), -1)])  # tested recordings have none
                 for method, run in chosen.items():
-                    found = run(
-                        part, targets, speakers, texts, held, list(frame["speaker"].iloc[tested]), len(wanted), others
-                    )
+                    found = run(recordings, targets, held, list(frame["speaker"].iloc[tested]), len(wanted))
                     if options.transductive:
                         found = {"transductive": found["speaker-adaptive"]}
                     for mode, p in found.items():

@@ -21,24 +21,24 @@ from _common import names_in, recordings_parser, table
 from numpy.typing import NDArray
 
 from emoviews.annotation import STRATEGIES, Pool, Strategy, suggest
+from emoviews.fusion import Fusion, apart
 from emoviews.metrics import uar
 from emoviews.recognition import read_vectors
 from emoviews.seeds import derive_seed
-from emoviews.semisupervised import SemiSupervised, apart, fit_semisupervised
+from emoviews.semisupervised import SemiSupervised, fit_semisupervised
 from emoviews.splits import leave_one_group_out, merge_groups
 from emoviews.statistics import clustered_bootstrap, sign_flip_test
 from emoviews.table import read_table
 from emoviews.views import ViewRequest
 
-Views = dict[str, NDArray[np.float64]]
 MODE = "speaker-adaptive"
 
 
 class Session:
     """One annotator at work: which training recordings have a label, and what that teaches."""
 
-    def __init__(self, views: Views, emotions: list[str], speakers: list[str], texts: list[str]) -> None:
-        self.views, self.speakers, self.texts = views, speakers, texts
+    def __init__(self, recordings: Fusion, emotions: list[str]) -> None:
+        self.recordings = recordings
         self.emotions = np.array(emotions, dtype=object)
         self.labelled = np.zeros(len(emotions), dtype=bool)
 
@@ -47,12 +47,13 @@ class Session:
         names = sorted(set(self.emotions[self.labelled]))
         code = {name: number for number, name in enumerate(names)}
         targets = np.array([code[e] if k else -1 for e, k in zip(self.emotions, self.labelled, strict=True)])
-        return fit_semisupervised(self.views, targets, len(names), self.speakers, self.texts), names
+        return fit_semisupervised(self.recordings, targets, len(names)), names
 
     def label(self, model: SemiSupervised, budget: int, strategy: Strategy, seed: int) -> None:
         """Label what the strategy suggests."""
-        embedded = model.modes[MODE].vectors(self.views, apart(self.speakers))
-        pool = Pool(embedded, self.labelled, self.speakers, model.probabilities(self.views, MODE, self.speakers))
+        views, speakers = self.recordings.views, self.recordings.speakers
+        embedded = model.modes[MODE].vectors(views, apart(speakers))
+        pool = Pool(embedded, self.labelled, speakers, model.probabilities(views, MODE, speakers))
         self.labelled[suggest(pool, budget, strategy, seed=seed)] = True
 
 
@@ -116,10 +117,12 @@ def main() -> None:
     for fold in leave_one_group_out(groups, validation="none"):
         held = {name: values[fold.test] for name, values in views.items()}
         truth, voices, _ = ([column[row] for row in fold.test] for column in columns)
+        own = {name: values[fold.train] for name, values in views.items()}
+        emotions, speakers, texts = ([column[row] for row in fold.train] for column in columns)
+        recordings = Fusion(own, speakers, texts)
         for repeat in range(options.repeats):
             for strategy in STRATEGIES:
-                own = {name: values[fold.train] for name, values in views.items()}
-                session = Session(own, *([column[row] for row in fold.train] for column in columns))
+                session = Session(recordings, emotions)
                 seed = derive_seed("suggestions", fold.name, repeat)
                 session.labelled[start(list(session.emotions), wanted, options.start, seed)] = True
                 model, known = session.fit()

@@ -13,7 +13,8 @@ import pandas as pd
 import pytest
 
 from emoviews.calibration import fit_temperature, scaled
-from emoviews.expectation import DRAWS_AT_ONCE, _mode_report, _parts, _stretches, _with_few_files, evaluated
+from emoviews.expectation import DRAWS_AT_ONCE, Recordings, _mode_report, _parts, _stretches, _with_few_files, evaluated
+from emoviews.fusion import Fusion
 from emoviews.metrics import expected_calibration_error, uar
 from emoviews.recognition import FitReport
 from emoviews.semisupervised import SemiSupervisedConfig, fit_semisupervised
@@ -43,11 +44,18 @@ def world(each: int = EACH) -> tuple[pd.DataFrame, dict[str, np.ndarray], np.nda
     return make_table(rows), {"mfcc": values}, targets
 
 
+def recordings(
+    table: pd.DataFrame, views: Mapping[str, np.ndarray], targets: np.ndarray, keys: Sequence[str]
+) -> Recordings:
+    return Recordings(table, Fusion(views, list(table["speaker"]), list(table["text"])), targets, keys)
+
+
 def expected(
     table: pd.DataFrame, views: Mapping[str, np.ndarray], targets: np.ndarray
 ) -> tuple[FitReport, dict[str, float]]:
     keys = [str(row) for row in range(len(table))]
-    return evaluated(table, views, LABELS, targets, SemiSupervisedConfig(), keys=keys, run=True, allow_overlap=False)
+    data = recordings(table, views, targets, keys)
+    return evaluated(data, LABELS, SemiSupervisedConfig(), run=True, allow_overlap=False)
 
 
 @cache
@@ -59,21 +67,21 @@ def found() -> tuple[FitReport, dict[str, float]]:
 def by_hand() -> dict[str, np.ndarray]:
     """Mode → `(labelled, classes)` of speakers who were left out, before calibration; and "alone", of one recording each."""
     table, views, targets = world()
-    speakers, texts = list(table["speaker"]), [""] * len(table)
+    speakers = list(table["speaker"])
     said = {mode: np.zeros((len(table), 3)) for mode in ("inductive", "speaker-adaptive", "transductive", "alone")}
     for name in sorted(set(speakers)):
         out = np.array([speaker == name for speaker in speakers])
         rest = {label: values[~out] for label, values in views.items()}
         own = {label: values[out] for label, values in views.items()}
         others = [speaker for speaker in speakers if speaker != name]
-        model = fit_semisupervised(rest, targets[~out], 3, others, texts[: len(others)])
+        model = fit_semisupervised(Fusion(rest, others), targets[~out], 3)
         same = [name] * int(out.sum())
         said["inductive"][out] = model.probabilities(own, "inductive")
         said["speaker-adaptive"][out] = model.probabilities(own, "speaker-adaptive", same)
         for row in np.flatnonzero(out):
             one = {label: values[[row]] for label, values in views.items()}
             said["alone"][row] = model.probabilities(one, "speaker-adaptive", ["x"])
-        model = fit_semisupervised(views, np.where(out, -1, targets), 3, speakers, texts)
+        model = fit_semisupervised(Fusion(views, speakers), np.where(out, -1, targets), 3)
         said["transductive"][out] = model.probabilities(own, "speaker-adaptive", same)
     return {mode: p[targets >= 0] for mode, p in said.items()}
 
@@ -235,8 +243,8 @@ def without_speakers(
     table: pd.DataFrame, views: Mapping[str, np.ndarray], targets: np.ndarray, keys: Sequence[str] = ()
 ) -> FitReport:
     keys = keys or [str(row) for row in range(len(table))]
-    config = SemiSupervisedConfig()
-    return evaluated(table, views, LABELS, targets, config, keys=keys, run=True, allow_overlap=True)[0]
+    data = recordings(table, views, targets, keys)
+    return evaluated(data, LABELS, SemiSupervisedConfig(), run=True, allow_overlap=True)[0]
 
 
 def test_windows_of_a_file_and_copies_are_tested_together_and_are_one_in_the_interval() -> None:
@@ -299,3 +307,13 @@ def test_groups_with_times_of_a_file_that_overlap_are_left_out_together() -> Non
     report = expected(over, views, targets)[0]
     assert report.folds == SPEAKERS - 1
     assert any("share a speaker or a recording" in note for note in report.notes)
+
+
+def test_threads_change_nothing_but_the_time() -> None:
+    table, views, targets = world()
+    data = recordings(table, views, targets, [str(row) for row in range(len(table))])
+    one, three = (
+        evaluated(data, LABELS, SemiSupervisedConfig(), run=True, allow_overlap=False, workers=workers)
+        for workers in (1, 3)
+    )
+    assert one == three

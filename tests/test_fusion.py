@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from emoviews import fusion
 from emoviews.errors import UsageError
 from emoviews.fusion import (
+    Fusion,
+    Space,
     confounding,
-    fit_space,
-    fit_spaces,
     principal_axes,
     rows_by,
     time_statistics,
@@ -27,6 +28,13 @@ def world(speakers: int = 6, each: int = 20) -> tuple[dict[str, np.ndarray], lis
     latent = latent + 0.2 * rng.normal(size=latent.shape)
     views = {"egemaps": latent @ rng.normal(size=(8, 12)), "mfcc": latent @ rng.normal(size=(8, 30)) + 5}
     return views, [f"S{w}" for w in who], [f"text {s}" for s in said], felt
+
+
+def fit_space(
+    views: dict[str, np.ndarray], speakers: list[str], texts: list[str] | None = None, *, adaptive: bool
+) -> Space:
+    recordings = Fusion(views, speakers, texts)
+    return recordings.space(list(views), adaptive=adaptive, remove_text=texts is not None)[0]
 
 
 def explained(vectors: np.ndarray, names: list[str]) -> float:
@@ -75,7 +83,8 @@ def test_rows_are_independent_without_speakers() -> None:
 def test_spaces_fitted_together_are_those_fitted_one_by_one(adaptive: bool) -> None:
     views, speakers, texts, _ = world()
     looked_at = [["egemaps", "mfcc"], ["mfcc"], ["mfcc", "egemaps"]]
-    found = fit_spaces(views, looked_at, speakers, texts, adaptive=adaptive)
+    recordings = Fusion(views, speakers, texts)
+    found = [recordings.space(names, adaptive=adaptive, remove_text=True) for names in looked_at]
     for names, (space, vectors) in zip(looked_at, found, strict=True):
         own = fit_space({name: views[name] for name in names}, speakers, texts, adaptive=adaptive)
         assert list(space.maps) == names
@@ -125,3 +134,35 @@ def test_confounding_tells_crossed_from_nested() -> None:
 def test_time_statistics_of_one_frame() -> None:
     found = time_statistics(np.array([[1.0, 2.0]]))
     assert found.tolist() == [1, 2, 0, 0, 1, 2, 1, 2, 1, 2, 0, 0, 0, 0]
+
+
+def test_what_is_found_of_a_view_serves_all_spaces_that_need_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Principal components take longest; another set of labels must not need them again."""
+    views, speakers, texts, _ = world()
+    copy = {"mfcc": views["mfcc"] + 1}
+    recordings, asked = Fusion(views, speakers, texts, [copy]), []
+    find = fusion.spread
+    monkeypatch.setattr(fusion, "spread", lambda x: asked.append(x.shape) or find(x))
+    for _ in range(2):
+        for names in (["egemaps", "mfcc"], ["mfcc"]):
+            recordings.space(names, adaptive=True)
+    rows = len(speakers)
+    assert asked == [(rows, 12), (rows, 30)]
+    _, plain = recordings.space(["mfcc"], adaptive=False)
+    _, stacked = recordings.space(["mfcc"], adaptive=False, copied=True)
+    assert asked[2:] == [(rows, 30), (2 * rows, 30)], "with copies it is another space"
+    assert len(stacked) == 2 * len(plain)
+    both = {"mfcc": np.vstack([views["mfcc"], copy["mfcc"]])}
+    assert stacked == pytest.approx(Fusion(both, speakers * 2).space(["mfcc"], adaptive=False)[1], abs=1e-9)
+
+
+def test_some_of_the_recordings_span_their_own_spaces() -> None:
+    views, speakers, texts, _ = world()
+    rows = np.arange(0, 100, 2)
+    part = Fusion(views, speakers, texts).at(rows)
+    own = fit_space(
+        {n: v[rows] for n, v in views.items()}, [speakers[r] for r in rows], [texts[r] for r in rows], adaptive=True
+    )
+    assert part.space(list(views), adaptive=True, remove_text=True)[1] == pytest.approx(
+        own.vectors(part.views, part.speakers), abs=1e-9
+    )

@@ -7,9 +7,9 @@ import dataclasses
 import numpy as np
 import pytest
 
-from emoviews.fusion import rows_by
+from emoviews.fusion import Fusion, apart, rows_by
 from emoviews.metrics import uar
-from emoviews.semisupervised import ModeModel, SemiSupervisedConfig, apart, fit_semisupervised
+from emoviews.semisupervised import ModeModel, SemiSupervisedConfig, fit_semisupervised
 
 
 def world(seed: int = 0, nested: bool = False) -> tuple[dict[str, np.ndarray], np.ndarray, list[str], list[str]]:
@@ -39,7 +39,9 @@ def test_recordings_without_labels_help() -> None:
             views, felt, speakers, texts = world(seed)
             train, test = np.arange(180), np.arange(180, 240)
             part = {name: values[train] for name, values in views.items()}
-            model = fit_semisupervised(part, few(felt[train], speakers, 4), 3, speakers[:180], texts[:180], config)
+            model = fit_semisupervised(
+                Fusion(part, speakers[:180], texts[:180]), few(felt[train], speakers, 4), 3, config
+            )
             held = {name: values[test] for name, values in views.items()}
             p = model.probabilities(held, "speaker-adaptive", speakers[180:])
             own.append(uar(felt[test], p.argmax(axis=1)))
@@ -68,7 +70,7 @@ def test_copies_stand_for_voices_that_are_not_there() -> None:
         moved = [{"mfcc": values + step * voice} for step in (-3.0, 3.0)]
         for name, copies in (("with", moved), ("without", [])):
             views = {"mfcc": values, "compare_2016": values}
-            model = fit_semisupervised(views, targets, 3, speakers, texts, copies=copies)
+            model = fit_semisupervised(Fusion(views, speakers, texts, copies), targets, 3)
             p = model.probabilities({"mfcc": new, "compare_2016": new}, "inductive")
             scores.setdefault(name, []).append(uar(asked, p.argmax(axis=1)))
             used = {n for space, _ in model.modes["inductive"].members for n in space.maps}
@@ -78,19 +80,19 @@ def test_copies_stand_for_voices_that_are_not_there() -> None:
 
 def test_speakers_that_show_one_emotion_each_are_not_removed() -> None:
     views, felt, speakers, texts = world(nested=True)
-    model = fit_semisupervised(views, few(felt, speakers, 10), 3, speakers, texts)
+    model = fit_semisupervised(Fusion(views, speakers, texts), few(felt, speakers, 10), 3)
     assert model.speaker_confounding > 0.5
     assert not model.modes["speaker-adaptive"].adaptive
     p = model.probabilities(views, "speaker-adaptive", speakers)
     assert uar(felt, p.argmax(axis=1)) > 0.7
     crossed, felt, speakers, texts = world()
-    model = fit_semisupervised(crossed, few(felt, speakers, 10), 3, speakers, texts)
+    model = fit_semisupervised(Fusion(crossed, speakers, texts), few(felt, speakers, 10), 3)
     assert model.modes["speaker-adaptive"].adaptive
 
 
 def test_inductive_rows_do_not_see_each_other_and_speakers_do_not_mix() -> None:
     views, felt, speakers, texts = world()
-    model = fit_semisupervised(views, few(felt, speakers, 8), 3, speakers, texts)
+    model = fit_semisupervised(Fusion(views, speakers, texts), few(felt, speakers, 8), 3)
     whole = model.probabilities(views, "inductive")
     assert model.probabilities({n: v[5:6] for n, v in views.items()}, "inductive") == pytest.approx(whole[5:6])
     adaptive = model.probabilities(views, "speaker-adaptive", speakers)
@@ -102,7 +104,7 @@ def test_inductive_rows_do_not_see_each_other_and_speakers_do_not_mix() -> None:
 
 def test_unknown_speakers_are_nobody_in_particular() -> None:
     views, felt, _, texts = world()
-    model = fit_semisupervised(views, few(felt, [], 8), 3, [""] * 240, texts)
+    model = fit_semisupervised(Fusion(views, [""] * 240, texts), few(felt, [], 8), 3)
     assert not model.modes["inductive"].adaptive
     assert not model.modes["speaker-adaptive"].adaptive
     assert len(set(apart(["", "a", "", "a"]))) == 3
@@ -112,12 +114,12 @@ def test_designed_views_also_judge_by_themselves() -> None:
     views, felt, speakers, texts = world()
     views |= {"compare_2016": views["egemaps"] + 0.1 * np.random.default_rng(1).normal(size=(240, 14))}
     targets = few(felt, speakers, 8)
-    model = fit_semisupervised(views, targets, 3, speakers, texts).modes["speaker-adaptive"]
+    model = fit_semisupervised(Fusion(views, speakers, texts), targets, 3).modes["speaker-adaptive"]
     assert [list(space.maps) for space, _ in model.members] == [[*views], ["egemaps"], ["compare_2016"]]
     each = [ModeModel((member,)).log_probabilities(views, speakers) for member in model.members]
     assert model.log_probabilities(views, speakers) == pytest.approx(np.mean(each, axis=0))
     assert model.judged(views, speakers)[1] == pytest.approx(model.members[0][0].vectors(views, speakers))
-    together = fit_semisupervised(views, targets, 3, speakers, texts, SemiSupervisedConfig(views_apart=False))
+    together = fit_semisupervised(Fusion(views, speakers, texts), targets, 3, SemiSupervisedConfig(views_apart=False))
     assert [list(space.maps) for space, _ in together.modes["speaker-adaptive"].members] == [[*views]]
 
 
@@ -147,7 +149,9 @@ def test_what_tells_sentences_apart_goes_where_they_do_not_tell_the_emotion(said
         speakers = [""] * 240
     targets = few(felt, speakers, 8)
     one, two = (
-        fit_semisupervised(views, targets, 3, speakers, given).probabilities(views, "speaker-adaptive", speakers)
+        fit_semisupervised(Fusion(views, speakers, given), targets, 3).probabilities(
+            views, "speaker-adaptive", speakers
+        )
         for given in (texts, [""] * 240)
     )
     assert bool((one == two).all()) != removed
@@ -157,7 +161,7 @@ def test_what_tells_sentences_apart_goes_where_they_do_not_tell_the_emotion(said
 def test_parts_can_be_turned_off(field: str) -> None:
     views, felt, speakers, texts = world()
     config = dataclasses.replace(SemiSupervisedConfig(), **{field: 0})
-    model = fit_semisupervised(views, few(felt, speakers, 8), 3, speakers, texts, config)
+    model = fit_semisupervised(Fusion(views, speakers, texts), few(felt, speakers, 8), 3, config)
     p = model.probabilities(views, "speaker-adaptive", speakers)
     assert np.allclose(p.sum(axis=1), 1)
     assert uar(felt, p.argmax(axis=1)) > 0.5
@@ -166,7 +170,7 @@ def test_parts_can_be_turned_off(field: str) -> None:
 def test_it_repeats_bit_for_bit() -> None:
     views, felt, speakers, texts = world()
     one, two = (
-        fit_semisupervised(views, few(felt, speakers, 5), 3, speakers, texts).probabilities(views, "inductive")
+        fit_semisupervised(Fusion(views, speakers, texts), few(felt, speakers, 5), 3).probabilities(views, "inductive")
         for _ in range(2)
     )
     assert (one == two).all()

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from emoviews import students
+from emoviews.fusion import Fusion
 from emoviews.students import fit_students, mixtures
 
 Views = dict[str, np.ndarray]
@@ -24,7 +25,7 @@ def world(voices: int, *, good: str, seed: int = 0) -> tuple[Views, np.ndarray, 
 
 
 def used(views: Views, copies: list[Views], speakers: list[str], soft: np.ndarray) -> set[tuple[str, ...]]:
-    members = fit_students(views, copies, speakers, None, soft, 10.0, 20)
+    members = fit_students(Fusion(views, speakers, copies=copies), soft, 10.0, 20, remove_text=False)
     return {tuple(space.maps) for space, _ in members}
 
 

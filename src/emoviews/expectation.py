@@ -7,6 +7,7 @@ import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from multiprocessing.pool import ThreadPool
 from typing import Any, Final
 
 import numpy as np
@@ -17,7 +18,8 @@ from sklearn.model_selection import StratifiedGroupKFold
 
 from emoviews import calibration, metrics, splits, statistics
 from emoviews.audio import MINIMUM_SECONDS
-from emoviews.fusion import rows_by
+from emoviews.fusion import Fusion, rows_by
+from emoviews.processes import worker_count
 from emoviews.progress import Progress, counted
 from emoviews.recognition import OVERLAP, TRANSDUCTIVE, FitReport, Floats, ModeReport
 from emoviews.semisupervised import (
@@ -39,41 +41,37 @@ DRAWS_AT_ONCE: Final = 64
 
 
 @dataclass(frozen=True)
-class _Recordings:
+class Recordings:
     """What is learnt from: everything has a row a recording.
 
     Attributes:
         table: utterances.
-        vectors: view → `(rows, features)`.
+        fusion: their views, speakers and texts, and copies at other speeds.
         targets: `(rows,)` numbers of classes, -1 where there is no label.
         keys: `(rows,)` hashes of the samples.
-        copies: like `vectors`, of the recordings at other speeds.
     """
 
     table: pd.DataFrame
-    vectors: Mapping[str, Floats]
+    fusion: Fusion
     targets: NDArray[np.int64]
     keys: Sequence[str]
-    copies: Sequence[Mapping[str, Floats]] = ()
 
     @property
     def speakers(self) -> list[str]:
-        return list(self.table["speaker"])
+        """`(rows,)`, empty where unknown."""
+        return self.fusion.speakers
 
     @property
     def known(self) -> NDArray[np.int64]:
         """The rows with a label."""
         return np.flatnonzero(self.targets >= 0)
 
-    def at(self, rows: NDArray[np.int64]) -> _Recordings:
+    def at(self, rows: NDArray[np.int64]) -> Recordings:
         """Some of them."""
-        vectors, *copies = (
-            {label: values[rows] for label, values in views.items()} for views in (self.vectors, *self.copies)
-        )
         table = self.table.iloc[rows].reset_index(drop=True)
-        return _Recordings(table, vectors, self.targets[rows], [self.keys[row] for row in rows.tolist()], copies)
+        return Recordings(table, self.fusion.at(rows), self.targets[rows], [self.keys[row] for row in rows.tolist()])
 
-    def without_labels(self, rows: NDArray[np.int64]) -> _Recordings:
+    def without_labels(self, rows: NDArray[np.int64]) -> Recordings:
         """All of them, and no label of these."""
         targets = self.targets.copy()
         targets[rows] = -1
@@ -81,8 +79,7 @@ class _Recordings:
 
     def fitted(self, n_classes: int, config: SemiSupervisedConfig) -> SemiSupervised:
         """The classifier that they give."""
-        texts = list(self.table["text"])
-        return fit_semisupervised(self.vectors, self.targets, n_classes, self.speakers, texts, config, self.copies)
+        return fit_semisupervised(self.fusion, self.targets, n_classes, config)
 
 
 @dataclass(frozen=True)
@@ -101,16 +98,13 @@ class _Judged:
 
 
 def evaluated(
-    table: pd.DataFrame,
-    vectors: Mapping[str, Floats],
+    data: Recordings,
     labels: tuple[str, ...],
-    targets: NDArray[np.int64],
     config: SemiSupervisedConfig,
-    copies: Sequence[Mapping[str, Floats]] = (),
     *,
-    keys: Sequence[str],
     run: bool,
     allow_overlap: bool,
+    workers: int | None = None,
 ) -> tuple[FitReport, dict[str, float]]:
     """Leave each group out, fit on the others, judge it in both modes; the expected UAR, and temperatures for calibration.
 
@@ -118,13 +112,15 @@ def evaluated(
     speaker-adaptive mode, as `predict` judges them where the table names speakers. And each labelled recording is judged with
     few others of its speaker (`FEW_FILES`, where most speakers have more).
 
-    Groups that share a speaker or a recording (`keys`: hashes of the samples; or times of a file that overlap) are left out
+    Groups that share a speaker or a recording (by the hash of its samples, or by times of a file that overlap) are left out
     together. Where speakers are unknown, folds are by file, and the interval resamples files.
 
     Nothing is chosen by these scores: every choice (what to remove, what the unlabelled recordings are) is made again inside
     each fold from its training part. The calibration error of a fold is that of the temperature which the other folds give.
+
+    Folds are judged on several threads (`workers`; one a core when None), which changes nothing but the time.
     """
-    data, groups = _Recordings(table, vectors, targets, keys, copies), list(table["group"])
+    table, targets, groups = data.table, data.targets, list(data.table["group"])
     speakers, known = data.speakers, data.known
     counts = {label: int((targets == number).sum()) for number, label in enumerate(labels)}
     labelled_speakers = {speakers[row] for row in known} - {""}
@@ -140,20 +136,10 @@ def evaluated(
             )
             return replace(report, notes=(note,)), even
         own = data.at(np.flatnonzero(table["group"] != ""))
-        rest, temperatures = evaluated(
-            own.table,
-            own.vectors,
-            labels,
-            own.targets,
-            config,
-            own.copies,
-            keys=own.keys,
-            run=True,
-            allow_overlap=False,
-        )
+        rest, temperatures = evaluated(own, labels, config, run=True, allow_overlap=False, workers=workers)
         note = f"{counted(len(table) - len(own.table), 'recording')} without a speaker: not used to find out what to expect."
         return replace(rest, n_recordings=len(table), n_labels=counts, notes=(note, *rest.notes)), temperatures
-    files = _joined(list(table["path"]), keys)
+    files = _joined(list(table["path"]), data.keys)
     groups, notes = _left_out_together(data, files)
     if len(testable := {groups[row] for row in known}) < 2:
         by_file = not all(table["group"])
@@ -165,7 +151,7 @@ def evaluated(
     if len(set(groups)) > splits.MOST_FOLDS:
         groups = splits.merge_groups(groups, splits.MOST_FOLDS)
     ordered = splits.leave_one_group_out(groups, validation="none")
-    judged = _leave_each_out(data, ordered, len(labels), config)
+    judged = _leave_each_out(data, ordered, len(labels), config, worker_count(workers))
     tested = known[~np.isnan(judged.by_mode["inductive"][known, 0])]
     report = replace(report, folds=len(judged.folds))
     if skipped := len(ordered) - len(judged.folds):
@@ -193,7 +179,7 @@ def evaluated(
     return replace(report, modes=modes, by_files=by_files, split_hash=whole, notes=tuple(notes)), temperatures
 
 
-def _left_out_together(data: _Recordings, files: Sequence[str]) -> tuple[list[str], list[str]]:
+def _left_out_together(data: Recordings, files: Sequence[str]) -> tuple[list[str], list[str]]:
     """`(rows,)` what a fold leaves out: groups, or parts by file where a recording has none; and what to know of it."""
     given, notes = list(data.table["group"]), []
     if all(given):
@@ -212,37 +198,64 @@ def _left_out_together(data: _Recordings, files: Sequence[str]) -> tuple[list[st
 
 
 def _leave_each_out(
-    data: _Recordings, folds: Sequence[splits.Fold], n_classes: int, config: SemiSupervisedConfig
+    data: Recordings, folds: Sequence[splits.Fold], n_classes: int, config: SemiSupervisedConfig, threads: int
 ) -> _Judged:
     """Every fold's test part, by classifiers that learnt from the others; in every mode where all speakers are known."""
-    speakers, random = data.speakers, np.random.default_rng(0)
+    speakers = data.speakers
     named, usual = all(speakers), np.median(list(Counter(speakers).values()))
+    modes: tuple[Mode, ...] = MODES if named else ("inductive",)
+    few = [k for k in FEW_FILES if named and k < usual]
 
     def nothing() -> Floats:
         return np.full((len(speakers), n_classes), np.nan)
 
-    modes: tuple[Mode, ...] = MODES if named else ("inductive",)
     by_mode = {mode: nothing() for mode in (*modes, *([TRANSDUCTIVE] if named else []))}
-    by_files = {k: nothing() for k in FEW_FILES if named and k < usual}
+    by_files = {k: nothing() for k in few}
     used = []
-    with Progress(len(folds), "cross-validate", "folds") as progress:
-        for fold in folds:
-            train, test = data.at(fold.train), data.at(fold.test)
-            if len(set(train.targets[train.known])) >= 2 and len(test.known):
-                model = train.fitted(n_classes, config)
-                for mode in modes:
-                    by_mode[mode][fold.test] = model.probabilities(test.vectors, mode, test.speakers)
-                few = _with_few_files(model, test.vectors, test.speakers, test.known, list(by_files), random)
-                for k, said in few.items():
-                    by_files[k][fold.test[test.known]] = said
-                if named:
-                    model = data.without_labels(fold.test).fitted(n_classes, config)
-                    by_mode[TRANSDUCTIVE][fold.test] = model.probabilities(
-                        test.vectors, "speaker-adaptive", test.speakers
-                    )
-                used.append(fold)
+
+    def judge(fold: splits.Fold) -> tuple[dict[str, Floats], dict[int, Floats]] | None:
+        return _judge(data, fold, n_classes, config, modes, few)
+
+    # Threads, since the arrays are large and what takes time is NumPy's; a pool whose threads end with the process, so that
+    # Ctrl-C does not wait for a fold.
+    with (
+        Progress(len(folds), "cross-validate", "folds") as progress,
+        ThreadPool(max(1, min(threads, len(folds)))) as pool,
+    ):
+        for fold, said in zip(folds, pool.imap(judge, folds), strict=True):
             progress.advance()
+            if said is None:
+                continue
+            used.append(fold)
+            for mode, probabilities in said[0].items():
+                by_mode[mode][fold.test] = probabilities
+            for k, probabilities in said[1].items():
+                by_files[k][fold.test[data.targets[fold.test] >= 0]] = probabilities
     return _Judged(used, by_mode, by_files)
+
+
+def _judge(
+    data: Recordings,
+    fold: splits.Fold,
+    n_classes: int,
+    config: SemiSupervisedConfig,
+    modes: Sequence[Mode],
+    few: Sequence[int],
+) -> tuple[dict[str, Floats], dict[int, Floats]] | None:
+    """A fold's test part in every mode (`TRANSDUCTIVE` where the speaker-adaptive is among them), and its labelled recordings
+    with few others of their speaker; None where there is nothing to learn from or to test.
+    """
+    train, test = data.at(fold.train), data.at(fold.test)
+    if len(set(train.targets[train.known])) < 2 or not len(test.known):
+        return None
+    model = train.fitted(n_classes, config)
+    by_mode: dict[str, Floats] = {mode: model.probabilities(test.fusion.views, mode, test.speakers) for mode in modes}
+    random = np.random.default_rng(0)
+    by_files = _with_few_files(model, test.fusion.views, test.speakers, test.known, few, random)
+    if "speaker-adaptive" in modes:
+        model = data.without_labels(fold.test).fitted(n_classes, config)
+        by_mode[TRANSDUCTIVE] = model.probabilities(test.fusion.views, "speaker-adaptive", test.speakers)
+    return by_mode, by_files
 
 
 def _cross_calibrated(

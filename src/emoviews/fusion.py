@@ -164,73 +164,117 @@ def vectors_in(
     return [np.sum(parts, axis=0) for parts in found]
 
 
-def fit_spaces(
-    views: Mapping[str, Floats],
-    looked_at: Sequence[Collection[str]],
-    speakers: Sequence[str],
-    texts: Sequence[str] | None = None,
-    *,
-    adaptive: bool,
-    dimensions: int = DIMENSIONS,
-) -> list[tuple[Space, Floats]]:
-    """Fit common spaces of several sets of views to training recordings, labelled or not.
+class Fusion:
+    """Training recordings, labelled or not, and the spaces that their views span.
 
-    Args:
-        views: view → `(rows, features)`.
-        looked_at: the views that each space is of.
-        speakers: `(rows,)`.
-        texts: `(rows,)` what is said, empty where unknown; None to keep what tells sentences apart.
-        adaptive: relative to the speaker.
-        dimensions: principal components kept, at most.
-
-    Returns:
-        Each space, and the vectors of the training recordings in it, `(rows, dim)`.
+    What is found of a view is kept, since several spaces need it and none of it depends on labels: classifiers that learn from
+    the same recordings under other labels share it.
     """
-    maps: dict[str, ViewMap] = {}
-    parts: dict[str, Floats] = {}
-    for name, values in views.items():
-        mean, deviation = spread(values)
-        scores = np.clip((values - mean) / deviation, -CLIP, CLIP)
-        within, prior = _speaker_prior(scores, speakers)
-        zero = np.zeros(len(mean))
-        view = ViewMap(mean, deviation, within, prior, zero, np.zeros((len(mean), 0)))
-        if adaptive:
-            scores = view.adapted(scores, speakers)
-        center = scores.mean(axis=0)
-        matrix = principal_axes(scores - center, dimensions)
-        projected = (scores - center) @ matrix
-        if texts is not None:
-            shrink = _text_shrinkage(projected, texts)
-            matrix, projected = matrix @ shrink, projected @ shrink
-        length = np.sqrt(np.mean(np.sum(projected**2, axis=1)))
-        scale = VIEW_WEIGHTS.get(named(name), OTHER_WEIGHT) / max(float(length), 1e-12)
-        maps[name] = ViewMap(mean, deviation, within, prior, center, matrix * scale)
-        parts[name] = projected * scale
-    return [_fused({name: maps[name] for name in names}, parts, dimensions, adaptive) for names in looked_at]
+
+    def __init__(
+        self,
+        views: Mapping[str, Floats],
+        speakers: Sequence[str],
+        texts: Sequence[str] | None = None,
+        copies: Sequence[Mapping[str, Floats]] = (),
+    ) -> None:
+        """Nothing is computed yet.
+
+        Args:
+            views: view → `(rows, features)`.
+            speakers: `(rows,)`, equal where the speaker is; empty where unknown.
+            texts: `(rows,)` what is said, empty where unknown.
+            copies: the same recordings as other voices might say them; of some or all of the views.
+        """
+        self.views, self.copies = views, copies
+        self.speakers, self.texts = list(speakers), [""] * len(speakers) if texts is None else list(texts)
+        self._whose = apart(speakers)
+        self._parts: dict[tuple[object, ...], tuple[ViewMap, Floats]] = {}
+
+    def at(self, rows: NDArray[np.int64]) -> Fusion:
+        """Some of the recordings."""
+        views, *copies = ({name: v[rows] for name, v in views.items()} for views in (self.views, *self.copies))
+        speakers, texts = ([values[row] for row in rows.tolist()] for values in (self.speakers, self.texts))
+        return Fusion(views, speakers, texts, copies)
+
+    def space(
+        self,
+        names: Collection[str],
+        *,
+        adaptive: bool,
+        remove_text: bool = False,
+        copied: bool = False,
+        dimensions: int = DIMENSIONS,
+    ) -> tuple[Space, Floats]:
+        """The common space of some views.
+
+        Args:
+            names: of the views.
+            adaptive: relative to the speaker.
+            remove_text: shrink what tells sentences apart.
+            copied: fit it to the copies of the recordings as well.
+            dimensions: principal components kept, at most, of each view and of all together.
+
+        Returns:
+            The space, and the vectors of the training recordings in it, `(rows, dim)`; with copies `(copies · rows, dim)`,
+            those of the recordings themselves first.
+        """
+        copies = tuple(number for number, copy in enumerate(self.copies) if copied and set(names) <= set(copy))
+        parts = {}
+        for name in names:
+            key = name, copies, adaptive, remove_text, dimensions
+            if key not in self._parts:
+                values = np.vstack([self.views[name], *(self.copies[number][name] for number in copies)])
+                times = 1 + len(copies)
+                texts = self.texts * times if remove_text else None
+                self._parts[key] = _part(name, values, self._whose * times, texts, adaptive, dimensions)
+            parts[name] = self._parts[key]
+        return _fused(parts, dimensions, adaptive)
 
 
-def fit_space(
-    views: Mapping[str, Floats],
+def apart(speakers: Sequence[str]) -> list[str]:
+    """Give each recording of an unknown speaker a speaker of its own, whose name starts with a NUL.
+
+    >>> len(set(apart(["Ann", "", "", "Ann"])))
+    3
+    """
+    return [speaker or f"\x00{row}" for row, speaker in enumerate(speakers)]
+
+
+def _part(
+    name: str,
+    values: Floats,
     speakers: Sequence[str],
-    texts: Sequence[str] | None = None,
-    *,
+    texts: Sequence[str] | None,
     adaptive: bool,
-    dimensions: int = DIMENSIONS,
-) -> Space:
-    """The space of all views; arguments as for `fit_spaces`."""
-    [(space, _)] = fit_spaces(views, [views.keys()], speakers, texts, adaptive=adaptive, dimensions=dimensions)
-    return space
+    dimensions: int,
+) -> tuple[ViewMap, Floats]:
+    """What is done to a view's vectors before views come together, and what that makes of these, `(rows, dim)`."""
+    mean, deviation = spread(values)
+    scores = np.clip((values - mean) / deviation, -CLIP, CLIP)
+    within, prior = _speaker_prior(scores, speakers)
+    zero = np.zeros(len(mean))
+    view = ViewMap(mean, deviation, within, prior, zero, np.zeros((len(mean), 0)))
+    if adaptive:
+        scores = view.adapted(scores, speakers)
+    center = scores.mean(axis=0)
+    matrix = principal_axes(scores - center, dimensions)
+    projected = (scores - center) @ matrix
+    if texts is not None:
+        shrink = _text_shrinkage(projected, texts)
+        matrix, projected = matrix @ shrink, projected @ shrink
+    length = np.sqrt(np.mean(np.sum(projected**2, axis=1)))
+    scale = VIEW_WEIGHTS.get(named(name), OTHER_WEIGHT) / max(float(length), 1e-12)
+    return ViewMap(mean, deviation, within, prior, center, matrix * scale), projected * scale
 
 
-def _fused(
-    maps: Mapping[str, ViewMap], parts: Mapping[str, Floats], dimensions: int, adaptive: bool
-) -> tuple[Space, Floats]:
-    """The principal components of views end to end; `parts` holds what their maps make of the training recordings."""
-    together = np.hstack([parts[name] for name in maps])
+def _fused(parts: Mapping[str, tuple[ViewMap, Floats]], dimensions: int, adaptive: bool) -> tuple[Space, Floats]:
+    """The principal components of views end to end."""
+    together = np.hstack([projected for _, projected in parts.values()])
     axes = principal_axes(together, dimensions)
     axes = axes / max(float(np.sqrt(np.mean(np.sum((together @ axes) ** 2, axis=1)))), 1e-12)
     fused, start = {}, 0
-    for name, view in maps.items():
+    for name, (view, _) in parts.items():
         stop = start + view.matrix.shape[1]
         fused[name] = replace(view, matrix=view.matrix @ axes[start:stop])
         start = stop

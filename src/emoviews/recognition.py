@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from emoviews import audio, calibration, novelty, statistics
 from emoviews.errors import AudioError, EmoViewsError, UsageError
 from emoviews.extraction import MAXIMUM_SECONDS, extract, locate
-from emoviews.fusion import time_statistics
+from emoviews.fusion import apart, time_statistics
 from emoviews.labelled_map import LabelledMap
 from emoviews.processes import worker_count
 from emoviews.progress import Progress, counted
@@ -30,7 +30,6 @@ from emoviews.semisupervised import (
     MODES,
     Mode,
     SemiSupervised,
-    apart,
 )
 from emoviews.store import ViewStore, to_storage
 from emoviews.table import make_table

@@ -28,7 +28,8 @@ from sklearn.exceptions import NotFittedError
 
 from emoviews import metrics
 from emoviews.errors import AudioError, TableError, UsageError
-from emoviews.expectation import evaluated
+from emoviews.expectation import Recordings, evaluated
+from emoviews.fusion import Fusion
 from emoviews.labelled_map import fit_map
 from emoviews.novelty import FEWEST, FEWEST_SPEAKERS, fit_limits
 from emoviews.progress import counted, shorten
@@ -54,7 +55,6 @@ from emoviews.semisupervised import (
     CONFOUNDED,
     Mode,
     SemiSupervisedConfig,
-    fit_semisupervised,
 )
 from emoviews.views import ViewRequest, parse_requests
 
@@ -105,7 +105,7 @@ class EmotionRecognizer(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             views: as the command line takes them, one text each or all in one; `default_views` when None.
             mode: of `predict`: `inductive` judges every recording alone, `speaker-adaptive` all of a speaker together.
             store: where extracted views are kept; a temporary folder when None.
-            workers: processes of the extraction; all cores when None.
+            workers: processes of the extraction, and threads of the cross-validation; one a core when None.
             evaluate: whether `fit` cross-validates, which takes most of its time; without, probabilities are not calibrated.
             allow_speaker_overlap: cross-validate by file where speakers are unknown. The scores are then too good.
             speeds: of the copies that stand for other voices in the inductive mode (see `semisupervised`), from 0.5 to 2; none
@@ -183,17 +183,16 @@ class EmotionRecognizer(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         labels = tuple(str(label) for label in classes.tolist())
         targets = np.array([labels.index(e) if e else -1 for e in table["emotion"]], dtype=np.int64)
         speakers, texts = list(table["speaker"]), list(table["text"])
-        model = fit_semisupervised(vectors, targets, len(labels), speakers, texts, config, at_speeds)
+        keys = [key for key, problem in zip(found.keys, found.problems, strict=True) if not problem]
+        data = Recordings(table, Fusion(vectors, speakers, texts, at_speeds), targets, keys)
+        model = data.fitted(len(labels), config)
         report, temperatures = evaluated(
-            table,
-            vectors,
+            data,
             labels,
-            targets,
             config,
-            at_speeds,
-            keys=[key for key, problem in zip(found.keys, found.problems, strict=True) if not problem],
             run=self.evaluate,
             allow_overlap=self.allow_speaker_overlap,
+            workers=self.workers,
         )
         specs = {label: view.spec for label, view in made_views(requests).items()}
         inductive = model.modes["inductive"]

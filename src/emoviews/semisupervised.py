@@ -33,7 +33,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emoviews.errors import UsageError
-from emoviews.fusion import Space, ViewMap, confounding, fit_spaces, judges_alone, repeated, rows_by, vectors_in
+from emoviews.fusion import Fusion, Space, ViewMap, apart, confounding, judges_alone, repeated, rows_by, vectors_in
 from emoviews.propagation import Softmax, balanced_weights, fit_softmax, match_shares, neighbour_graph, softmax
 from emoviews.students import fit_students
 
@@ -226,47 +226,33 @@ class SemiSupervised:
         return softmax(np.mean(logs, axis=0))
 
 
-def apart(speakers: Sequence[str]) -> list[str]:
-    """Give each recording of an unknown speaker a speaker of its own, whose name starts with a NUL.
-
-    >>> len(set(apart(["Ann", "", "", "Ann"])))
-    3
-    """
-    return [speaker or f"\x00{row}" for row, speaker in enumerate(speakers)]
-
-
 def fit_semisupervised(
-    views: Mapping[str, Floats],
+    recordings: Fusion,
     targets: NDArray[np.int64],
     classes: int,
-    speakers: Sequence[str],
-    texts: Sequence[str],
     config: SemiSupervisedConfig = SemiSupervisedConfig(),
-    copies: Sequence[Mapping[str, Floats]] = (),
 ) -> SemiSupervised:
     """Fit to training recordings.
 
     Args:
-        views: view → `(rows, features)`.
+        recordings: what trains. If nobody's speaker is known, no recording is seen relative to its speaker. The inductive
+            students learn from the copies, if there are any.
         targets: `(rows,)` class numbers, -1 where there is no label.
         classes: how many.
-        speakers: `(rows,)`, equal where the speaker is; empty where unknown. If nobody's is known, no recording is seen
-            relative to its speaker.
-        texts: `(rows,)` what is said, empty where unknown.
         config: how.
-        copies: the same recordings as other voices might say them, each view → `(rows, features)` of the same views, which may
-            be a part of `views`; the inductive students learn from them as well.
     """
+    views, speakers, texts = recordings.views, recordings.speakers, recordings.texts
     labelled = targets >= 0
     known = np.flatnonzero(labelled)
     names = [str(target) for target in targets[known]]
     by_speaker, by_text = (confounding([values[row] for row in known.tolist()], names) for values in (speakers, texts))
-    named, speakers = speakers, apart(speakers)
-    said = texts if config.remove_text and by_text == 0 and repeated(texts, speakers) >= REPEATED else None
-    relative = any(named) and by_speaker < CONFOUNDED
-    looked_at = [list(views), *([name] for name in views if config.views_apart and judges_alone(name, views))]
-    found = fit_spaces(views, looked_at, speakers, said, adaptive=relative, dimensions=config.dimensions)
-    [(space, vectors), *by_themselves] = found
+    remove_text = config.remove_text and by_text == 0 and repeated(texts, apart(speakers)) >= REPEATED
+    relative = any(speakers) and by_speaker < CONFOUNDED
+    alone = [[name] for name in views if config.views_apart and judges_alone(name, views)]
+    (space, vectors), *by_themselves = (
+        recordings.space(looked_at, adaptive=relative, remove_text=remove_text, dimensions=config.dimensions)
+        for looked_at in (list(views), *alone)
+    )
     sure = np.zeros((len(targets), classes))
     sure[known, targets[known]] = 1.0
     soft, weights = sure, balanced_weights(sure)
@@ -290,16 +276,20 @@ def fit_semisupervised(
         *((s, fit_softmax(own[taught], soft[taught], weights[taught], config.strength)) for s, own in by_themselves),
     )
     smoothing = bandwidth if config.smooth_predictions and config.neighbours else 0.0
-    if relative or copies:
+    if relative or recordings.copies:
         shares = np.maximum(soft[taught].mean(axis=0), 1e-9)
         # What is sharpened is the evidence, not the shares.
         target = shares * (soft[taught] / shares) ** config.sharpness
         sharp = np.zeros_like(soft)
         sharp[taught] = target / target.sum(axis=1, keepdims=True)
-        inductive = fit_students(views, copies, named, said, sharp, config.inductive_strength, config.dimensions)
+        inductive = fit_students(
+            recordings, sharp, config.inductive_strength, config.dimensions, remove_text=remove_text
+        )
     else:
         inductive = judges
     modes: dict[Mode, ModeModel] = {"inductive": ModeModel(inductive)}
     # Where nothing is judged relative to its speaker, the students of more voices know best in both modes.
-    modes["speaker-adaptive"] = modes["inductive"] if copies and not relative else ModeModel(judges, smoothing)
+    modes["speaker-adaptive"] = (
+        modes["inductive"] if recordings.copies and not relative else ModeModel(judges, smoothing)
+    )
     return SemiSupervised(modes, config, by_speaker, by_text)

@@ -16,7 +16,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from emoviews.fusion import Space, fit_spaces, named, rows_by
+from emoviews.fusion import Fusion, Space, named, rows_by
 from emoviews.metrics import uar
 from emoviews.propagation import Softmax, balanced_weights, fit_softmax
 from emoviews.splits import merge_groups
@@ -51,37 +51,26 @@ def mixtures(views: Sequence[str], copied: Sequence[str] = ()) -> list[Mixture]:
 
 
 def fit_students(
-    views: Mapping[str, Floats],
-    copies: Sequence[Mapping[str, Floats]],
-    speakers: Sequence[str],
-    texts: Sequence[str] | None,
-    soft: Floats,
-    strength: float,
-    dimensions: int,
+    recordings: Fusion, soft: Floats, strength: float, dimensions: int, *, remove_text: bool
 ) -> tuple[tuple[Space, Softmax], ...]:
     """The members of the mixture that suits the training recordings best.
 
     Args:
-        views: view → `(rows, features)`.
-        copies: the same recordings as other voices might say them; of some or all of the views.
-        speakers: `(rows,)`, empty where unknown. With fewer than two the first of `mixtures` is taken.
-        texts: `(rows,)` what is said; None to keep what tells sentences apart.
+        recordings: what trains. With fewer than two speakers the first of `mixtures` is taken.
         soft: `(rows, classes)` their soft labels; a row of zeros teaches nothing.
         strength: of the classifiers, scikit-learn's C.
         dimensions: principal components of each view, and of all together.
+        remove_text: shrink what tells sentences apart, for whom looks at the leading view alone.
     """
-    candidates = mixtures(list(views), list(copies[0]) if copies else [])
+    candidates = mixtures(list(recordings.views), list(recordings.copies[0]) if recordings.copies else [])
     students: dict[Member, _Student] = {}
     for member in dict.fromkeys(member for mixture in candidates for member in mixture):
-        own = [copy for copy in copies if set(member) <= set(copy)]
-        stacked = {name: np.vstack([views[name], *(copy[name] for copy in own)]) for name in member}
-        times = 1 + len(own)
-        said = [*texts] * times if texts is not None and [*map(named, member)] == [LEADING] else None
-        [(space, vectors)] = fit_spaces(
-            stacked, [member], [*speakers] * times, said, adaptive=False, dimensions=dimensions
+        without_text = remove_text and [*map(named, member)] == [LEADING]
+        space, vectors = recordings.space(
+            member, adaptive=False, remove_text=without_text, copied=True, dimensions=dimensions
         )
         students[member] = _Student(space, vectors, soft, strength)
-    best = _chosen(candidates, students, speakers, soft) if len(candidates) > 1 else candidates[0]
+    best = _chosen(candidates, students, recordings.speakers, soft) if len(candidates) > 1 else candidates[0]
     return tuple((students[member].space, students[member].classifier) for member in best)
 
 
