@@ -451,6 +451,7 @@ def test_recordings_over_another_channel_are_pointed_out(
     said, html = recognition.answer(recognizer, str(tmp_path / "call.wav"), LIMITS, lambda share: None)
     assert "the stretches of this recording are, as a whole, unlike" in said
     assert "in noise or with another microphone it can be wrong" in html
+    assert "judged as if it were one utterance" not in html
 
 
 def test_a_port_that_is_taken_is_said():
@@ -513,6 +514,25 @@ HEARD = """() => {
     new MutationObserver(() => { window.waited ||= /\\d/.test(place.innerText); }).observe(place, watched);
 }"""
 """Keeps what a screen reader is told, and whether progress was shown."""
+
+
+IN_SIGHT = """id => {
+  const place = document.getElementById(id).getBoundingClientRect();
+  return place.top >= 0 && place.top <= 0.7 * innerHeight;
+}"""
+
+
+def test_the_page_is_in_english_whatever_the_browser_speaks(world: Path, tmp_path: Path):
+    """Gradio's own parts too, since screen readers are told that the page is."""
+    with chromium() as browser, served("app", str(world / "model"), folder=tmp_path) as (url, _):
+        page = browser.new_context(locale="de-DE").new_page()
+        wrong = watched(page)
+        page.goto(url)
+        page.get_by_role("button", name="Recognise the emotion").wait_for()
+        assert page.locator("html").get_attribute("lang") == "en"
+        assert page.get_by_text("Drop Audio Here").is_visible()
+        assert page.get_by_text("ablegen").count() == 0
+        assert wrong == []
 
 
 def test_the_page_recognises_one_and_many_in_the_browser(world: Path, tmp_path: Path):
@@ -595,6 +615,7 @@ def test_the_page_recognises_one_and_many_in_the_browser(world: Path, tmp_path: 
         phone.get_by_role("button", name="Play", exact=True).wait_for()
         phone.get_by_role("button", name="Recognise the emotion").click()
         phone.get_by_role("img", name="Map of").wait_for()
+        phone.wait_for_function(IN_SIGHT, arg="ev-said")
         assert overflow(phone) == 0
         phone.get_by_role("tab", name="Batch").click()
         zipped(tmp_path / "named.zip", **{"session_01/speaker_01/anger.wav": (world / "speech.wav").read_bytes()})
@@ -602,6 +623,7 @@ def test_the_page_recognises_one_and_many_in_the_browser(world: Path, tmp_path: 
         phone.get_by_role("button", name="Clear").first.wait_for()
         phone.get_by_role("button", name="Recognise all").click()
         phone.get_by_text("1 of 1 recordings got an emotion").wait_for()
+        phone.wait_for_function(IN_SIGHT, arg="ev-summary")
         for header in phone.locator(".ev-rows th").all():
             assert header.evaluate("cell => cell.scrollWidth - cell.clientWidth") <= 0
         name = phone.locator(".ev-rows th[scope=row]")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -29,10 +30,10 @@ def fitted(licence: str = "", **changes: object) -> Fitted:
     spec = ViewSpec("made_up", 1, {}, (FEATURES,), (7,), "float32", None, licence=licence)
     made = {"corpus": "My corpus", "table": "abc", "languages": ["pl", "Klingon"], "corpus_licences": {"one": "free"}}
     return Fitted(
-        requests=(),
+        requests=tuple(SimpleNamespace(label=label) for label in ("made_up", "silent")),  # type: ignore[arg-type]
         specs={"made_up": spec},
         classes=("anger", "joy"),
-        model=None,  # type: ignore[arg-type]
+        model=SimpleNamespace(modes={"inductive": SimpleNamespace(maps={"made_up": None})}),  # type: ignore[arg-type]
         temperatures={},
         limits=Limits(1.0, 1.0),
         heard=frozenset(),
@@ -54,6 +55,7 @@ def test_it_says_what_was_found() -> None:
         "| inductive | female | 0.650 | 22 |",
         "| inductive | worst of 3 speakers | 0.500 | 12 |",
         "| inductive | best of 3 speakers | 0.900 | 10 |",
+        "| Views | made_up; a recording by itself is judged by made_up |",
         "| Labels | 33, of 3 speakers: anger 16, joy 17 |",
         "| Left out | 1 recording that could not be used |",
         "leaving out each of 3 groups",

@@ -57,6 +57,7 @@ def model_card(fitted: Fitted, repository: str = "") -> str:
         corpus=made.get("corpus") or "recordings of its maker",
         languages=", ".join(made.get("languages", ())),
         views=", ".join(fitted.specs),
+        judging=" and ".join(request.label for request in fitted.needed("inductive")),
         sub_groups=list(_sub_groups(report)),
         interval=_interval,
         counted=counted,

@@ -37,6 +37,9 @@ CSV_NAME: Final = "emotions.csv"
 SHOWN_ROWS: Final = 200
 """Of a batch, on the page; the CSV has all."""
 
+LONG_SECONDS: Final = 20.0
+"""A recording that lasts longer is hardly one utterance, and may well hold several emotions."""
+
 KEPT_SECONDS: Final = 3600
 """How long what was sent stays on disk."""
 
@@ -124,10 +127,12 @@ def _answer(recognizer: EmotionRecognizer, judgement: Judgement) -> str:
     order = np.argsort(-judgement.probabilities, kind="stable")
     fitted = recognizer.fitted_
     placed = "" if judgement.problem else pictures.map_of(fitted.labelled, fitted.labels, judgement.place)
+    judging = [request.label for request in fitted.needed("inductive")]
     times = [(start, end, row) for (start, end), row in zip(judgement.times_seconds, judgement.over_time, strict=True)]
     return _html(
-        "answer", judgement=judgement, order=order, timeline=pictures.timeline(judgement), map=placed, times=times
-    )
+        "answer", judgement=judgement, judging=judging, order=order, timeline=pictures.timeline(judgement), map=placed,
+        times=times, long=judgement.seconds > LONG_SECONDS,
+    )  # fmt: skip
 
 
 def expectation(report: FitReport) -> str:
@@ -213,8 +218,8 @@ def recognition_page(gradio: ModuleType, recognizer: EmotionRecognizer, limits: 
                     buttons=[], elem_id="ev-sound",
                 )  # fmt: skip
                 go = gr.Button("Recognise the emotion", variant="primary")
-                waiting = gr.HTML(elem_classes="ev-waiting", apply_default_css=False)
-                said = gr.HTML(elem_classes="ev-live", apply_default_css=False)
+                waiting = gr.HTML(elem_classes="ev-waiting", elem_id="ev-waiting", apply_default_css=False)
+                said = gr.HTML(elem_classes="ev-live", elem_id="ev-said", apply_default_css=False)
                 shown = gr.HTML(elem_id="ev-answer", apply_default_css=False)
             with gr.Tab("Batch", render_children=True):  # so that its live region is there from the start
                 gr.HTML(_html("many", limits=limits, hears=hears_first(fitted)), apply_default_css=False)
@@ -225,14 +230,19 @@ def recognition_page(gradio: ModuleType, recognizer: EmotionRecognizer, limits: 
                     with gr.Column(min_width=280):
                         folder = gr.File(file_count="directory", label="Or a folder", height=170)
                 start = gr.Button("Recognise all", variant="primary")
-                waiting_all = gr.HTML(elem_classes="ev-waiting", apply_default_css=False)
-                summary = gr.HTML(elem_classes="ev-live", apply_default_css=False)
+                waiting_all = gr.HTML(elem_classes="ev-waiting", elem_id="ev-waiting-all", apply_default_css=False)
+                summary = gr.HTML(elem_classes="ev-live", elem_id="ev-summary", apply_default_css=False)
                 csv = gr.DownloadButton("Download all as CSV", visible=False)
                 rows = gr.HTML(elem_id="ev-rows", apply_default_css=False)
             with gr.Tab("About"):
                 gr.HTML(about(fitted, local), apply_default_css=False)
-        go.click(one, [sound], [said, shown], api_visibility="private", show_progress_on=waiting)
-        start.click(many, [files, folder], [summary, rows, csv], api_visibility="private", show_progress_on=waiting_all)
+        for button, do, given, told, wait in (
+            (go, one, [sound], [said, shown], waiting),
+            (start, many, [files, folder], [summary, rows, csv], waiting_all),
+        ):
+            # The second listener is the browser's alone: at once, what is waited for comes into sight; then the answer.
+            button.click(do, given, told, api_visibility="private", show_progress_on=wait).then(None, js=_show(told[0]))
+            button.click(None, js=_show(wait))
         sound.clear(lambda: ("", ""), None, [said, shown], api_visibility="private", queue=False)
         for given in (files, folder):  # what was said of other files would stand there as if it were of none
             given.clear(
@@ -243,12 +253,57 @@ def recognition_page(gradio: ModuleType, recognizer: EmotionRecognizer, limits: 
     return page
 
 
+def _show(block: Any) -> str:
+    """JavaScript that brings a block's top into sight, where it is not: on a phone it is below the recording."""
+    return f"""() => requestAnimationFrame(() => {{
+      const place = document.getElementById("{block.elem_id}"), top = place.getBoundingClientRect().top;
+      if (top < 0 || top > 0.7 * innerHeight) place.scrollIntoView({{block: "start"}});
+    }})"""
+
+
 _LIVE: Final = """() => {
   document.documentElement.lang = "en";
   document.querySelectorAll(".ev-live .ev-live").forEach((place) => place.setAttribute("aria-live", "polite"));
 }"""
 """Screen readers are told of what appears in these places: in what Gradio puts inside its block of the same class, not in the
 block, in which it may count seconds."""
+
+
+class InEnglish:
+    """ASGI middleware: tells the page that its browser speaks English.
+
+    Gradio writes what is on its own parts ("Drop Audio Here") in the browser's language. All else is in English, and screen
+    readers are told that the page is.
+    """
+
+    SCRIPT: Final = b"<script>for (const name of ['language', 'languages']) Object.defineProperty(navigator, name, " \
+        b"{get: () => name === 'language' ? 'en' : ['en']})</script>"  # fmt: skip
+
+    def __init__(self, app: Any) -> None:
+        """`app` answers."""
+        self.app = app
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Let `app` answer, and put the script first in the head of the page itself."""
+        if scope["type"] != "http" or scope["path"] != "/":
+            await self.app(scope, receive, send)
+            return
+        began: dict[str, Any] = {}
+        body = bytearray()
+
+        async def sent(message: Any) -> None:
+            if message["type"] == "http.response.start":
+                began.update(message)
+                return
+            body.extend(message.get("body", b""))
+            if message.get("more_body"):
+                return
+            whole = bytes(body).replace(b"<head>", b"<head>" + self.SCRIPT, 1)
+            headers = [(name, value) for name, value in began["headers"] if name.lower() != b"content-length"]
+            await send({**began, "headers": [*headers, (b"content-length", str(len(whole)).encode())]})
+            await send({**message, "body": whole})
+
+        await self.app(scope, receive, sent)
 
 
 @contextmanager
@@ -286,6 +341,7 @@ def serve_recognition(
     with _own_folder():
         require("gradio")
         import gradio as gr
+        from starlette.middleware import Middleware
 
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # so that the folder is removed then, too
         theme = gr.themes.Default(
@@ -300,7 +356,7 @@ def serve_recognition(
         page.launch(
             server_name=host, server_port=port, prevent_thread_lock=True, quiet=True, share=False, footer_links=[],
             max_file_size=limits.megabytes * 10**6, ssr_mode=False, pwa=False, mcp_server=False, theme=theme, css=css,
-            i18n=gr.I18n(en={"common.upload": "Choose files"}),
+            i18n=gr.I18n(en={"common.upload": "Choose files"}), app_kwargs={"middleware": [Middleware(InEnglish)]},
         )  # fmt: skip
         say(f"The page is at {address(host, port)}")
         say("Stop with Ctrl+C.")
