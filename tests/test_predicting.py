@@ -51,9 +51,17 @@ def test_windows_tile_a_recording_to_its_end(tmp_path: Path) -> None:
     assert slid["id"].is_unique
 
 
-@pytest.mark.parametrize(("window", "hop"), [(0.05, 1.0), (2.0, 0.0), (float("nan"), 1.0)])
-def test_impossible_windows_are_refused(window: float, hop: float) -> None:
-    with pytest.raises(UsageError, match="Expected a window of at least"):
+@pytest.mark.parametrize(
+    ("window", "hop", "why"),
+    [
+        (0.05, 1.0, r"window of at least 0\.1 s, e\.g\. 4; got 0\.05"),
+        (-4.0, -4.0, "window of at least .* got -4"),
+        (float("nan"), 1.0, "window of at least"),
+        (2.0, 0.0, r"hop above 0 s, e\.g\. 0\.5; got 0"),
+    ],
+)
+def test_impossible_windows_are_refused(window: float, hop: float, why: str) -> None:
+    with pytest.raises(UsageError, match=why):
         windows(make_table([{"path": "a.wav"}]), window, hop)
 
 

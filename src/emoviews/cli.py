@@ -552,6 +552,7 @@ def fit(
     from emoviews.progress import readable_seconds
     from emoviews.recognizer import EmotionRecognizer, default_views
     from emoviews.table import read_table, relabel, table_hash
+    from emoviews.views import VIEWS, parse_requests
 
     started = time.monotonic()
     if out.exists() and not out.is_dir():
@@ -562,6 +563,8 @@ def fit(
         )
     (frame,) = relabel([read_table(table)], label_map or {}, labels)
     chosen = views or default_views()
+    for request in parse_requests(chosen):  # before anything is said of views that do not exist
+        VIEWS.load(request.name)
     say(f"Views: {', '.join(chosen)}.")
     if not _has_opensmile():
         warn(
@@ -641,7 +644,7 @@ def predict(
         raise UsageError("--hop-seconds says how far windows move; give their length too: --window-seconds 4")
     if out is not None and out.resolve() in {place.resolve() for place in recordings}:
         raise UsageError(f"--out {out} is one of the recordings or tables to read; name another file.")
-    if hop_seconds is not None and window_seconds is not None and hop_seconds > window_seconds:
+    if hop_seconds is not None and window_seconds is not None and hop_seconds > window_seconds > 0:
         warn(
             f"Windows of {window_seconds:g} s every {hop_seconds:g} s leave gaps that nothing judges. Give a hop that is not "
             "longer than the window."
@@ -744,8 +747,9 @@ def suggest(
         model: folder that `emoviews fit` wrote, or one on the Hugging Face hub: hf://OWNER/NAME@COMMIT.
         table: the utterance table; recordings with an emotion count as labelled.
         budget: how many recordings to suggest.
-        strategy: random; margin (those the recogniser is least sure of); core_set (those farthest from all that is labelled);
-            mixture (both, the speakers with the fewest labels first). Where it was measured, none did better than random.
+        strategy: random (which judges nothing, so it may draw recordings in which nobody speaks); margin (those the recogniser
+            is least sure of); core_set (those farthest from all that is labelled); mixture (both, the speakers with the fewest
+            labels first). Where it was measured, none did better than random.
         out: file for the suggested rows of the table, in their order; printed if not given. All strategies but random judge the
             whole table and add what the recogniser guesses.
         seed: of random, and of the first recording where nothing is labelled.
@@ -1367,7 +1371,9 @@ def _labelling_order(
         known = () if model is None else load_fitted(located(str(model), warn)).labels
         return list(frame["id"].iloc[shuffled(~unlabelled, seed)]), known
     if model is None:
-        raise UsageError(f"--strategy {strategy} goes by what a recogniser says; give one: --model MODEL")
+        raise UsageError(
+            f"--strategy {strategy} goes by what a recogniser says; give one (--model MODEL), or use random."
+        )
     recognizer = _recognizer_for(frame, model, store, workers)
     if not unlabelled.any():
         return [], recognizer.fitted_.labels

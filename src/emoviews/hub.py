@@ -194,9 +194,9 @@ def _clear_words(repository: str, revision: str | None, *, pushing: bool = False
         ) from error
     except Exception as error:  # whatever the network, a proxy or the cache does
         raise HubError(
-            f"The hub can't be reached for {repository} or failed ({_line(error)}). What was downloaded before is used "
-            f"where its commit is named ({SCHEME}{repository}@COMMIT). Nothing was changed here; try again with a network."
-            f"{_left(pushing)}"
+            f"The hub can't be reached for {repository} or failed ({_line(_cause(error))}). Nothing was changed here; try "
+            f"again with a network. What was downloaded before is used without one where its commit is named "
+            f"({SCHEME}{repository}@COMMIT).{_left(pushing)}"
         ) from error
 
 
@@ -204,6 +204,13 @@ def _left(pushing: bool) -> str:
     return " On the hub an empty repository may have been made; the same command goes on with it." if pushing else ""
 
 
-def _line(error: Exception) -> str:
+def _cause(error: BaseException) -> BaseException:
+    """What was wrong first: the hub's client wraps the network's error in several of its own."""
+    while (earlier := error.__cause__ or error.__context__) is not None:
+        error = earlier
+    return error
+
+
+def _line(error: BaseException) -> str:
     """The client's words, which have several paragraphs, as one line."""
     return f"{type(error).__name__}: {' '.join(str(error).split())}"

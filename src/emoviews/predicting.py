@@ -87,11 +87,10 @@ def windows(table: pd.DataFrame, window_seconds: float, hop_seconds: float) -> p
     >>> windows(table, 4, 4)[["start_seconds", "end_seconds"]].values.tolist()
     [[0.0, 4.0], [4.0, 8.0], [6.0, 10.0]]
     """
-    if not (window_seconds >= audio.MINIMUM_SECONDS and hop_seconds > 0):
-        raise UsageError(
-            f"Expected a window of at least {audio.MINIMUM_SECONDS} s and a hop above 0; got {window_seconds:g} and "
-            f"{hop_seconds:g}."
-        )
+    if not window_seconds >= audio.MINIMUM_SECONDS:
+        raise UsageError(f"Expected a window of at least {audio.MINIMUM_SECONDS} s, e.g. 4; got {window_seconds:g}.")
+    if not hop_seconds > 0:
+        raise UsageError(f"Expected a hop above 0 s, e.g. {window_seconds / 4:g}; got {hop_seconds:g}.")
     lengths = {path: _duration(path) for path in dict.fromkeys(table["path"])}
     rows: list[dict[Any, Any]] = []
     for row in table.to_dict("records"):
