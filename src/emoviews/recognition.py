@@ -454,9 +454,8 @@ def recognised(
             # What the transductive mode's was fitted on were judgements relative to the speaker.
             named = [modes[row] if mode == "speaker-adaptive" else mode for row in rows]
             temperatures = np.array([fitted.temperatures[name] for name in named])
-            if (
-                mode == "speaker-adaptive"
-            ):  # fitted on speakers with many recordings; of few, each is judged nearly alone
+            if mode == "speaker-adaptive":
+                # fitted on speakers with many recordings; of few, each is judged nearly alone
                 weights = fitted.model.weight_alone(speakers)
                 temperatures = temperatures ** (1 - weights) * fitted.temperatures["inductive"] ** weights
             probabilities[rows] = calibration.scaled(given, temperatures[:, None])
