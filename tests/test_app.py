@@ -7,6 +7,9 @@ import io
 import re
 import stat
 import struct
+import time
+import urllib.error
+import urllib.request
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -18,13 +21,13 @@ import soundfile
 from tests.pages import PHONE, WIDE, barriers, chromium, overflow, served, watched
 
 from emoviews import cli
-from emoviews.app import open_socket, pictures, recognition
+from emoviews.app import judging, open_socket, pictures, recognition
 from emoviews.app.archives import Limits, unpack
 from emoviews.app.judging import hears_first, judge, judge_all, require_limits
 from emoviews.bundles import load_recognizer, save_recognizer
 from emoviews.errors import AudioError, CheckpointError, MissingExtraError, UsageError
 from emoviews.labelling import Journal
-from emoviews.recognition import UNLIKE
+from emoviews.recognition import UNLIKE, Recognised
 from emoviews.recognizer import EmotionRecognizer
 from emoviews.table import read_table, write_table
 from emoviews.types import SAMPLING_RATE
@@ -382,6 +385,9 @@ def test_a_defect_of_ours_is_words_on_the_page(recognizer: EmotionRecognizer, mo
 def test_what_to_expect_is_said_or_that_it_is_not_known(recognizer: EmotionRecognizer):
     report = recognizer.fitted_.report
     assert re.search(r"UAR\) of \d+\s% \(95 % interval .*; guessing has 25\s%", recognition.expectation(report))
+    found = report.modes["inductive"]
+    wide = replace(report, modes={"inductive": replace(found, uar=replace(found.uar, estimate=0.3, low=0.2, high=0.4))})
+    assert "guessing has 25\xa0%, so it may be no better than that." in recognition.expectation(wide)
     assert "is not known: not tested" in recognition.expectation(replace(report, modes={}, notes=("not tested",)))
 
 
@@ -452,6 +458,34 @@ def test_recordings_over_another_channel_are_pointed_out(
     assert "the stretches of this recording are, as a whole, unlike" in said
     assert "in noise or with another microphone it can be wrong" in html
     assert "judged as if it were one utterance" not in html
+    assert "Calibrated probabilities, by egemaps and mfcc." in html
+
+
+def test_every_second_of_a_long_recording_is_judged(
+    world: Path, recognizer: EmotionRecognizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    speech = soundfile.read(world / "speech.wav")[0]
+    soundfile.write(tmp_path / "long.wav", np.resize(speech, 250 * SAMPLING_RATE), SAMPLING_RATE)
+    found, nothing = judge(recognizer, world / "long.wav", LIMITS), np.zeros((0, 0))
+
+    def heard(_: EmotionRecognizer, parts: pd.DataFrame, *__: object, **___: object) -> Recognised:
+        return Recognised(found.labels, np.full((len(parts), 4), np.nan), (), (), nothing, nothing, ())
+
+    monkeypatch.setattr(judging, "_one_by_one", heard)
+    starts, ends = judge(recognizer, tmp_path / "long.wav", replace(LIMITS, seconds=300)).times_seconds.T
+    assert (starts[0], ends[-1]) == (0, 250)
+    assert (starts[1:] <= ends[:-1]).all()
+
+
+def test_recordings_of_one_name_are_pointed_out(world: Path, recognizer: EmotionRecognizer, tmp_path: Path):
+    given = []
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        given.append(str(tmp_path / folder / "1.wav"))
+        Path(given[-1]).write_bytes((world / "speech.wav").read_bytes())
+    told = "Several recordings have the same name"
+    assert told in recognition.batch(recognizer, given, LIMITS, lambda share: None)[1]
+    assert told not in recognition.batch(recognizer, given[:1], LIMITS, lambda share: None)[1]
 
 
 def test_a_port_that_is_taken_is_said():
@@ -516,6 +550,10 @@ HEARD = """() => {
 """Keeps what a screen reader is told, and whether progress was shown."""
 
 
+WAITED = """() => {  // for something that is in sight
+  const place = document.getElementById("ev-waiting"), box = place.getBoundingClientRect();
+  return place.innerText.trim() && box.top >= 0 && box.bottom <= innerHeight;
+}"""
 IN_SIGHT = """id => {
   const place = document.getElementById(id).getBoundingClientRect();
   return place.top >= 0 && place.top <= 0.7 * innerHeight;
@@ -533,6 +571,51 @@ def test_the_page_is_in_english_whatever_the_browser_speaks(world: Path, tmp_pat
         assert page.get_by_text("Drop Audio Here").is_visible()
         assert page.get_by_text("ablegen").count() == 0
         assert wrong == []
+        with pytest.raises(urllib.error.HTTPError, match="400"):  # a name of another's that leads here
+            urllib.request.urlopen(urllib.request.Request(url, headers={"Host": "evil.example"}))
+
+
+def test_what_is_said_of_a_recording_that_was_taken_away_is_not_said_of_the_next(world: Path, tmp_path: Path):
+    """Judging takes a while; on a phone, meanwhile, that it goes on is in sight."""
+    speech = soundfile.read(world / "speech.wav")[0]
+    soundfile.write(tmp_path / "minute.wav", np.resize(speech, 60 * SAMPLING_RATE), SAMPLING_RATE)
+    zipped(tmp_path / "good.zip", **{n: (world / n).read_bytes() for n in ("speech.wav", "text.wav")})
+    with chromium() as browser, served("app", str(world / "model"), folder=tmp_path) as (url, _):
+        page = browser.new_context(viewport=PHONE).new_page()
+        page.goto(url)
+        start = page.get_by_role("button", name="Recognise the emotion")
+        start.wait_for()
+
+        def choose(path: Path) -> None:
+            page.locator("input[type=file]").first.set_input_files(path)
+            page.get_by_role("button", name="Play", exact=True).wait_for()
+
+        choose(tmp_path / "minute.wav")
+        began = time.monotonic()
+        start.click()
+        page.wait_for_function(WAITED)
+        page.get_by_text("Taken as one utterance, most probable: ").wait_for()
+        took = time.monotonic() - began
+        assert page.get_by_text("minute.wav, 60.0 seconds").is_visible()
+        start.click()
+        page.wait_for_function(WAITED)
+        page.get_by_role("button", name="Clear").click()
+        choose(world / "noise.wav")
+        page.wait_for_timeout(1500 * took + 1000)
+        assert page.get_by_text("most probable").count() == 0
+        assert page.locator("#ev-waiting").inner_text().strip() == ""
+        start.click()
+        page.get_by_text("so no emotion is given").wait_for()
+
+        page.get_by_role("tab", name="Batch").click()
+        files = page.locator("input[type=file][multiple]").first
+        files.set_input_files([tmp_path / "good.zip", world / "noise.wav"])
+        page.get_by_role("button", name="Remove this file").nth(1).wait_for()
+        page.get_by_role("button", name="Recognise all").click()
+        page.get_by_text("1 of 3 recordings got an emotion").wait_for()
+        page.get_by_role("button", name="Remove this file").nth(1).click()
+        page.get_by_text("1 of 3 recordings got an emotion").wait_for(state="detached")
+        assert page.get_by_role("button", name="Download all as CSV").count() == 0
 
 
 def test_the_page_recognises_one_and_many_in_the_browser(world: Path, tmp_path: Path):

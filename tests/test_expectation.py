@@ -206,6 +206,18 @@ def test_a_mode_that_only_guesses_is_warned_of(right: float, told: bool) -> None
     assert ("It does no better than guessing (0.333)." in report.warnings) == told
 
 
+def test_an_interval_that_holds_chance_is_warned_of() -> None:
+    truth = np.tile(np.arange(3), 20)
+    guess = np.where(np.random.default_rng(0).random(60) < 0.42, truth, (truth + 1) % 3)
+    speakers = np.repeat([f"S{n}" for n in range(4)], 15)
+    guess[speakers == "S0"] = (truth[speakers == "S0"] + 1) % 3
+    guess[speakers == "S3"] = truth[speakers == "S3"]
+    tested = pd.DataFrame({"speaker": speakers, "gender": ""})
+    report = _mode_report(tested, [""] * 60, [LABELS[n] for n in truth], np.eye(3)[guess], LABELS)
+    assert report.uar.low < 1 / 3 < report.uar.estimate
+    assert "It may do no better than guessing (0.333), which lies in the interval." in report.warnings
+
+
 def test_chance_is_the_same_in_every_process() -> None:
     """The order of a set of texts is not."""
     program = (

@@ -223,7 +223,7 @@ def test_two_people_label_in_the_browser_and_a_kill_loses_nothing(tmp_path: Path
         second.get_by_text("Bob has gone on in another window").wait_for()
         second.get_by_role("heading", name="1 of 5 done").wait_for()
         second.get_by_text("Agreement of the annotators").click()
-        second.get_by_text("1 recordings labelled by two or more").wait_for()
+        second.get_by_text("1 recording labelled by two or more").wait_for()
         assert barriers(second) == []
 
         process.send_signal(signal.SIGKILL)

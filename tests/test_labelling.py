@@ -240,7 +240,9 @@ def test_alpha_is_krippendorffs():
     assert found.alpha == pytest.approx(by_hand(one, two))
     assert (found.n, found.agreeing) == (10, 8)
     assert found.disagreements == {5: {"Ann": "z", "Bob": "x"}, 8: {"Ann": "z", "Bob": "y"}}
-    assert "10 recordings labelled by two or more, the same label for 8" in str(found)
+    assert "10 recordings labelled by two or more, the same label for 8. From so few it says little." in str(found)
+    many = {who: dict(enumerate(3 * said)) for who, said in (("Ann", one), ("Bob", two))}
+    assert str(agreement(many)).endswith("30 recordings labelled by two or more, the same label for 24.")
 
 
 def test_alpha_is_not_made_up_where_it_is_not_defined():

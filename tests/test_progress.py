@@ -95,7 +95,11 @@ def test_a_bar_gives_the_terminal_back_after_an_error() -> None:
 
 
 @pytest.mark.parametrize("stream", [io.StringIO, Terminal])
-def test_nothing_to_do(stream: type[io.StringIO]) -> None:
+def test_nothing_to_do(stream: type[io.StringIO], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("emoviews.progress.LINE_EVERY_SECONDS", 0.0)
+    with errors_to(io.StringIO()) as plain, Progress(0, "extract", "recordings") as bar:
+        bar.advance()
+    assert plain.getvalue() == ""
     with errors_to(stream()) as written, Progress(0, "extract", "recordings"):
         pass
     assert written.getvalue() == ""

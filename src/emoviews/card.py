@@ -15,7 +15,7 @@ from typing import Final
 from jinja2 import Environment, StrictUndefined
 
 from emoviews import __version__
-from emoviews.progress import counted, whose
+from emoviews.progress import counted, listed, whose
 from emoviews.recognition import TRANSDUCTIVE, FitReport, Fitted, ModeReport
 from emoviews.statistics import Interval
 
@@ -57,7 +57,7 @@ def model_card(fitted: Fitted, repository: str = "") -> str:
         corpus=made.get("corpus") or "recordings of its maker",
         languages=", ".join(made.get("languages", ())),
         views=", ".join(fitted.specs),
-        judging=" and ".join(request.label for request in fitted.needed("inductive")),
+        judging=listed(request.label for request in fitted.needed("inductive")),
         sub_groups=list(_sub_groups(report)),
         interval=_interval,
         counted=counted,

@@ -378,7 +378,11 @@ def _mode_report(
     by_speaker, by_gender = scores(list(tested["speaker"])), scores(list(tested["gender"]))
     right = np.array([t == g for t, g in zip(truth, guess, strict=True)])
     chance = 1 / len(set(truth))
-    warnings = [f"It does no better than guessing ({chance:.3f})."] if interval.estimate <= chance else []
+    warnings = []
+    if interval.estimate <= chance:
+        warnings.append(f"It does no better than guessing ({chance:.3f}).")
+    elif interval.low <= chance:
+        warnings.append(f"It may do no better than guessing ({chance:.3f}), which lies in the interval.")
     for what, clusters in (("speaker", None), ("gender", list(tested["speaker"]))):
         if what == "gender" and not all(tested["speaker"]):
             continue  # whose recordings depend on each other is not known

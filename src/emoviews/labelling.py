@@ -24,6 +24,7 @@ import numpy as np
 import pandas as pd
 
 from emoviews.errors import MissingExtraError, StoreError, TableError, UsageError
+from emoviews.progress import counted
 from emoviews.table import write_table
 
 Action = Literal["label", "cannot_tell", "skip", "undo"]
@@ -132,6 +133,10 @@ def answers(entries: Sequence[Entry]) -> dict[str, dict[str, str]]:
     }
 
 
+FEW: Final = 30
+"""Below so many recordings that two have labelled, alpha may change by tenths with the next ones."""
+
+
 @dataclass(frozen=True)
 class Agreement:
     """How far annotators agree on what several of them labelled.
@@ -155,8 +160,8 @@ class Agreement:
             return f"Agreement: {self.why}."
         alpha = f"is not defined: {self.why}" if self.why else f"= {self.alpha:.3f}"
         return (
-            f"Krippendorff's alpha (nominal) {alpha}; {self.n} recordings labelled by two or more, the same label for "
-            f"{self.agreeing}."
+            f"Krippendorff's alpha (nominal) {alpha}; {counted(self.n, 'recording')} labelled by two or more, the same label "
+            f"for {self.agreeing}.{' From so few it says little.' * (self.n < FEW)}"
         )
 
 

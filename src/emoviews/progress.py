@@ -19,7 +19,7 @@ NAMED: Final = 5
 
 
 class Progress:
-    """Count units of work done; use as a context manager.
+    """Count units of work done; use as a context manager. Of 0 units nothing is shown.
 
     >>> with Progress(3, "extract", "utterances") as progress:
     ...     for _ in range(3):
@@ -63,7 +63,7 @@ class Progress:
         now = time.monotonic()
         if self._bar is not None:
             self._bar.update(self._task, completed=self.done, rate=self._rate(now))
-        elif now - self._last_line >= LINE_EVERY_SECONDS:
+        elif self.total and now - self._last_line >= LINE_EVERY_SECONDS:
             self._last_line = now
             print(f"{self.what}: {self.done}/{self.total} {self.unit}, {self._rate(now)}", file=sys.stderr, flush=True)
 
@@ -107,6 +107,16 @@ def whose(n_speakers: int) -> str:
     ('1 speaker', 'unknown speakers')
     """
     return counted(n_speakers, "speaker") if n_speakers else "unknown speakers"
+
+
+def listed(names: Iterable[str]) -> str:
+    """Names as people list them.
+
+    >>> listed(["a"]), listed(["a", "b"]), listed(["a", "b", "c"])
+    ('a', 'a and b', 'a, b and c')
+    """
+    *first, last = names
+    return f"{', '.join(first)} and {last}" if first else last
 
 
 def shorten(names: Iterable[str]) -> str:

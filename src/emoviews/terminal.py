@@ -155,7 +155,7 @@ def print_predictions(results: pd.DataFrame) -> None:
 
 def print_merge(found: Any, out: Path, kept: Path | None) -> None:
     """What became of the labels that people gave."""
-    show(f"{found.filled} recordings got their emotion; written to {out}")
+    show(f"{counted(found.filled, 'recording')} got an emotion; written to {out}")
     if kept is not None:
         say(f"What stood there is now {kept}")
     show(str(found.agreement))
@@ -164,7 +164,7 @@ def print_merge(found: Any, out: Path, kept: Path | None) -> None:
     if (n := len(found.agreement.disagreements)) > 20:
         show(f"  … and {n - 20} more")
     if found.cannot_tell:
-        say(f"{found.cannot_tell} recordings of which nobody could tell stay as they were.")
+        say(f"{counted(found.cannot_tell, 'recording')} of which nobody could tell: left as before.")
     for name, (before, said) in list(found.conflicts.items())[:20]:
         warn(f"{name} has the emotion {before}, which stays; the annotators say {said}.")
     for name in found.unknown[:5]:

@@ -38,6 +38,16 @@ def is_local(host: str) -> bool:
         return host == "localhost"
 
 
+def hosts(host: str) -> list[str]:
+    """The names by which a page may be asked for: another web site's name that leads here must not open it.
+
+    >>> hosts("127.0.0.1"), hosts("0.0.0.0")
+    (['127.0.0.1', 'localhost'], ['*'])
+    """
+    named = f"[{host}]" if ":" in host else host
+    return list(dict.fromkeys([named, "localhost", "127.0.0.1"])) if is_local(host) else ["*"]
+
+
 def address(host: str, port: int) -> str:
     """What a browser is given.
 

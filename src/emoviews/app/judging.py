@@ -36,8 +36,8 @@ TIMED_SECONDS: Final = 6.0
 
 HOP_SECONDS: Final = 2.0
 
-MOST_WINDOWS: Final = 45
-"""Longer recordings get windows farther apart."""
+MOST_OVERLAPPING: Final = 45
+"""Windows of a longer recording overlap less, until one begins where another ends: every second is judged."""
 
 
 @dataclass(frozen=True)
@@ -114,6 +114,7 @@ def judge(
     """
     fitted: Fitted = recognizer.fitted_
     _refuse_long(path, limits)
+    advance(0.0)
     samples = audio.load(path)
     table = make_table([{"id": path.stem, "path": str(path)}])
     computed_ = computed(table, made_views(fitted.needed("inductive")))
@@ -129,7 +130,7 @@ def judge(
     times, over_time, warnings = np.zeros((0, 2)), np.zeros((0, len(fitted.labels))), found.warnings
     seconds = len(samples) / SAMPLING_RATE
     if seconds > TIMED_SECONDS:
-        hop = max(HOP_SECONDS, (seconds - WINDOW_SECONDS) / (MOST_WINDOWS - 1))
+        hop = min(WINDOW_SECONDS, max(HOP_SECONDS, (seconds - WINDOW_SECONDS) / (MOST_OVERLAPPING - 1)))
         parts = windows(table.assign(start_seconds=0.0, end_seconds=seconds), WINDOW_SECONDS, hop)
         in_time = _one_by_one(recognizer, parts, advance, what="the stretches of this recording")
         over_time, warnings = in_time.probabilities, in_time.warnings

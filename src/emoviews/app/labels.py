@@ -19,7 +19,7 @@ import pandas as pd
 import soundfile
 
 from emoviews import audio
-from emoviews.app import address, is_local, open_socket
+from emoviews.app import address, hosts, open_socket
 from emoviews.errors import AudioError, EmoViewsError, UsageError
 from emoviews.extraction import MAXIMUM_SECONDS
 from emoviews.labelling import Journal, TurnError, agreement, answers, require_name, waiting
@@ -178,7 +178,6 @@ def label_page(table: pd.DataFrame, journal: Journal, host: str) -> Starlette:
             sent = None
         return await run_in_threadpool(answered, lambda: act(journal, sent))
 
-    hosts = [host, "localhost", "127.0.0.1"] if is_local(host) else ["*"]
     return Starlette(
         routes=[
             Route("/", page),
@@ -187,7 +186,7 @@ def label_page(table: pd.DataFrame, journal: Journal, host: str) -> Starlette:
             Route("/audio/{recording}", sound),
             Route("/answer", answer, methods=["POST"]),
         ],
-        middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=hosts)],
+        middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=hosts(host))],
     )
 
 

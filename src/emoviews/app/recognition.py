@@ -13,6 +13,7 @@ import tempfile
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from importlib import resources
 from pathlib import Path
 from types import ModuleType
@@ -22,14 +23,14 @@ import numpy as np
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup, escape
 
-from emoviews.app import address, is_local, open_socket, pictures, require
+from emoviews.app import address, hosts, is_local, open_socket, pictures, require
 from emoviews.app.archives import Limits, unpack
 from emoviews.app.judging import Advance, Judgement, hears_first, judge, judge_all, without_place
 from emoviews.audio import AUDIO_SUFFIXES
 from emoviews.card import anonymous
 from emoviews.errors import EmoViewsError
 from emoviews.predicting import written
-from emoviews.progress import counted, whose
+from emoviews.progress import counted, listed, whose
 from emoviews.recognition import TRANSDUCTIVE, FitReport, Fitted
 from emoviews.recognizer import EmotionRecognizer
 
@@ -54,8 +55,9 @@ def answer(recognizer: EmotionRecognizer, path: str | None, limits: Limits, adva
         if judgement.problem:
             said = judgement.problem[:1].upper() + judgement.problem[1:]
         else:
-            said = f"Most probable: {judgement.best}, {percent(judgement.probabilities.max())}."
-        return _html("said", text=said, warnings=judgement.warnings), _answer(recognizer, judgement)
+            taken = "Taken as one utterance, most probable" if judgement.seconds > LONG_SECONDS else "Most probable"
+            said = f"{taken}: {judgement.best}, {percent(judgement.probabilities.max())}."
+        return _html("said", text=said, warnings=judgement.warnings), _answer(recognizer, judgement, Path(path).name)
 
     return _guarded(made, Path(path).name, lambda why: without_place(why, Path(path), Path(path).name))
 
@@ -77,7 +79,9 @@ def batch(
         said = f"{len(results) - bad} of {len(results)} recordings got an emotion."
         rows = results.head(SHOWN_ROWS).to_dict("records")
         trained = TRANSDUCTIVE if any(row["mode"] == TRANSDUCTIVE for row in rows) else ""
-        shown = _html("batch", rows=rows, n=len(results), others=others, transductive=trained)
+        names = [Path(name).name for name, _ in recordings]
+        alike = len(set(names)) < len(names) and not any(Path(name).parent.name for name, _ in recordings)
+        shown = _html("batch", rows=rows, n=len(results), others=others, transductive=trained, alike=alike)
         return _html("said", text=said, warnings=warnings), shown
 
     said, table = (
@@ -123,16 +127,21 @@ def _failed(why: str) -> tuple[str, str]:
     return _html("failed", text=why), ""
 
 
-def _answer(recognizer: EmotionRecognizer, judgement: Judgement) -> str:
+def _answer(recognizer: EmotionRecognizer, judgement: Judgement, name: str) -> str:
     order = np.argsort(-judgement.probabilities, kind="stable")
     fitted = recognizer.fitted_
     placed = "" if judgement.problem else pictures.map_of(fitted.labelled, fitted.labels, judgement.place)
-    judging = [request.label for request in fitted.needed("inductive")]
+    judging = _judging(fitted)
     times = [(start, end, row) for (start, end), row in zip(judgement.times_seconds, judgement.over_time, strict=True)]
     return _html(
-        "answer", judgement=judgement, judging=judging, order=order, timeline=pictures.timeline(judgement), map=placed,
-        times=times, long=judgement.seconds > LONG_SECONDS,
+        "answer", judgement=judgement, name=name, judging=judging, order=order, times=times, map=placed,
+        timeline=pictures.timeline(judgement), long=judgement.seconds > LONG_SECONDS,
     )  # fmt: skip
+
+
+def _judging(fitted: Fitted) -> str:
+    """The views that judge a recording by itself."""
+    return listed(request.label for request in fitted.needed("inductive"))
 
 
 def expectation(report: FitReport) -> str:
@@ -146,7 +155,7 @@ def expectation(report: FitReport) -> str:
         sure = f" (95 % interval {percent(uar.low)} to {percent(uar.high)})"
     return (
         f"On new speakers, expect an unweighted average recall (UAR) of {percent(uar.estimate)}{sure}; guessing has "
-        f"{percent(chance)}."
+        f"{percent(chance)}{', so it may be no better than that' if uar.low <= chance < uar.estimate else ''}."
     )
 
 
@@ -154,9 +163,14 @@ def about(fitted: Fitted, local: bool) -> str:
     """What the recogniser is, as HTML. Speakers are numbered, as on a model card: whoever reaches the page reads it."""
     report = anonymous(fitted.report)
     words = {"counted": counted, "whose": whose}
-    judging = [request.label for request in fitted.needed("inductive")]
     return _html(
-        "about", report=report, specs=fitted.specs, judging=judging, expected=expectation(report), local=local, **words
+        "about",
+        report=report,
+        specs=fitted.specs,
+        judging=_judging(fitted),
+        expected=expectation(report),
+        local=local,
+        **words,
     )
 
 
@@ -217,7 +231,7 @@ def recognition_page(gradio: ModuleType, recognizer: EmotionRecognizer, limits: 
                     sources=["upload", "microphone"], type="filepath", label="Record, or drop a file", editable=False,
                     buttons=[], elem_id="ev-sound",
                 )  # fmt: skip
-                go = gr.Button("Recognise the emotion", variant="primary")
+                go = gr.Button("Recognise the emotion", variant="primary", elem_id="ev-go")
                 waiting = gr.HTML(elem_classes="ev-waiting", elem_id="ev-waiting", apply_default_css=False)
                 said = gr.HTML(elem_classes="ev-live", elem_id="ev-said", apply_default_css=False)
                 shown = gr.HTML(elem_id="ev-answer", apply_default_css=False)
@@ -229,44 +243,45 @@ def recognition_page(gradio: ModuleType, recognizer: EmotionRecognizer, limits: 
                         files = gr.File(file_count="multiple", file_types=kinds, label="Files, or a zip", height=170)
                     with gr.Column(min_width=280):
                         folder = gr.File(file_count="directory", label="Or a folder", height=170)
-                start = gr.Button("Recognise all", variant="primary")
+                start = gr.Button("Recognise all", variant="primary", elem_id="ev-start")
                 waiting_all = gr.HTML(elem_classes="ev-waiting", elem_id="ev-waiting-all", apply_default_css=False)
                 summary = gr.HTML(elem_classes="ev-live", elem_id="ev-summary", apply_default_css=False)
                 csv = gr.DownloadButton("Download all as CSV", visible=False)
                 rows = gr.HTML(elem_id="ev-rows", apply_default_css=False)
             with gr.Tab("About"):
                 gr.HTML(about(fitted, local), apply_default_css=False)
+        nothing = {one: ("", ""), many: ("", "", gr.DownloadButton(visible=False))}
         for button, do, given, told, wait in (
             (go, one, [sound], [said, shown], waiting),
             (start, many, [files, folder], [summary, rows, csv], waiting_all),
         ):
-            # The second listener is the browser's alone: at once, what is waited for comes into sight; then the answer.
-            button.click(do, given, told, api_visibility="private", show_progress_on=wait).then(None, js=_show(told[0]))
-            button.click(None, js=_show(wait))
-        sound.clear(lambda: ("", ""), None, [said, shown], api_visibility="private", queue=False)
-        for given in (files, folder):  # what was said of other files would stand there as if it were of none
-            given.clear(
-                lambda: ("", "", gr.DownloadButton(visible=False)), None, [summary, rows, csv], api_visibility="private",
-                queue=False,
-            )  # fmt: skip
-        page.load(None, js=_LIVE)
+            judging = button.click(do, given, told, api_visibility="private", show_progress_on=wait)
+            judging.then(None, js=f"() => evShow('{told[0].elem_id}')")
+            for (
+                source
+            ) in given:  # what is, or will be, said of other recordings would stand there as if it were of these
+                other = source.clear if source is sound else source.change
+                other(partial(nothing.get, do), None, told, cancels=judging, api_visibility="private", queue=False)
+        page.load(None, js=_READY)
     return page
 
 
-def _show(block: Any) -> str:
-    """JavaScript that brings a block's top into sight, where it is not: on a phone it is below the recording."""
-    return f"""() => requestAnimationFrame(() => {{
-      const place = document.getElementById("{block.elem_id}"), top = place.getBoundingClientRect().top;
-      if (top < 0 || top > 0.7 * innerHeight) place.scrollIntoView({{block: "start"}});
-    }})"""
-
-
-_LIVE: Final = """() => {
+_READY: Final = """() => {
   document.documentElement.lang = "en";
   document.querySelectorAll(".ev-live .ev-live").forEach((place) => place.setAttribute("aria-live", "polite"));
+  window.evShow = (id, tries = 10) => {  // for a second: until something stands there, the page may be too short to scroll
+    const place = document.getElementById(id), top = place.getBoundingClientRect().top;
+    if (top >= 0 && top <= 0.7 * innerHeight) return;
+    place.scrollIntoView({block: "start"});
+    if (tries > 1) setTimeout(evShow, 100, id, tries - 1);
+  };
+  document.addEventListener("click", ({target}) => {
+    const waiting = {"ev-go": "ev-waiting", "ev-start": "ev-waiting-all"}[target.closest("button")?.id];
+    if (waiting) evShow(waiting);
+  });
 }"""
-"""Screen readers are told of what appears in these places: in what Gradio puts inside its block of the same class, not in the
-block, in which it may count seconds."""
+"""Screen readers are told of what appears in live places: in what Gradio puts inside its block of the same class, not in the
+block, in which it may count seconds. What is waited for, and the answer, come into sight: on a phone they are further down."""
 
 
 class InEnglish:
@@ -342,6 +357,7 @@ def serve_recognition(
         require("gradio")
         import gradio as gr
         from starlette.middleware import Middleware
+        from starlette.middleware.trustedhost import TrustedHostMiddleware
 
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # so that the folder is removed then, too
         theme = gr.themes.Default(
@@ -356,7 +372,9 @@ def serve_recognition(
         page.launch(
             server_name=host, server_port=port, prevent_thread_lock=True, quiet=True, share=False, footer_links=[],
             max_file_size=limits.megabytes * 10**6, ssr_mode=False, pwa=False, mcp_server=False, theme=theme, css=css,
-            i18n=gr.I18n(en={"common.upload": "Choose files"}), app_kwargs={"middleware": [Middleware(InEnglish)]},
+            i18n=gr.I18n(en={"common.upload": "Choose files"}), app_kwargs={
+                "middleware": [Middleware(TrustedHostMiddleware, allowed_hosts=hosts(host)), Middleware(InEnglish)],
+            },
         )  # fmt: skip
         say(f"The page is at {address(host, port)}")
         say("Stop with Ctrl+C.")
