@@ -257,11 +257,9 @@ def recognition_page(gradio: ModuleType, recognizer: EmotionRecognizer, limits: 
         ):
             judging = button.click(do, given, told, api_visibility="private", show_progress_on=wait)
             judging.then(None, js=f"() => evShow('{told[0].elem_id}')")
-            for (
-                source
-            ) in given:  # what is, or will be, said of other recordings would stand there as if it were of these
-                other = source.clear if source is sound else source.change
-                other(partial(nothing.get, do), None, told, cancels=judging, api_visibility="private", queue=False)
+            # What is, or will be, said of recordings that are taken away would stand there as if it were of the next.
+            for event in (e for s in given for e in ([s.clear] if s is sound else [s.clear, s.delete])):
+                event(partial(nothing.get, do), None, told, cancels=judging, api_visibility="private", queue=False)
         page.load(None, js=_READY)
     return page
 
