@@ -135,7 +135,7 @@ def main() -> None:
                         rows = [row for row, name in enumerate(voices) if name == voice]
                         said[strategy, count, voice].append(uar([truth[r] for r in rows], [guess[r] for r in rows]))
         print(f"# {fold.name}: {time.monotonic() - started:.0f} s", flush=True)
-    scores = pd.Series({key: float(np.mean(values)) for key, values in said.items()})
+    scores = pd.Series({key: float(np.mean(values)) for key, values in said.items()}).sort_index()
     lines = []
     for strategy in STRATEGIES:
         cells = []

@@ -92,8 +92,9 @@ class ViewMap:
 
     def standardised(self, values: Floats) -> Floats:
         """z-scores by the training recordings, `(rows, features)` both."""
-        scores: Floats = np.clip((values - self.mean) / self.deviation, -CLIP, CLIP)
-        return scores
+        scores: Floats = values - self.mean  # in place from here on: views may have thousands of features
+        scores /= self.deviation
+        return np.clip(scores, -CLIP, CLIP, out=scores)
 
     def adapted(self, scores: Floats, speakers: Sequence[str]) -> Floats:
         """z-scores relative to each speaker's own statistics, shrunk by their number."""
@@ -103,7 +104,7 @@ class ViewMap:
             mean = own.mean(axis=0) * n / (n + self.prior)
             variance = (n * own.var(axis=0) + VARIANCE_PRIOR * self.within) / (n + VARIANCE_PRIOR)
             adapted[rows] = (own - mean) / np.sqrt(np.maximum(variance, 1e-6))
-        return np.clip(adapted, -CLIP, CLIP)
+        return np.clip(adapted, -CLIP, CLIP, out=adapted)
 
     def scores_as(self, other: ViewMap) -> bool:
         """Whether z-scores are the same, relative to the speaker or not."""
@@ -149,17 +150,19 @@ def vectors_in(
         raise UsageError("A speaker-adaptive space needs to know which recordings are of one speaker; got no speakers.")
     found: list[list[Floats]] = [[] for _ in spaces]
     for name in dict.fromkeys(name for space in spaces for name in space.maps):
-        done: list[tuple[bool, ViewMap, Floats]] = []
+        scored: list[tuple[Space, Floats]] = []  # spaces whose z-scores of this view differ, and these
         for own, space in zip(found, spaces, strict=True):
             if name not in space.maps:
                 continue
             view = space.maps[name]
-            scores = next((s for how, as_, s in done if how == space.adaptive and view.scores_as(as_)), None)
-            if scores is None:
+            same = [s for other, s in scored if other.adaptive == space.adaptive and view.scores_as(other.maps[name])]
+            if same:
+                [scores] = same
+            else:
                 scores = view.standardised(views[name])
                 if space.adaptive and speakers is not None:
                     scores = view.adapted(scores, speakers)
-                done.append((space.adaptive, view, scores))
+                scored.append((space, scores))
             own.append((scores - view.center) @ view.matrix)
     return [np.sum(parts, axis=0) for parts in found]
 
@@ -168,7 +171,7 @@ class Fusion:
     """Training recordings, labelled or not, and the spaces that their views span.
 
     What is found of a view is kept, since several spaces need it and none of it depends on labels: classifiers that learn from
-    the same recordings under other labels share it.
+    the same recordings under other labels share it. So may threads; at worst two find the same at once.
     """
 
     def __init__(
@@ -189,7 +192,8 @@ class Fusion:
         self.views, self.copies = views, copies
         self.speakers, self.texts = list(speakers), [""] * len(speakers) if texts is None else list(texts)
         self._whose = apart(speakers)
-        self._parts: dict[tuple[object, ...], tuple[ViewMap, Floats]] = {}
+        # view, copies, adaptive, remove_text, dimensions → its map, and what that makes of the recordings
+        self._parts: dict[tuple[str, tuple[int, ...], bool, bool, int], tuple[ViewMap, Floats]] = {}
 
     def at(self, rows: NDArray[np.int64]) -> Fusion:
         """Some of the recordings."""
@@ -224,7 +228,9 @@ class Fusion:
         for name in names:
             key = name, copies, adaptive, remove_text, dimensions
             if key not in self._parts:
-                values = np.vstack([self.views[name], *(self.copies[number][name] for number in copies)])
+                values = self.views[name]
+                if copies:
+                    values = np.vstack([values, *(self.copies[number][name] for number in copies)])
                 times = 1 + len(copies)
                 texts = self.texts * times if remove_text else None
                 self._parts[key] = _part(name, values, self._whose * times, texts, adaptive, dimensions)
@@ -251,21 +257,23 @@ def _part(
 ) -> tuple[ViewMap, Floats]:
     """What is done to a view's vectors before views come together, and what that makes of these, `(rows, dim)`."""
     mean, deviation = spread(values)
-    scores = np.clip((values - mean) / deviation, -CLIP, CLIP)
-    within, prior = _speaker_prior(scores, speakers)
     zero = np.zeros(len(mean))
-    view = ViewMap(mean, deviation, within, prior, zero, np.zeros((len(mean), 0)))
+    view = ViewMap(mean, deviation, within=zero, prior=zero, center=zero, matrix=np.zeros((len(mean), 0)))
+    scores = view.standardised(values)
+    within, prior = _speaker_prior(scores, speakers)
+    view = replace(view, within=within, prior=prior)
     if adaptive:
         scores = view.adapted(scores, speakers)
     center = scores.mean(axis=0)
-    matrix = principal_axes(scores - center, dimensions)
-    projected = (scores - center) @ matrix
+    scores -= center
+    matrix = principal_axes(scores, dimensions)
+    projected = scores @ matrix
     if texts is not None:
         shrink = _text_shrinkage(projected, texts)
         matrix, projected = matrix @ shrink, projected @ shrink
     length = np.sqrt(np.mean(np.sum(projected**2, axis=1)))
     scale = VIEW_WEIGHTS.get(named(name), OTHER_WEIGHT) / max(float(length), 1e-12)
-    return ViewMap(mean, deviation, within, prior, center, matrix * scale), projected * scale
+    return replace(view, center=center, matrix=matrix * scale), projected * scale
 
 
 def _fused(parts: Mapping[str, tuple[ViewMap, Floats]], dimensions: int, adaptive: bool) -> tuple[Space, Floats]:
@@ -380,13 +388,15 @@ def rows_by(names: Sequence[str]) -> list[NDArray[np.int64]]:
 
 def _speaker_prior(scores: Floats, speakers: Sequence[str]) -> tuple[Floats, Floats]:
     """Pooled variance within speakers, and in how many recordings a speaker's own mean weighs as much as that of all."""
-    groups = [scores[rows] for rows in rows_by(speakers)]
-    within = np.sum([len(own) * own.var(axis=0) for own in groups], axis=0) / len(scores)
+    groups, means, within = rows_by(speakers), [], np.zeros(scores.shape[1])
+    for rows in groups:
+        own = scores[rows]
+        means.append(own.mean(axis=0))
+        within += len(own) * own.var(axis=0) / len(scores)
     if len(groups) < 2:
         return np.maximum(within, 1e-6), np.ones(scores.shape[1])
-    means = np.stack([own.mean(axis=0) for own in groups])
-    noise = within * np.mean([1 / len(own) for own in groups])
-    between = np.maximum(means.var(axis=0, ddof=1) - noise, 0.01 * np.maximum(within, 1e-6))
+    noise = within * np.mean([1 / len(rows) for rows in groups])
+    between = np.maximum(np.var(means, axis=0, ddof=1) - noise, 0.01 * np.maximum(within, 1e-6))
     return np.maximum(within, 1e-6), np.clip(within / between, 0.0, 100.0)
 
 

@@ -24,6 +24,10 @@ SMOOTHING_STEPS: Final = 10
 """Rounds of `Graph.smooth`; more change nothing that shows."""
 
 
+BLOCK: Final = 1024
+"""So many rows at a time are compared with all: of ten thousand, all pairs at once would take gigabytes."""
+
+
 @dataclass(frozen=True)
 class Softmax:
     """A linear classifier.
@@ -199,10 +203,13 @@ def neighbour_graph(rows: Floats, k: int, bandwidth: float | None = None) -> tup
         The graph and its bandwidth.
     """
     k = max(0, min(k, len(rows) - 1))
-    squares = squared_distances(rows, rows)
-    np.fill_diagonal(squares, np.inf)
-    nearest = np.argpartition(squares, k - 1, axis=1)[:, :k] if k else np.zeros((len(rows), 0), dtype=np.int64)
-    near = np.take_along_axis(squares, nearest, axis=1)
+    nearest, near = np.zeros((len(rows), k), dtype=np.int64), np.zeros((len(rows), k))
+    for start in range(0, len(rows) if k else 0, BLOCK):
+        block = slice(start, start + BLOCK)
+        squares = squared_distances(rows[block], rows)
+        squares[np.arange(len(squares)), np.arange(start, start + len(squares))] = np.inf
+        nearest[block] = np.argpartition(squares, k - 1, axis=1)[:, :k]
+        near[block] = np.take_along_axis(squares, nearest[block], axis=1)
     if bandwidth is None:
         bandwidth = float(np.median(near)) if near.size else 1.0
     return Graph(nearest, np.exp(-near / max(bandwidth, 1e-12))), bandwidth
