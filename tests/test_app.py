@@ -419,12 +419,14 @@ def test_a_batch_says_which_recordings_trained_and_what_that_means(
     trained, other = str(world / "speech.wav"), str(tmp_path / "new.wav")
     _, html, csv_path = recognition.batch(recognizer, [trained, other], LIMITS, lambda share: None)
     assert [row["mode"] for row in csv.DictReader(io.StringIO(Path(csv_path or "").read_text()))] == [
-        "transductive",
+        "transductive, alone",
         "inductive",
     ]
-    said = r'speech\.wav<br><em class="ev-soft">transductive</em></th>.*>new\.wav</th>'
+    said = r'speech\.wav<br><em class="ev-soft">transductive, alone</em></th>.*>new\.wav</th>'
     assert re.search(said, html, re.DOTALL)
-    assert "<em>transductive</em>: the recogniser learnt from this very recording, so it is judged better" in html
+    assert (
+        "<em>transductive, alone</em>: the recogniser learnt from this very recording, so it is judged better" in html
+    )
     assert "transductive" not in recognition.batch(recognizer, [other], LIMITS, lambda share: None)[1]
 
 
@@ -711,9 +713,9 @@ def test_the_page_recognises_one_and_many_in_the_browser(world: Path, tmp_path: 
             assert header.evaluate("cell => cell.scrollWidth - cell.clientWidth") <= 0
         name = phone.locator(".ev-rows th[scope=row]")
         assert name.evaluate("cell => cell.clientWidth") > 150
-        shown = 'session_<wbr>01/<wbr>speaker_<wbr>01/<wbr>anger.wav<br><em class="ev-soft">transductive</em>'
+        shown = 'session_<wbr>01/<wbr>speaker_<wbr>01/<wbr>anger.wav<br><em class="ev-soft">transductive, alone</em>'
         assert name.evaluate("cell => cell.innerHTML") == shown
-        assert phone.get_by_text("one that the recogniser learnt from is transductive").is_visible()
+        assert phone.get_by_text("one that the recogniser learnt from is transductive, alone").is_visible()
         for tab in ("Batch", "About"):
             phone.get_by_role("tab", name=tab).click()
             assert tab != "About" or phone.get_by_role("rowheader", name="speaker 4").is_visible()

@@ -507,8 +507,8 @@ def test_predict_reads_folders_tables_and_files(
     capsys.readouterr()
     common = ["--store", world / "store", "--workers", 1]
     assert run("predict", model, world / "audio", *common, "--format", "csv", "--out", tmp_path / "p.csv") == 0
-    assert set(pd.read_csv(tmp_path / "p.csv")["mode"]) == {"transductive"}
-    assert "72 of 72 recordings are among those that fit learnt from" in capsys.readouterr().err
+    assert set(pd.read_csv(tmp_path / "p.csv")["mode"]) == {"transductive, alone"}
+    assert "fit learnt from 72 of 72 recordings" in capsys.readouterr().err
     for path in sorted((world / "audio").rglob("*.wav")):  # the same, a little softer: recordings it has never heard
         samples, rate = soundfile.read(path, dtype="float32")
         new = tmp_path / "new" / path.relative_to(world / "audio")
@@ -526,7 +526,16 @@ def test_predict_reads_folders_tables_and_files(
     assert len(lines) == 72
     one = rows["path"][0]
     assert run("predict", model, one, "--same-speaker") == 0
-    assert "Mode: speaker-adaptive" in capsys.readouterr().out
+    printed = capsys.readouterr()
+    assert "Mode: speaker-adaptive" in printed.out
+    assert "one utterance" not in printed.err
+    samples, rate = soundfile.read(one)
+    soundfile.write(tmp_path / "long.wav", np.resize(samples, 25 * rate), rate)
+    (tmp_path / "two.csv").write_text(f"path,start_seconds,end_seconds\nlong.wav,,\n{one},0,1\n")
+    assert run("predict", model, tmp_path / "two.csv") == 0
+    printed = capsys.readouterr()
+    assert "1 recording longer than 20 s, each judged as if it were one utterance" in printed.err
+    assert "nan" not in printed.out
     assert run("predict", model, one, "--same-speaker", "--format", "json") == 0
     assert json.loads(capsys.readouterr().out)["speaker"] == "this speaker", (
         "a warning speaks of the recordings of this speaker"

@@ -127,6 +127,8 @@ def test_some_recordings_without_a_speaker_take_no_part_in_what_to_expect(world:
     assert report.notes[0].startswith("8 recordings without a speaker")
     n = sum(n for _, n in report.modes["speaker-adaptive"].by_speaker.values())
     assert n == len(table) - 8
+    # Of this table `predict` judges every recording alone, those that trained as well, and that is what is expected of them.
+    assert set(report.modes) == {"inductive", "speaker-adaptive", "transductive, alone"}
 
 
 def test_folds_by_recording_do_not_follow_the_order_of_the_table(world: Path, table: pd.DataFrame) -> None:
@@ -411,6 +413,7 @@ def test_no_speakers(world: Path, table: pd.DataFrame) -> None:
     assert "--allow-speaker-overlap" in " ".join(report.notes)
     allowed = made(world, evaluate=True, allow_speaker_overlap=True).fit(nobody).fitted_.report
     assert set(allowed.modes) == {"inductive"}
+    assert "nothing was learnt relative to speakers" in " ".join(allowed.notes)
     assert "SPEAKER OVERLAP" in " ".join(allowed.notes)
 
 
@@ -428,6 +431,22 @@ def test_too_few_labels_to_test(world: Path, table: pd.DataFrame) -> None:
     report = made(world, evaluate=True).fit(few).fitted_.report
     assert not report.modes
     assert "at least 10 are needed" in " ".join(report.notes)
+
+
+@pytest.mark.parametrize("why", ["no speaker was known", "each showed one emotion"])
+def test_a_recogniser_that_knows_nothing_relative_to_speakers_does_not_say_so(
+    why: str, world: Path, table: pd.DataFrame
+) -> None:
+    learnt = table.assign(speaker="", group="") if "known" in why else table.assign(speaker=table["emotion"])
+    recognizer = made(world).fit(learnt)
+    asked = table.iloc[:12].assign(speaker="x")
+    adaptive = recognizer.set_params(mode="speaker-adaptive").recognise(asked)
+    alone = recognizer.set_params(mode="inductive").recognise(asked)
+    assert set(adaptive.modes) == set(alone.modes) == {"transductive, alone"}
+    assert adaptive.probabilities == pytest.approx(alone.probabilities)
+    assert "Every recording is judged alone" in adaptive.warnings[0]
+    assert why in adaptive.warnings[0]
+    assert not any("judged alone" in warning for warning in alone.warnings)
 
 
 def test_the_adaptive_mode_needs_speakers(world: Path, table: pd.DataFrame) -> None:

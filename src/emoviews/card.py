@@ -16,7 +16,7 @@ from jinja2 import Environment, StrictUndefined
 
 from emoviews import __version__
 from emoviews.progress import counted, listed, whose
-from emoviews.recognition import TRANSDUCTIVE, FitReport, Fitted, ModeReport
+from emoviews.recognition import FitReport, Fitted, ModeReport, has_trained
 from emoviews.statistics import Interval
 
 CARD: Final = "README.md"
@@ -33,7 +33,7 @@ def model_card(fitted: Fitted, repository: str = "") -> str:
         repository: its name on the hub, where it has one.
     """
     # Whoever reads it judges new recordings; what is expected of those that trained concerns its maker.
-    new = {mode: found for mode, found in fitted.report.modes.items() if mode != TRANSDUCTIVE}
+    new = {mode: found for mode, found in fitted.report.modes.items() if not has_trained(mode)}
     fitted = replace(fitted, report=replace(fitted.report, modes=new))
     report, made = anonymous(fitted.report), fitted.provenance
     opensmile = any("opensmile" in spec.licence.lower() for spec in fitted.specs.values())

@@ -5,9 +5,11 @@ Exit codes: 0 done, 1 failed, 2 wrong use. What a user did wrong is one message,
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import json
+import math
 import re
 import sys
 from collections.abc import Mapping, Sequence
@@ -627,7 +629,8 @@ def predict(
             where every recording has a speaker, inductive elsewhere, also if some have one; which it was stands in the column
             mode (transductive: a recording that fit learnt from).
         same_speaker: all recordings are of one speaker, and judged together.
-        window_seconds: length of windows that slide over each recording; whole recordings if not given.
+        window_seconds: length of windows that slide over each recording; whole recordings if not given. A window of a recording
+            that fit learnt from counts as new.
         hop_seconds: from one window to the next; the length of a window if not given.
         split_channels: judge each channel of a stereo recording by itself, as in calls; their mean if not given.
         backend: numpy, or onnx: the graph that `emoviews export` left in the folder, by onnxruntime; inductive alone.
@@ -638,7 +641,7 @@ def predict(
     from emoviews.hub import located
     from emoviews.inference import Graph
     from emoviews.predicting import by_channel, gather, windows, written
-    from emoviews.recognition import DIRECTLY, recognise
+    from emoviews.recognition import DIRECTLY, LONG_SECONDS, has_trained, recognise
 
     if hop_seconds is not None and window_seconds is None:
         raise UsageError("--hop-seconds says how far windows move; give their length too: --window-seconds 4")
@@ -692,10 +695,15 @@ def predict(
         show(written(results, format), end="")
     else:
         print_predictions(results)
-    if trained := found.modes.count("transductive"):
+    if trained := [mode for mode in found.modes if has_trained(mode)]:
         say(
-            f"{trained} of {len(results)} recordings are among those that fit learnt from, so they are not judged as new ones "
-            "would be; their mode is transductive, and if they had labels, this is no test."
+            f"fit learnt from {len(trained)} of {counted(len(results), 'recording')}, so what is said of these is no test: "
+            f'they are not judged as new ones would be. Their mode is "{trained[0]}".'
+        )
+    if window_seconds is None and (long := _long(frame)):
+        say(
+            f"{counted(long, 'recording')} longer than {LONG_SECONDS:.0f} s, each judged as if it were one utterance. Over "
+            "time: --window-seconds 4"
         )
     for warning in found.warnings:
         warn(warning)
@@ -705,6 +713,21 @@ def predict(
             first = next(problem for problem in found.problems if problem)
             raise EmoViewsError(f"No recording could be judged. The first: {first}")
     return results
+
+
+def _long(frame: Any) -> int:
+    """How many of a few recordings last longer than an utterance does; of many, which are files of a corpus, nobody asks."""
+    from emoviews import audio
+    from emoviews.recognition import DIRECTLY, LONG_SECONDS
+
+    if len(frame) > DIRECTLY:
+        return 0
+    found = 0
+    for path, start, end in frame[["path", "start_seconds", "end_seconds"]].itertuples(index=False, name=None):
+        with contextlib.suppress(EmoViewsError):  # what is wrong with it stands in its row
+            stop = audio.probe(path).duration_seconds if math.isnan(end) else end
+            found += stop - (0.0 if math.isnan(start) else start) > LONG_SECONDS
+    return found
 
 
 @app.command
@@ -1030,7 +1053,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         fail(error)
         raise SystemExit(error.exit_code) from None
     except KeyboardInterrupt:
-        say("Stopped. What was finished is kept; run the same command again to go on.")
+        say("Stopped. What is on disk is kept, and the same command goes on from there.")
         raise SystemExit(130) from None
     except BrokenPipeError:
         raise SystemExit(1) from None

@@ -21,7 +21,7 @@ from emoviews.audio import MINIMUM_SECONDS
 from emoviews.fusion import Fusion, rows_by
 from emoviews.processes import worker_count
 from emoviews.progress import Progress, counted
-from emoviews.recognition import OVERLAP, TRANSDUCTIVE, FitReport, Floats, ModeReport
+from emoviews.recognition import OVERLAP, TRANSDUCTIVE, TRANSDUCTIVE_ALONE, FitReport, Floats, ModeReport
 from emoviews.semisupervised import (
     MODES,
     Mode,
@@ -108,12 +108,13 @@ def evaluated(
     run: bool,
     allow_overlap: bool,
     workers: int | None = None,
+    transductive: str = TRANSDUCTIVE,
 ) -> tuple[FitReport, dict[str, float]]:
     """Leave each group out, fit on the others, judge it in both modes; the expected UAR, and temperatures for calibration.
 
-    For the transductive mode the group's recordings train as well, without their labels, and are judged in the
-    speaker-adaptive mode, as `predict` judges them where the table names speakers. And each labelled recording is judged with
-    few others of its speaker (`FEW_FILES`, where most speakers have more).
+    For the transductive mode the group's recordings train as well, without their labels, and are judged as `predict` judges
+    them: relative to the speaker where the table names all (`TRANSDUCTIVE`), else alone (`TRANSDUCTIVE_ALONE`). And each
+    labelled recording is judged with few others of its speaker (`FEW_FILES`, where most speakers have more).
 
     Groups that share a speaker or a recording (by the hash of its samples, or by times of a file that overlap) are left out
     together. Where speakers are unknown, folds are by file, and the interval resamples files.
@@ -140,7 +141,9 @@ def evaluated(
             )
             return replace(report, notes=(note,)), even
         own = data.at(np.flatnonzero(table["group"] != ""))
-        rest, temperatures = evaluated(own, labels, config, run=True, allow_overlap=False, workers=workers)
+        rest, temperatures = evaluated(
+            own, labels, config, run=True, allow_overlap=False, workers=workers, transductive=TRANSDUCTIVE_ALONE
+        )
         note = f"{counted(len(table) - len(own.table), 'recording')} without a speaker: not used to find out what to expect."
         return replace(rest, n_recordings=len(table), n_labels=counts, notes=(note, *rest.notes)), temperatures
     files = _joined(list(table["path"]), data.keys)
@@ -155,7 +158,7 @@ def evaluated(
     if len(set(groups)) > splits.MOST_FOLDS:
         groups = splits.merge_groups(groups, splits.MOST_FOLDS)
     ordered = splits.leave_one_group_out(groups, validation="none")
-    judged = _leave_each_out(data, ordered, len(labels), config, worker_count(workers))
+    judged = _leave_each_out(data, ordered, len(labels), config, worker_count(workers), transductive)
     tested = known[~np.isnan(judged.by_mode["inductive"][known, 0])]
     report = replace(report, folds=len(judged.folds))
     if skipped := len(ordered) - len(judged.folds):
@@ -170,7 +173,8 @@ def evaluated(
         notes.append(f"Only {len(tested)} labelled recordings test it; the interval is as wide as it says.")
     truth, temperatures, modes = [labels[targets[row]] for row in tested], dict(even), {}
     for mode, said in judged.by_mode.items():
-        temperatures[mode] = calibration.fit_temperature(truth, said[tested], labels)
+        if mode in temperatures:
+            temperatures[mode] = calibration.fit_temperature(truth, said[tested], labels)
         crossed = _cross_calibrated(truth, said[tested], [groups[row] for row in tested], labels)
         modes[mode] = _mode_report(table.iloc[tested], [files[row] for row in tested], truth, crossed, labels)
     names = [speakers[row] for row in tested]
@@ -202,7 +206,12 @@ def _left_out_together(data: Recordings, files: Sequence[str]) -> tuple[list[str
 
 
 def _leave_each_out(
-    data: Recordings, folds: Sequence[splits.Fold], n_classes: int, config: SemiSupervisedConfig, threads: int
+    data: Recordings,
+    folds: Sequence[splits.Fold],
+    n_classes: int,
+    config: SemiSupervisedConfig,
+    threads: int,
+    transductive: str,
 ) -> _Judged:
     """Every fold's test part, by classifiers that learnt from the others; in every mode where all speakers are known."""
     speakers = data.speakers
@@ -213,12 +222,12 @@ def _leave_each_out(
     def nothing() -> Floats:
         return np.full((len(speakers), n_classes), np.nan)
 
-    by_mode = {mode: nothing() for mode in (*modes, *([TRANSDUCTIVE] if named else []))}
+    by_mode = {mode: nothing() for mode in (*modes, *([transductive] if named else []))}
     by_files = {k: nothing() for k in few}
     used = []
 
     def judge(fold: splits.Fold) -> tuple[dict[str, Floats], dict[int, Floats]] | None:
-        return _judge(data, fold, n_classes, config, modes, few)
+        return _judge(data, fold, n_classes, config, modes, few, transductive)
 
     # Threads, since the arrays are large and what takes time is NumPy's; a pool whose threads end with the process, so that
     # Ctrl-C does not wait for a fold.
@@ -245,9 +254,10 @@ def _judge(
     config: SemiSupervisedConfig,
     modes: Sequence[Mode],
     few: Sequence[int],
+    transductive: str,
 ) -> tuple[dict[str, Floats], dict[int, Floats]] | None:
-    """A fold's test part in every mode (`TRANSDUCTIVE` where the speaker-adaptive is among them), and its labelled recordings
-    with few others of their speaker; None where there is nothing to learn from or to test.
+    """A fold's test part in every mode (the transductive where the speaker-adaptive is among them), and its labelled
+    recordings with few others of their speaker; None where there is nothing to learn from or to test.
     """
     train, test = data.at(fold.train), data.at(fold.test)
     if len(set(train.targets[train.known])) < 2 or not len(test.known):
@@ -258,7 +268,8 @@ def _judge(
     by_files = _with_few_files(model, test.fusion.views, test.speakers, test.known, few, random)
     if "speaker-adaptive" in modes:
         model = data.without_labels(fold.test).fitted(n_classes, config)
-        by_mode[TRANSDUCTIVE] = model.probabilities(test.fusion.views, "speaker-adaptive", test.speakers)
+        how: Mode = "speaker-adaptive" if transductive == TRANSDUCTIVE else "inductive"
+        by_mode[transductive] = model.probabilities(test.fusion.views, how, test.speakers)
     return by_mode, by_files
 
 

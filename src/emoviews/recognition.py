@@ -45,6 +45,12 @@ TRANSDUCTIVE: Final = "transductive"
 """What the mode of a recording is called that is itself among those that trained, without its label: a table's own unlabelled
 recordings. It is judged better than one that is new, so it is never counted with the others."""
 
+TRANSDUCTIVE_ALONE: Final = "transductive, alone"
+"""Likewise, of one that is judged alone, which is a good deal less sure than together with its speaker's others."""
+
+LONG_SECONDS: Final = 20.0
+"""A recording that lasts longer is hardly one utterance, and may well hold several emotions."""
+
 SPEEDS: Final = (0.9, 1.1)
 """At which copies of the recordings are played that stand for other voices; usual in speech recognition (Ko et al., 2015)."""
 
@@ -102,7 +108,8 @@ class FitReport:
         n_speakers: of all recordings.
         n_labelled_speakers: with at least one label.
         folds: of the cross-validation; 0 where there was none.
-        modes: mode → what to expect: `MODES` of new speakers, `TRANSDUCTIVE` of the unlabelled recordings that trained.
+        modes: mode → what to expect: `MODES` of new speakers, `TRANSDUCTIVE` (or
+            `TRANSDUCTIVE_ALONE`, where not all speakers are known) of the unlabelled recordings that trained.
         by_files: k → UAR to expect of new speakers in the speaker-adaptive mode with k recordings of each, the one that is
             judged included; for numbers that most speakers have more of.
         split_hash: of the cross-validation's folds, empty where there were none.
@@ -181,7 +188,8 @@ class Recognised:
         labels: the classes.
         probabilities: `(rows, classes)`; NaN where there is a problem.
         problems: `(rows,)` empty, or why no emotion is given (silence, no voice, no audio, …).
-        modes: `(rows,)` in which each was judged: the one asked for, or `TRANSDUCTIVE` if the recording is one that trained.
+        modes: `(rows,)` in which each was judged: the one asked for (inductive where the recogniser knows nothing relative to
+            a speaker), or, if the recording is one that trained, `TRANSDUCTIVE` or `TRANSDUCTIVE_ALONE`.
         embedded: `(rows, dim)` what the mode's classifiers see of each (`ModeModel.vectors`): alike recordings are near each
             other; NaN where there is a problem.
         far: `(rows,)` as `shifts`; NaN also where there is a problem, and of recordings that trained.
@@ -435,7 +443,8 @@ def recognised(
 
     With `judge_all` such recordings get probabilities as well.
     """
-    vectors, problems = found.vectors, list(found.problems)
+    vectors, problems, asked = found.vectors, list(found.problems), mode
+    mode = "speaker-adaptive" if asked == "speaker-adaptive" and fitted.model.modes[asked].adaptive else "inductive"
     modes = modes_of(fitted, found, mode)
     usable = np.flatnonzero([not problem for problem in problems])
     model = fitted.model.modes[mode]
@@ -462,6 +471,8 @@ def recognised(
             embedded[rows] = model.vectors(spoken, apart(speakers))
             far = _shifts(fitted, table, rows, modes, spoken)
     warnings = shifted(far, list(table["speaker"]), mode)
+    if mode != asked:
+        warnings = (_ALL_ALONE, *warnings)
     return Recognised(fitted.labels, probabilities, tuple(problems), modes, embedded, far, warnings)
 
 
@@ -498,15 +509,27 @@ def _shifts(
 ) -> Floats:
     """`shifts` of all rows; NaN of those that trained. `vectors` are those of `rows`, view → `(rows, features)`."""
     far = np.full(len(table), np.nan)
-    new = np.array([modes[row] != TRANSDUCTIVE for row in rows], dtype=bool)
+    new = np.array([not has_trained(modes[row]) for row in rows], dtype=bool)
     own = {label: values[new] for label, values in vectors.items()}
     far[rows[new]] = shifts(fitted, own, list(table["speaker"].iloc[rows[new]]))
     return far
 
 
+_ALL_ALONE: Final = (
+    "Every recording is judged alone (inductive): this recogniser knows nothing relative to a speaker. When it learnt, no "
+    "speaker was known, or each showed one emotion."
+)
+
+
 def modes_of(fitted: Fitted, found: Extracted, mode: Mode) -> tuple[str, ...]:
-    """`(rows,)` the mode in which each counts: a recording that trained is transductive."""
-    return tuple(TRANSDUCTIVE if key and short_key(key) in fitted.heard else mode for key in found.keys)
+    """`(rows,)` the mode in which each counts: a recording that trained is transductive, however it is judged."""
+    own = TRANSDUCTIVE if mode == "speaker-adaptive" else TRANSDUCTIVE_ALONE
+    return tuple(own if key and short_key(key) in fitted.heard else mode for key in found.keys)
+
+
+def has_trained(mode: str) -> bool:
+    """Whether a recording's mode (`modes_of`) says that it trained."""
+    return mode in (TRANSDUCTIVE, TRANSDUCTIVE_ALONE)
 
 
 def require_mode(mode: str) -> None:
@@ -609,8 +632,8 @@ def reasons(far: Floats) -> list[str]:
         found[row] = (
             "nobody speaks in it (no voiced segment), so no emotion is given."
             if np.isinf(far[row])
-            else f"no speech like that of the training recordings ({far[row]:.2f} times too far from them: music, noise, or "
-            "another kind of recording?), so no emotion is given."
+            else f"no speech like that of the training recordings ({far[row]:.2f} times too far from them: music, noise, "
+            "long pauses, or another kind of recording?), so no emotion is given."
         )
     return found
 

@@ -366,7 +366,12 @@ def _notes_of_model(fitted: Fitted) -> Iterator[str]:
     if fitted.model.speaker_confounding >= CONFOUNDED:
         yield (
             "Labelled recordings of one speaker mostly show one emotion, so what is usual for a speaker was not removed: it "
-            "would erase the emotion. Both modes judge recordings as they are."
+            "would erase the emotion. Every recording will be judged alone, as it is."
+        )
+    elif not fitted.model.modes["speaker-adaptive"].adaptive:
+        yield (
+            "No recording has a speaker, so nothing was learnt relative to speakers: every recording will be judged alone, "
+            "also with --same-speaker. Fill in the column 'speaker'."
         )
 
 

@@ -120,9 +120,11 @@ def print_fit(report: Any) -> None:
             show(note, style="red")
         else:
             warn(note)
+    from emoviews.recognition import has_trained
+
     strangers = "recordings whose speakers may have trained" if report.overlap else "new speakers"
     for mode, found in report.modes.items():
-        where = "the unlabelled recordings learnt from" if mode == "transductive" else strangers
+        where = "the unlabelled recordings learnt from" if has_trained(mode) else strangers
         show(
             f"Expected on {where}, {mode}: UAR {found.uar.estimate:.3f}, {_said(found.uar, report.resampled)}; chance "
             f"{1 / len(report.n_labels):.3f}; calibration error {found.calibration_error:.3f} ({counted(report.folds, 'fold')})"
@@ -132,7 +134,7 @@ def print_fit(report: Any) -> None:
                 shown = ", ".join(f"{name} {score:.2f} (n {n})" for name, (score, n) in list(groups.items())[:20])
                 show(f"  by {what}: {shown}{', …' if len(groups) > 20 else ''}")
         one = found.new_speaker
-        if mode != "transductive" and not report.overlap and not math.isnan(one.low):
+        if not has_trained(mode) and not report.overlap and not math.isnan(one.low):
             show(f"  of a single new speaker: UAR {_bounds(one)} in 19 of 20 cases, if speakers are like these")
         if mode == "speaker-adaptive" and report.by_files:
             few = ", ".join(f"{k}: UAR {uar.estimate:.3f} ({_bounds(uar)})" for k, uar in report.by_files.items())
@@ -146,7 +148,8 @@ def print_predictions(results: pd.DataFrame) -> None:
     timed = bool(results["start_seconds"].notna().any())
     shown = Table("id", *(["from", "to"] if timed else []), "emotion", "confidence", box=None, pad_edge=False)
     for row in results.to_dict("records"):
-        times = [f"{row[name]:.2f}" for name in ("start_seconds", "end_seconds")] if timed else []
+        ends = [row["start_seconds"], row["end_seconds"]] if timed else []
+        times = ["" if math.isnan(end) else f"{end:.2f}" for end in ends]
         said = [row["emotion"], f"{row['confidence']:.2f}"] if not row["problem"] else ["–", row["problem"]]
         shown.add_row(str(row["id"]), *times, *said)
     show(shown)

@@ -19,7 +19,7 @@ from emoviews.app.archives import Limits
 from emoviews.errors import AudioError, EmoViewsError, UsageError
 from emoviews.extraction import MAXIMUM_SECONDS
 from emoviews.predicting import distinct, windows
-from emoviews.recognition import TRANSDUCTIVE, Fitted, Recognised, computed, made_views, recognised, shifted, shifts
+from emoviews.recognition import Fitted, Recognised, computed, has_trained, made_views, recognised, shifted, shifts
 from emoviews.recognizer import EmotionRecognizer
 from emoviews.table import make_table
 from emoviews.types import SAMPLING_RATE
@@ -135,7 +135,7 @@ def judge(
         in_time = _one_by_one(recognizer, parts, advance, what="the stretches of this recording")
         over_time, warnings = in_time.probabilities, in_time.warnings
         times = parts[["start_seconds", "end_seconds"]].to_numpy(dtype=float)
-    trained = found.modes[0] == TRANSDUCTIVE
+    trained = has_trained(found.modes[0])
     cropped = {name: most for name, most in hears_first(fitted).items() if most < seconds}
     whole = found.probabilities[0]
     return Judgement(fitted.labels, samples, cropped, problem, whole, trained, alone, place, times, over_time, warnings)
@@ -206,7 +206,7 @@ def _one_by_one(
             found = recognised(fitted, one, made, "inductive")
             problems[row], modes[row] = found.problems[0], found.modes[0]
             probabilities[row], embedded[row] = found.probabilities[0], found.embedded[0]
-            if not problems[row] and modes[row] != TRANSDUCTIVE:
+            if not problems[row] and not has_trained(modes[row]):
                 new[row] = made.vectors
         except EmoViewsError as error:
             problems[row] = str(error)

@@ -31,15 +31,12 @@ from emoviews.card import anonymous
 from emoviews.errors import EmoViewsError
 from emoviews.predicting import written
 from emoviews.progress import counted, listed, whose
-from emoviews.recognition import TRANSDUCTIVE, FitReport, Fitted
+from emoviews.recognition import LONG_SECONDS, TRANSDUCTIVE_ALONE, FitReport, Fitted
 from emoviews.recognizer import EmotionRecognizer
 
 CSV_NAME: Final = "emotions.csv"
 SHOWN_ROWS: Final = 200
 """Of a batch, on the page; the CSV has all."""
-
-LONG_SECONDS: Final = 20.0
-"""A recording that lasts longer is hardly one utterance, and may well hold several emotions."""
 
 KEPT_SECONDS: Final = 3600
 """How long what was sent stays on disk."""
@@ -78,7 +75,7 @@ def batch(
         bad = int((results["problem"] != "").sum())
         said = f"{len(results) - bad} of {len(results)} recordings got an emotion."
         rows = results.head(SHOWN_ROWS).to_dict("records")
-        trained = TRANSDUCTIVE if any(row["mode"] == TRANSDUCTIVE for row in rows) else ""
+        trained = TRANSDUCTIVE_ALONE if any(row["mode"] == TRANSDUCTIVE_ALONE for row in rows) else ""
         names = [Path(name).name for name, _ in recordings]
         alike = len(set(names)) < len(names) and not any(Path(name).parent.name for name, _ in recordings)
         shown = _html("batch", rows=rows, n=len(results), others=others, transductive=trained, alike=alike)
