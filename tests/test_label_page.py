@@ -193,6 +193,7 @@ def test_two_people_label_in_the_browser_and_a_kill_loses_nothing(tmp_path: Path
         assert page.evaluate("window.pressed")
         assert page.get_by_role("heading", name="1 of 5 done").is_visible()
         press("u", "Undone: the recording before is back.", "0 of 5 done")
+        assert page.locator("#status").inner_text() == "Undone: the recording before is back."
         press("s", "Skipped.", "0 of 5 done")
         press("0", "Saved: can’t tell.", "1 of 5 done")
         press("1", "Saved: anger.", "2 of 5 done")
@@ -368,6 +369,6 @@ def test_merge_says_what_it_did(tmp_path: Path, capsys: pytest.CaptureFixture[st
     journal.close()
     cli.main(["label", str(table), "--merge", str(tmp_path / "labelled.csv")])
     printed = " ".join(capsys.readouterr().out.split())
-    assert "1 recordings got their emotion" in printed
+    assert "1 recording got an emotion" in printed
     assert "b: Ann anger, Bob sadness" in printed
     assert read_table(tmp_path / "labelled.csv")["emotion"].tolist() == ["joy", "", "", "", "", "joy"]

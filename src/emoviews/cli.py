@@ -627,7 +627,7 @@ def predict(
         out: file to write csv or json to, instead of printing.
         mode: inductive judges each recording alone, speaker-adaptive all of a speaker together. By default speaker-adaptive
             where every recording has a speaker, inductive elsewhere, also if some have one; which it was stands in the column
-            mode (transductive: a recording that fit learnt from).
+            mode (transductive: a recording that fit learnt from; transductive, alone: one that was judged alone).
         same_speaker: all recordings are of one speaker, and judged together.
         window_seconds: length of windows that slide over each recording; whole recordings if not given. A window of a recording
             that fit learnt from counts as new.
