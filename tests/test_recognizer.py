@@ -121,7 +121,11 @@ def test_groups_that_share_a_speaker_or_a_recording_are_left_out_together(world:
 
 def test_some_recordings_without_a_speaker_take_no_part_in_what_to_expect(world: Path, table: pd.DataFrame) -> None:
     some = table.assign(**{name: table[name].where(table.index % 9 > 0, "") for name in ("speaker", "group")})
-    report = made(world, evaluate=True).fit(some).fitted_.report
+    fitted = made(world, evaluate=True).fit(some).fitted_
+    report, temperatures = fitted.report, fitted.temperatures
+    assert temperatures["transductive"] == temperatures["speaker-adaptive"] != 1.0, (
+        "asked of those with a speaker alone"
+    )
     assert (report.folds, report.n_recordings) == (table["speaker"].nunique(), len(table))
     assert sum(report.n_labels.values()) == len(table)
     assert report.notes[0].startswith("8 recordings without a speaker")

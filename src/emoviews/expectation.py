@@ -177,6 +177,10 @@ def evaluated(
             temperatures[mode] = calibration.fit_temperature(truth, said[tested], labels)
         crossed = _cross_calibrated(truth, said[tested], [groups[row] for row in tested], labels)
         modes[mode] = _mode_report(table.iloc[tested], [files[row] for row in tested], truth, crossed, labels)
+    if (
+        transductive != TRANSDUCTIVE
+    ):  # its own was not tested; what `predict` may still judge so is judged relative to the speaker
+        temperatures[TRANSDUCTIVE] = temperatures["speaker-adaptive"]
     names = [speakers[row] for row in tested]
     by_files = {
         k: statistics.uar_interval(truth, [labels[best] for best in p[tested].argmax(axis=1)], names)
