@@ -388,6 +388,10 @@ def test_what_to_expect_is_said_or_that_it_is_not_known(recognizer: EmotionRecog
     found = report.modes["inductive"]
     wide = replace(report, modes={"inductive": replace(found, uar=replace(found.uar, estimate=0.3, low=0.2, high=0.4))})
     assert "guessing has 25\xa0%, so it may be no better than that." in recognition.expectation(wide)
+    narrow = replace(
+        report, modes={"inductive": replace(found, uar=replace(found.uar, estimate=0.4, low=0.3, high=0.5))}
+    )
+    assert "no better than that" not in recognition.expectation(narrow)
     assert "is not known: not tested" in recognition.expectation(replace(report, modes={}, notes=("not tested",)))
 
 
@@ -488,6 +492,10 @@ def test_recordings_of_one_name_are_pointed_out(world: Path, recognizer: Emotion
     told = "Several recordings have the same name"
     assert told in recognition.batch(recognizer, given, LIMITS, lambda share: None)[1]
     assert told not in recognition.batch(recognizer, given[:1], LIMITS, lambda share: None)[1]
+    inner = {f"{folder}/2.wav": (world / "speech.wav").read_bytes() for folder in ("a", "b")}
+    packed = str(zipped(tmp_path / "two.zip", **inner))
+    assert told not in recognition.batch(recognizer, [*given[:1], packed], LIMITS, lambda share: None)[1]
+    assert told in recognition.batch(recognizer, [*given, packed], LIMITS, lambda share: None)[1]
 
 
 def test_a_port_that_is_taken_is_said():

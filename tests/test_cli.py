@@ -534,7 +534,7 @@ def test_predict_reads_folders_tables_and_files(
     (tmp_path / "two.csv").write_text(f"path,start_seconds,end_seconds\nlong.wav,,\n{one},0,1\n")
     assert run("predict", model, tmp_path / "two.csv") == 0
     printed = capsys.readouterr()
-    assert "1 recording longer than 20 s, each judged as if it were one utterance" in printed.err
+    assert "Longer than 20 s, and yet judged as one utterance: 1 recording." in printed.err
     assert "nan" not in printed.out
     assert run("predict", model, one, "--same-speaker", "--format", "json") == 0
     assert json.loads(capsys.readouterr().out)["speaker"] == "this speaker", (

@@ -12,8 +12,18 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from emoviews import expectation
 from emoviews.calibration import fit_temperature, scaled
-from emoviews.expectation import DRAWS_AT_ONCE, Recordings, _mode_report, _parts, _stretches, _with_few_files, evaluated
+from emoviews.expectation import (
+    ALONE,
+    DRAWS_AT_ONCE,
+    Recordings,
+    _mode_report,
+    _parts,
+    _stretches,
+    _with_few_files,
+    evaluated,
+)
 from emoviews.fusion import Fusion
 from emoviews.metrics import expected_calibration_error, uar
 from emoviews.recognition import FitReport
@@ -65,10 +75,13 @@ def found() -> tuple[FitReport, dict[str, float]]:
 
 @cache
 def by_hand() -> dict[str, np.ndarray]:
-    """Mode → `(labelled, classes)` of speakers who were left out, before calibration; and "alone", of one recording each."""
+    """Mode → `(labelled, classes)` of speakers who were left out, before calibration; and "one", of one recording each."""
     table, views, targets = world()
     speakers = list(table["speaker"])
-    said = {mode: np.zeros((len(table), 3)) for mode in ("inductive", "speaker-adaptive", "transductive", "alone")}
+    said = {
+        mode: np.zeros((len(table), 3))
+        for mode in ("inductive", "speaker-adaptive", "transductive", "transductive, alone", "one")
+    }
     for name in sorted(set(speakers)):
         out = np.array([speaker == name for speaker in speakers])
         rest = {label: values[~out] for label, values in views.items()}
@@ -80,9 +93,10 @@ def by_hand() -> dict[str, np.ndarray]:
         said["speaker-adaptive"][out] = model.probabilities(own, "speaker-adaptive", same)
         for row in np.flatnonzero(out):
             one = {label: values[[row]] for label, values in views.items()}
-            said["alone"][row] = model.probabilities(one, "speaker-adaptive", ["x"])
+            said["one"][row] = model.probabilities(one, "speaker-adaptive", ["x"])
         model = fit_semisupervised(Fusion(views, speakers), np.where(out, -1, targets), 3)
         said["transductive"][out] = model.probabilities(own, "speaker-adaptive", same)
+        said["transductive, alone"][out] = model.probabilities(own, "inductive")
     return {mode: p[targets >= 0] for mode, p in said.items()}
 
 
@@ -115,6 +129,31 @@ def test_a_speaker_is_calibrated_by_the_others(mode: str) -> None:
     assert abs(errors["all"] - errors["others"]) > 1e-3, "else this could not tell them apart"
 
 
+def test_what_trained_and_is_judged_alone_has_the_temperature_of_what_is_judged_alone() -> None:
+    table, views, targets = world()
+    data = recordings(table, views, targets, [str(row) for row in range(len(table))])
+    report, temperatures = evaluated(
+        data, LABELS, SemiSupervisedConfig(), run=True, allow_overlap=False, modes=ALONE, workers=1
+    )
+    assert list(report.modes) == list(ALONE)
+    assert not report.by_files
+    assert report.modes["inductive"] == found()[0].modes["inductive"]
+    (truth, speakers), raw, fitted_on = labelled(), by_hand()["transductive, alone"], by_hand()["inductive"]
+    assert temperatures["inductive"] == pytest.approx(fit_temperature(truth, fitted_on, LABELS), rel=1e-9)
+    errors = []
+    for scores in (fitted_on, raw):
+        calibrated = np.empty_like(raw)
+        for name in set(speakers):
+            out = speakers == name
+            temperature = fit_temperature([t for t, o in zip(truth, out, strict=True) if not o], scores[~out], LABELS)
+            calibrated[out] = scaled(raw[out], temperature)
+        errors.append(expected_calibration_error(truth, calibrated, LABELS))
+    alone = report.modes["transductive, alone"]
+    assert alone.uar == uar_interval(truth, guesses(raw), list(speakers))
+    assert alone.calibration_error == pytest.approx(errors[0], abs=1e-9)
+    assert abs(errors[1] - errors[0]) > 1e-3, "else this could not tell them apart"
+
+
 @pytest.mark.parametrize("mode", ["inductive", "speaker-adaptive", "transductive"])
 def test_the_interval_resamples_speakers(mode: str) -> None:
     (truth, speakers), guess = labelled(), guesses(by_hand()[mode])
@@ -140,7 +179,7 @@ def test_each_mode_has_its_own_temperature() -> None:
 def test_few_recordings_of_a_speaker_are_less_help_than_all() -> None:
     (truth, speakers), report = labelled(), found()[0]
     assert list(report.by_files) == [1, 3, 10]
-    assert report.by_files[1] == uar_interval(truth, guesses(by_hand()["alone"]), list(speakers))
+    assert report.by_files[1] == uar_interval(truth, guesses(by_hand()["one"]), list(speakers))
     few, many = (report.by_files[k].estimate for k in (1, 10))
     assert few + 0.05 < many, "speakers differ more than emotions do"
     assert many <= report.modes["speaker-adaptive"].uar.estimate + 0.05
@@ -202,7 +241,7 @@ def test_a_mode_that_only_guesses_is_warned_of(right: float, told: bool) -> None
     truth = np.tile(np.arange(3), 60)
     guess = np.where(np.random.default_rng(0).random(180) < right, truth, (truth + 1) % 3)
     tested = pd.DataFrame({"speaker": [f"S{n % 6}" for n in range(180)], "gender": ""})
-    report = _mode_report(tested, [""] * 180, [LABELS[n] for n in truth], np.eye(3)[guess], LABELS)
+    report = _mode_report(tested, list(tested["speaker"]), [LABELS[n] for n in truth], np.eye(3)[guess], LABELS)
     assert ("It does no better than guessing (0.333)." in report.warnings) == told
 
 
@@ -213,9 +252,12 @@ def test_an_interval_that_holds_chance_is_warned_of() -> None:
     guess[speakers == "S0"] = (truth[speakers == "S0"] + 1) % 3
     guess[speakers == "S3"] = truth[speakers == "S3"]
     tested = pd.DataFrame({"speaker": speakers, "gender": ""})
-    report = _mode_report(tested, [""] * 60, [LABELS[n] for n in truth], np.eye(3)[guess], LABELS)
+    report = _mode_report(tested, list(speakers), [LABELS[n] for n in truth], np.eye(3)[guess], LABELS)
     assert report.uar.low < 1 / 3 < report.uar.estimate
     assert "It may do no better than guessing (0.333), which lies in the interval." in report.warnings
+    surer = _mode_report(tested, list(speakers), [LABELS[n] for n in truth], np.eye(3)[truth], LABELS)
+    assert surer.uar.low > 1 / 3
+    assert not surer.warnings
 
 
 def test_chance_is_the_same_in_every_process() -> None:
@@ -329,3 +371,28 @@ def test_threads_change_nothing_but_the_time() -> None:
         for workers in (1, 3)
     )
     assert one == three
+
+
+def test_threads_are_few_since_each_takes_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    table, views, targets = world()
+    asked: list[int] = []
+
+    class Pool(expectation.ThreadPool):
+        def __init__(self, threads: int) -> None:
+            asked.append(threads)
+            super().__init__(threads)
+
+    monkeypatch.setattr(expectation, "ThreadPool", Pool)
+    monkeypatch.setattr(expectation, "_judge", lambda *_: None)
+    data = recordings(table, views, targets, [str(row) for row in range(len(table))])
+    for workers in (1, 2, 64):
+        evaluated(data, LABELS, SemiSupervisedConfig(), run=True, allow_overlap=False, workers=workers)
+    assert asked == [1, 2, 4]
+
+
+def test_views_are_left_as_they_are() -> None:
+    """Folds share them, on several threads."""
+    table, views, targets = world()
+    for values in views.values():
+        values.setflags(write=False)
+    expected(table, views, targets)

@@ -11,7 +11,7 @@ import pytest
 import soundfile
 
 from emoviews.errors import UsageError
-from emoviews.predicting import by_channel, gather, windows, written
+from emoviews.predicting import by_channel, gather, longer, windows, written
 from emoviews.table import make_table
 
 
@@ -71,6 +71,21 @@ def test_each_channel_is_a_row_and_a_speaker(tmp_path: Path) -> None:
     split = by_channel(table.assign(speaker="line"))
     assert list(split["id"]) == ["call#0", "call#1", "mono", "call-2"]
     assert list(split["speaker"]) == ["line#0", "line#1", "line", "line"]
+
+
+def test_what_lasts_longer_is_counted_once_for_all_its_channels(tmp_path: Path) -> None:
+    call = str(sound(tmp_path / "call.wav", 5.3, channels=2))
+    (tmp_path / "text.wav").write_text("hello")
+    rows = [
+        {"path": call},
+        {"path": call, "start_seconds": 1.0},
+        {"path": call, "start_seconds": 1.5},
+        {"path": call, "end_seconds": 3.0},
+        {"path": str(tmp_path / "text.wav")},
+    ]
+    table = by_channel(make_table([{"id": str(n), **row} for n, row in enumerate(rows)]))
+    assert len(table) == 9
+    assert [longer(table, seconds) for seconds in (2, 3, 4, 6)] == [4, 3, 2, 0]
 
 
 def test_a_file_that_is_no_audio_stays_a_row(tmp_path: Path) -> None:

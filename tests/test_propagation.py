@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 
+from emoviews import propagation
 from emoviews.propagation import balanced_weights, fit_softmax, match_shares, neighbour_graph, squared_distances
 
 
@@ -55,6 +56,22 @@ def test_a_rare_class_survives_its_neighbours() -> None:
 def test_one_row_has_no_neighbours_and_stays() -> None:
     graph, _ = neighbour_graph(np.zeros((1, 3)), 8, bandwidth=1.0)
     assert graph.smooth(np.array([[0.2, 0.8]]), 1.0).tolist() == [[0.2, 0.8]]
+
+
+@pytest.mark.parametrize("block", [7, 40])
+def test_neighbours_are_the_nearest_others_however_many_are_compared_at_a_time(
+    block: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    x, _ = clusters([20, 20])
+    monkeypatch.setattr(propagation, "BLOCK", block)
+    graph, bandwidth = neighbour_graph(x, 5)
+    squares = ((x[:, None] - x) ** 2).sum(axis=2)
+    near = np.sort(squares + np.diag(np.full(40, np.inf)), axis=1)[:, :5]
+    assert bandwidth == pytest.approx(np.median(near))
+    assert np.sort(graph.affinities, axis=1)[:, ::-1] == pytest.approx(np.exp(-near / bandwidth))
+    for row, (others, affinities) in enumerate(zip(graph.neighbours, graph.affinities, strict=True)):
+        assert row not in others
+        assert affinities == pytest.approx(np.exp(-squares[row, others] / bandwidth))
 
 
 def test_strangers_are_not_listened_to() -> None:

@@ -5,11 +5,9 @@ Exit codes: 0 done, 1 failed, 2 wrong use. What a user did wrong is one message,
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import hashlib
 import json
-import math
 import re
 import sys
 from collections.abc import Mapping, Sequence
@@ -31,6 +29,7 @@ from emoviews.processes import worker_count
 from emoviews.progress import counted
 from emoviews.terminal import (
     fail,
+    modes_named,
     print_counts,
     print_fit,
     print_merge,
@@ -629,7 +628,7 @@ def predict(
             where every recording has a speaker, inductive elsewhere, also if some have one; which it was stands in the column
             mode (transductive: a recording that fit learnt from; transductive, alone: one that was judged alone).
         same_speaker: all recordings are of one speaker, and judged together.
-        window_seconds: length of windows that slide over each recording; whole recordings if not given. A window of a recording
+        window_seconds: length of windows that slide over each recording; whole recordings if not given. A part of a recording
             that fit learnt from counts as new.
         hop_seconds: from one window to the next; the length of a window if not given.
         split_channels: judge each channel of a stereo recording by itself, as in calls; their mean if not given.
@@ -640,7 +639,7 @@ def predict(
     from emoviews.bundles import load_fitted
     from emoviews.hub import located
     from emoviews.inference import Graph
-    from emoviews.predicting import by_channel, gather, windows, written
+    from emoviews.predicting import by_channel, gather, longer, windows, written
     from emoviews.recognition import DIRECTLY, LONG_SECONDS, has_trained, recognise
 
     if hop_seconds is not None and window_seconds is None:
@@ -690,7 +689,7 @@ def predict(
     results = found.frame(frame)
     if out is not None:
         _write_text(out, written(results, "csv" if format == "table" else format))
-        say(f"{counted(len(results), 'row')} written to {out} ({', '.join(sorted(set(found.modes)))})")
+        say(f"{counted(len(results), 'row')} written to {out} ({modes_named(found.modes)})")
     elif format != "table":
         show(written(results, format), end="")
     else:
@@ -700,10 +699,10 @@ def predict(
             f"fit learnt from {len(trained)} of {counted(len(results), 'recording')}, so what is said of these is no test: "
             f'they are not judged as new ones would be. Their mode is "{trained[0]}".'
         )
-    if window_seconds is None and (long := _long(frame)):
+    if window_seconds is None and (long := longer(frame, LONG_SECONDS)):
         say(
-            f"{counted(long, 'recording')} longer than {LONG_SECONDS:.0f} s, each judged as if it were one utterance. Over "
-            "time: --window-seconds 4"
+            f"Longer than {LONG_SECONDS:.0f} s, and yet judged as one utterance: {counted(long, 'recording')}. "
+            "For emotions over time: --window-seconds 4"
         )
     for warning in found.warnings:
         warn(warning)
@@ -713,21 +712,6 @@ def predict(
             first = next(problem for problem in found.problems if problem)
             raise EmoViewsError(f"No recording could be judged. The first: {first}")
     return results
-
-
-def _long(frame: Any) -> int:
-    """How many of a few recordings last longer than an utterance does; of many, which are files of a corpus, nobody asks."""
-    from emoviews import audio
-    from emoviews.recognition import DIRECTLY, LONG_SECONDS
-
-    if len(frame) > DIRECTLY:
-        return 0
-    found = 0
-    for path, start, end in frame[["path", "start_seconds", "end_seconds"]].itertuples(index=False, name=None):
-        with contextlib.suppress(EmoViewsError):  # what is wrong with it stands in its row
-            stop = audio.probe(path).duration_seconds if math.isnan(end) else end
-            found += stop - (0.0 if math.isnan(start) else start) > LONG_SECONDS
-    return found
 
 
 @app.command

@@ -21,7 +21,15 @@ from emoviews.audio import MINIMUM_SECONDS
 from emoviews.fusion import Fusion, rows_by
 from emoviews.processes import worker_count
 from emoviews.progress import Progress, counted
-from emoviews.recognition import OVERLAP, TRANSDUCTIVE, TRANSDUCTIVE_ALONE, FitReport, Floats, ModeReport
+from emoviews.recognition import (
+    OVERLAP,
+    TRANSDUCTIVE,
+    TRANSDUCTIVE_ALONE,
+    FitReport,
+    Floats,
+    ModeReport,
+    has_trained,
+)
 from emoviews.semisupervised import (
     MODES,
     Mode,
@@ -32,6 +40,12 @@ from emoviews.semisupervised import (
 
 FEWEST_LABELS: Final = 10
 """Of a test group's labelled recordings in all folds together: below, an expected UAR would mean nothing and none is given."""
+
+ADAPTIVELY: Final = ("inductive", "speaker-adaptive", TRANSDUCTIVE)
+"""The modes of a recogniser that knows something relative to speakers."""
+
+ALONE: Final = ("inductive", TRANSDUCTIVE_ALONE)
+"""The modes of one that does not: each recording is judged alone."""
 
 FEW_FILES: Final = (1, 3, 10)
 """Of so many recordings of a speaker it is said apart what to expect in the speaker-adaptive mode."""
@@ -107,14 +121,15 @@ def evaluated(
     *,
     run: bool,
     allow_overlap: bool,
+    modes: Sequence[str] = ADAPTIVELY,
     workers: int | None = None,
-    transductive: str = TRANSDUCTIVE,
 ) -> tuple[FitReport, dict[str, float]]:
-    """Leave each group out, fit on the others, judge it in both modes; the expected UAR, and temperatures for calibration.
+    """Leave each group out, fit on the others, judge it in these modes; the expected UAR, and temperatures for calibration.
 
-    For the transductive mode the group's recordings train as well, without their labels, and are judged as `predict` judges
-    them: relative to the speaker where the table names all (`TRANSDUCTIVE`), else alone (`TRANSDUCTIVE_ALONE`). And each
-    labelled recording is judged with few others of its speaker (`FEW_FILES`, where most speakers have more).
+    For a transductive mode the group's recordings train as well, without their labels, and are judged as `predict` judges
+    them: relative to the speaker (`TRANSDUCTIVE`) or alone (`TRANSDUCTIVE_ALONE`). Where the table does not name all speakers,
+    `predict` judges all of it alone, and so are they; where it names none, nothing is judged speaker-adaptively. In that mode
+    each labelled recording is also judged with few others of its speaker (`FEW_FILES`, where most speakers have more).
 
     Groups that share a speaker or a recording (by the hash of its samples, or by times of a file that overlap) are left out
     together. Where speakers are unknown, folds are by file, and the interval resamples files.
@@ -142,7 +157,7 @@ def evaluated(
             return replace(report, notes=(note,)), even
         own = data.at(np.flatnonzero(table["group"] != ""))
         rest, temperatures = evaluated(
-            own, labels, config, run=True, allow_overlap=False, workers=workers, transductive=TRANSDUCTIVE_ALONE
+            own, labels, config, run=True, allow_overlap=False, modes=_all_alone(modes), workers=workers
         )
         note = f"{counted(len(table) - len(own.table), 'recording')} without a speaker: not used to find out what to expect."
         return replace(rest, n_recordings=len(table), n_labels=counts, notes=(note, *rest.notes)), temperatures
@@ -150,15 +165,14 @@ def evaluated(
     groups, notes = _left_out_together(data, files)
     if len(testable := {groups[row] for row in known}) < 2:
         by_file = not all(table["group"])
-        sources = counted(len({files[row] for row in known}), "file") if by_file else counted(len(testable), "speaker")
-        notes.append(
-            f"Labels from {sources}: what to expect on new speakers can't be known. Label recordings of others."
-        )
+        some = counted(len({files[row] for row in known}), "file") if by_file else counted(len(testable), "speaker")
+        notes.append(f"Labels from {some}: what to expect on new speakers can't be known. Label recordings of others.")
         return replace(report, notes=tuple(notes)), even
     if len(set(groups)) > splits.MOST_FOLDS:
         groups = splits.merge_groups(groups, splits.MOST_FOLDS)
     ordered = splits.leave_one_group_out(groups, validation="none")
-    judged = _leave_each_out(data, ordered, len(labels), config, worker_count(workers), transductive)
+    used = modes if all(speakers) else ALONE
+    judged = _leave_each_out(data, ordered, len(labels), config, worker_count(workers), used)
     tested = known[~np.isnan(judged.by_mode["inductive"][known, 0])]
     report = replace(report, folds=len(judged.folds))
     if skipped := len(ordered) - len(judged.folds):
@@ -171,24 +185,36 @@ def evaluated(
         return replace(report, notes=tuple(notes)), even
     if len(tested) < 100:
         notes.append(f"Only {len(tested)} labelled recordings test it; the interval is as wide as it says.")
-    truth, temperatures, modes = [labels[targets[row]] for row in tested], dict(even), {}
+    truth, temperatures = [labels[targets[row]] for row in tested], dict(even)
+    folded, sources = [groups[row] for row in tested], [speakers[row] or files[row] for row in tested]
+    reports = {}
     for mode, said in judged.by_mode.items():
+        # What is judged alone takes the inductive temperature, whether it trained or not.
+        fitted_on = judged.by_mode["inductive" if mode == TRANSDUCTIVE_ALONE else mode][tested]
         if mode in temperatures:
-            temperatures[mode] = calibration.fit_temperature(truth, said[tested], labels)
-        crossed = _cross_calibrated(truth, said[tested], [groups[row] for row in tested], labels)
-        modes[mode] = _mode_report(table.iloc[tested], [files[row] for row in tested], truth, crossed, labels)
-    if (
-        transductive != TRANSDUCTIVE
-    ):  # its own was not tested; what `predict` may still judge so is judged relative to the speaker
+            temperatures[mode] = calibration.fit_temperature(truth, fitted_on, labels)
+        crossed = _cross_calibrated(truth, said[tested], fitted_on, folded, labels)
+        reports[mode] = _mode_report(table.iloc[tested], sources, truth, crossed, labels)
+    if TRANSDUCTIVE not in reports and "speaker-adaptive" in reports:
+        # Not tested; what `predict` may still judge so is judged relative to the speaker.
         temperatures[TRANSDUCTIVE] = temperatures["speaker-adaptive"]
-    names = [speakers[row] for row in tested]
     by_files = {
-        k: statistics.uar_interval(truth, [labels[best] for best in p[tested].argmax(axis=1)], names)
+        k: statistics.uar_interval(truth, [labels[best] for best in p[tested].argmax(axis=1)], sources)
         for k, p in judged.by_files.items()
     }
     hashes = "".join(splits.split_hash(fold, list(table["id"])) for fold in judged.folds)
     whole = hashlib.sha256(hashes.encode()).hexdigest()[:12]
-    return replace(report, modes=modes, by_files=by_files, split_hash=whole, notes=tuple(notes)), temperatures
+    named = [bool(speakers[row]) for row in tested]
+    resampled = "speakers" if all(named) else "speakers, and files without one" if any(named) else "files"
+    report = replace(
+        report, modes=reports, by_files=by_files, resampled=resampled, split_hash=whole, notes=tuple(notes)
+    )
+    return report, temperatures
+
+
+def _all_alone(modes: Sequence[str]) -> tuple[str, ...]:
+    """The same modes, what trained judged alone."""
+    return tuple(TRANSDUCTIVE_ALONE if mode == TRANSDUCTIVE else mode for mode in modes)
 
 
 def _left_out_together(data: Recordings, files: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -215,23 +241,22 @@ def _leave_each_out(
     n_classes: int,
     config: SemiSupervisedConfig,
     threads: int,
-    transductive: str,
+    modes: Sequence[str],
 ) -> _Judged:
-    """Every fold's test part, by classifiers that learnt from the others; in every mode where all speakers are known."""
+    """Every fold's test part in each mode, by classifiers that learnt from the others."""
     speakers = data.speakers
-    named, usual = all(speakers), np.median(list(Counter(speakers).values()))
-    modes: tuple[Mode, ...] = MODES if named else ("inductive",)
-    few = [k for k in FEW_FILES if named and k < usual]
+    usual = np.median(list(Counter(speakers).values()))
+    few = [k for k in FEW_FILES if "speaker-adaptive" in modes and k < usual]
 
     def nothing() -> Floats:
         return np.full((len(speakers), n_classes), np.nan)
 
-    by_mode = {mode: nothing() for mode in (*modes, *([transductive] if named else []))}
+    by_mode = {mode: nothing() for mode in modes}
     by_files = {k: nothing() for k in few}
     used = []
 
     def judge(fold: splits.Fold) -> tuple[dict[str, Floats], dict[int, Floats]] | None:
-        return _judge(data, fold, n_classes, config, modes, few, transductive)
+        return _judge(data, fold, n_classes, config, modes, few)
 
     # Threads, since the arrays are large and what takes time is NumPy's; a pool whose threads end with the process, so that
     # Ctrl-C does not wait for a fold.
@@ -256,35 +281,38 @@ def _judge(
     fold: splits.Fold,
     n_classes: int,
     config: SemiSupervisedConfig,
-    modes: Sequence[Mode],
+    modes: Sequence[str],
     few: Sequence[int],
-    transductive: str,
 ) -> tuple[dict[str, Floats], dict[int, Floats]] | None:
-    """A fold's test part in every mode (the transductive where the speaker-adaptive is among them), and its labelled
-    recordings with few others of their speaker; None where there is nothing to learn from or to test.
+    """A fold's test part in each mode, and its labelled recordings with few others of their speaker; None where there is
+    nothing to learn from or to test.
     """
     train, test = data.at(fold.train), data.at(fold.test)
     if len(set(train.targets[train.known])) < 2 or not len(test.known):
         return None
-    model = train.fitted(n_classes, config)
-    by_mode: dict[str, Floats] = {mode: model.probabilities(test.fusion.views, mode, test.speakers) for mode in modes}
-    random = np.random.default_rng(0)
-    by_files = _with_few_files(model, test.fusion.views, test.speakers, test.known, few, random)
-    if "speaker-adaptive" in modes:
-        model = data.without_labels(fold.test).fitted(n_classes, config)
-        how: Mode = "speaker-adaptive" if transductive == TRANSDUCTIVE else "inductive"
-        by_mode[transductive] = model.probabilities(test.fusion.views, how, test.speakers)
+    views, speakers = test.fusion.views, test.speakers
+    new = train.fitted(n_classes, config)
+    by_files = _with_few_files(new, views, speakers, test.known, few, np.random.default_rng(0))
+    transductive = data.without_labels(fold.test).fitted(n_classes, config) if any(map(has_trained, modes)) else new
+    by_mode = {}
+    for mode in modes:
+        how: Mode = "inductive" if mode in ALONE else "speaker-adaptive"
+        by_mode[mode] = (transductive if has_trained(mode) else new).probabilities(views, how, speakers)
     return by_mode, by_files
 
 
 def _cross_calibrated(
-    truth: Sequence[str], probabilities: Floats, folds: Sequence[str], labels: tuple[str, ...]
+    truth: Sequence[str],
+    probabilities: Floats,
+    fitted_on: Floats,
+    folds: Sequence[str],
+    labels: tuple[str, ...],
 ) -> Floats:
-    """Each fold's probabilities `(rows, classes)` with the temperature that the other folds give."""
+    """Each fold's probabilities `(rows, classes)` with the temperature that the other folds' `fitted_on` give."""
     crossed = np.empty_like(probabilities)
     for rows in rows_by(folds):
         others = np.setdiff1d(np.arange(len(truth)), rows)
-        temperature = calibration.fit_temperature([truth[row] for row in others], probabilities[others], labels)
+        temperature = calibration.fit_temperature([truth[row] for row in others], fitted_on[others], labels)
         crossed[rows] = calibration.scaled(probabilities[rows], temperature)
     return crossed
 
@@ -380,11 +408,11 @@ def _joined(groups: Sequence[str], *shared: Sequence[str]) -> list[str]:
 
 
 def _mode_report(
-    tested: pd.DataFrame, files: Sequence[str], truth: Sequence[str], probabilities: Floats, labels: tuple[str, ...]
+    tested: pd.DataFrame, sources: Sequence[str], truth: Sequence[str], probabilities: Floats, labels: tuple[str, ...]
 ) -> ModeReport:
+    """Scores of the tested recordings; the interval resamples `sources`, speakers or files."""
     guess = [labels[best] for best in probabilities.argmax(axis=1)]
-    names = [speaker or file for speaker, file in zip(tested["speaker"], files, strict=True)]
-    interval = statistics.uar_interval(truth, guess, names)
+    interval = statistics.uar_interval(truth, guess, sources)
     error = metrics.expected_calibration_error(truth, probabilities, labels)
 
     def scores(column: Sequence[str]) -> dict[str, tuple[float, int]]:

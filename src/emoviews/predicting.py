@@ -107,6 +107,15 @@ def windows(table: pd.DataFrame, window_seconds: float, hop_seconds: float) -> p
     return pd.DataFrame(rows, columns=table.columns)
 
 
+def longer(table: pd.DataFrame, seconds: float) -> int:
+    """How many stretches last longer, those of several channels counted once."""
+    lengths = {path: _duration(path) for path in dict.fromkeys(table["path"])}
+    places = table[["path", "start_seconds", "end_seconds"]].drop_duplicates()
+    starts = places["start_seconds"].fillna(0.0)
+    ends = places["end_seconds"].fillna(places["path"].map(lengths))
+    return int((ends - starts > seconds).sum())  # not those whose length is not known
+
+
 def written(results: pd.DataFrame, kind: Format) -> str:
     """The results as CSV, or as JSON, one object a line (a missing value is null)."""
     shown = results.copy()

@@ -108,13 +108,14 @@ class FitReport:
         n_speakers: of all recordings.
         n_labelled_speakers: with at least one label.
         folds: of the cross-validation; 0 where there was none.
-        modes: mode → what to expect: `MODES` of new speakers, `TRANSDUCTIVE` (or
-            `TRANSDUCTIVE_ALONE`, where not all speakers are known) of the unlabelled recordings that trained.
+        modes: mode → what to expect: `MODES` of new speakers (inductive alone, where nothing is known relative to them),
+            `TRANSDUCTIVE` or `TRANSDUCTIVE_ALONE` of the unlabelled recordings that trained; those that `predict` uses.
         by_files: k → UAR to expect of new speakers in the speaker-adaptive mode with k recordings of each, the one that is
             judged included; for numbers that most speakers have more of.
         split_hash: of the cross-validation's folds, empty where there were none.
         notes: what whoever reads the scores must know.
         left_out: recordings that could not be used, id → why.
+        resampled: what the modes' intervals resample, in words.
     """
 
     n_recordings: int
@@ -127,18 +128,12 @@ class FitReport:
     split_hash: str = ""
     notes: tuple[str, ...] = ()
     left_out: Mapping[str, str] = field(default_factory=dict)
+    resampled: str = "speakers"
 
     @property
     def overlap(self) -> bool:
         """Whether speakers who trained were tested: one of the notes begins with `OVERLAP`."""
         return any(note.startswith(OVERLAP) for note in self.notes)
-
-    @property
-    def resampled(self) -> str:
-        """What the modes' intervals resample, in words. Speaker-adaptive modes are tested only where all speakers are known."""
-        if "speaker-adaptive" in self.modes:
-            return "speakers"
-        return "speakers, and files without one" if self.n_labelled_speakers else "files"
 
 
 @dataclass(frozen=True)
@@ -517,7 +512,7 @@ def _shifts(
 
 _ALL_ALONE: Final = (
     "Every recording is judged alone (inductive): this recogniser knows nothing relative to a speaker. When it learnt, no "
-    "speaker was known, or each showed one emotion."
+    "speaker was known, or each mostly showed one emotion."
 )
 
 

@@ -28,7 +28,7 @@ from sklearn.exceptions import NotFittedError
 
 from emoviews import metrics
 from emoviews.errors import AudioError, TableError, UsageError
-from emoviews.expectation import Recordings, evaluated
+from emoviews.expectation import ADAPTIVELY, ALONE, Recordings, evaluated
 from emoviews.fusion import Fusion
 from emoviews.labelled_map import fit_map
 from emoviews.novelty import FEWEST, FEWEST_SPEAKERS, fit_limits
@@ -192,6 +192,7 @@ class EmotionRecognizer(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             config,
             run=self.evaluate,
             allow_overlap=self.allow_speaker_overlap,
+            modes=ADAPTIVELY if model.modes["speaker-adaptive"].adaptive else ALONE,
             workers=self.workers,
         )
         specs = {label: view.spec for label, view in made_views(requests).items()}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -104,7 +104,7 @@ def _print_confusion(y_true: pd.Series[str], y_pred: pd.Series[str], labels: Seq
 
 def print_fit(report: Any) -> None:
     """What `fit` learnt from, and what to expect."""
-    from emoviews.recognition import OVERLAP
+    from emoviews.recognition import OVERLAP, has_trained
 
     counts = ", ".join(f"{label} {count}" for label, count in report.n_labels.items())
     show(
@@ -120,8 +120,6 @@ def print_fit(report: Any) -> None:
             show(note, style="red")
         else:
             warn(note)
-    from emoviews.recognition import has_trained
-
     strangers = "recordings whose speakers may have trained" if report.overlap else "new speakers"
     for mode, found in report.modes.items():
         where = "the unlabelled recordings learnt from" if has_trained(mode) else strangers
@@ -153,7 +151,16 @@ def print_predictions(results: pd.DataFrame) -> None:
         said = [row["emotion"], f"{row['confidence']:.2f}"] if not row["problem"] else ["–", row["problem"]]
         shown.add_row(str(row["id"]), *times, *said)
     show(shown)
-    show(f"Mode: {', '.join(sorted(set(results['mode'])))}")
+    show(f"Mode: {modes_named(results['mode'])}")
+
+
+def modes_named(modes: Iterable[str]) -> str:
+    """The modes of recordings, each once; the name of one has a comma in it.
+
+    >>> modes_named(["transductive, alone", "inductive", "inductive"])
+    'inductive; transductive, alone'
+    """
+    return "; ".join(sorted(set(modes)))
 
 
 def print_merge(found: Any, out: Path, kept: Path | None) -> None:

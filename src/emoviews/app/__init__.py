@@ -42,10 +42,12 @@ def hosts(host: str) -> list[str]:
     """The names by which a page may be asked for: another web site's name that leads here must not open it.
 
     >>> hosts("127.0.0.1"), hosts("0.0.0.0")
-    (['127.0.0.1', 'localhost'], ['*'])
+    (['localhost', '127.0.0.1', '[::1]'], ['*'])
     """
-    named = f"[{host}]" if ":" in host else host
-    return list(dict.fromkeys([named, "localhost", "127.0.0.1"])) if is_local(host) else ["*"]
+    if not is_local(host):
+        return ["*"]
+    own = f"[{ipaddress.ip_address(host)}]" if ":" in host else host  # as browsers spell it
+    return list(dict.fromkeys(["localhost", "127.0.0.1", "[::1]", own]))
 
 
 def address(host: str, port: int) -> str:

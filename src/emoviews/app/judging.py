@@ -114,7 +114,7 @@ def judge(
     """
     fitted: Fitted = recognizer.fitted_
     _refuse_long(path, limits)
-    advance(0.0)
+    advance(0.0)  # that something goes on is in sight before the first share is done
     samples = audio.load(path)
     table = make_table([{"id": path.stem, "path": str(path)}])
     computed_ = computed(table, made_views(fitted.needed("inductive")))

@@ -76,8 +76,7 @@ def batch(
         said = f"{len(results) - bad} of {len(results)} recordings got an emotion."
         rows = results.head(SHOWN_ROWS).to_dict("records")
         trained = TRANSDUCTIVE_ALONE if any(row["mode"] == TRANSDUCTIVE_ALONE for row in rows) else ""
-        names = [Path(name).name for name, _ in recordings]
-        alike = len(set(names)) < len(names) and not any(Path(name).parent.name for name, _ in recordings)
+        alike = len({name for name, _ in recordings}) < len(recordings)
         shown = _html("batch", rows=rows, n=len(results), others=others, transductive=trained, alike=alike)
         return _html("said", text=said, warnings=warnings), shown
 
@@ -247,16 +246,19 @@ def recognition_page(gradio: ModuleType, recognizer: EmotionRecognizer, limits: 
                 rows = gr.HTML(elem_id="ev-rows", apply_default_css=False)
             with gr.Tab("About"):
                 gr.HTML(about(fitted, local), apply_default_css=False)
-        nothing = {one: ("", ""), many: ("", "", gr.DownloadButton(visible=False))}
-        for button, do, given, told, wait in (
-            (go, one, [sound], [said, shown], waiting),
-            (start, many, [files, folder], [summary, rows, csv], waiting_all),
-        ):
+        no_csv = gr.update(visible=False)
+        for button, do, given, told, nothing, wait, taken_away in (
+            (go, one, [sound], [said, shown], ("", ""), waiting, [sound.clear]),
+            (
+                start, many, [files, folder], [summary, rows, csv], ("", "", no_csv), waiting_all,
+                [files.clear, files.delete, folder.clear, folder.delete],
+            ),
+        ):  # fmt: skip
             judging = button.click(do, given, told, api_visibility="private", show_progress_on=wait)
             judging.then(None, js=f"() => evShow('{told[0].elem_id}')")
             # What is, or will be, said of recordings that are taken away would stand there as if it were of the next.
-            for event in (e for s in given for e in ([s.clear] if s is sound else [s.clear, s.delete])):
-                event(partial(nothing.get, do), None, told, cancels=judging, api_visibility="private", queue=False)
+            for event in taken_away:
+                event(partial(tuple, nothing), None, told, cancels=judging, api_visibility="private", queue=False)
         page.load(None, js=_READY)
     return page
 
@@ -264,10 +266,12 @@ def recognition_page(gradio: ModuleType, recognizer: EmotionRecognizer, limits: 
 _READY: Final = """() => {
   document.documentElement.lang = "en";
   document.querySelectorAll(".ev-live .ev-live").forEach((place) => place.setAttribute("aria-live", "polite"));
-  window.evShow = (id, tries = 10) => {  // for a second: until something stands there, the page may be too short to scroll
+  window.evShow = (id, tries = 10) => {  // for a second: until something stands there, there is nothing to show
     const place = document.getElementById(id), top = place.getBoundingClientRect().top;
-    if (top >= 0 && top <= 0.7 * innerHeight) return;
-    place.scrollIntoView({block: "start"});
+    if (place.innerText.trim()) {
+      if (top >= 0 && top <= 0.7 * innerHeight) return;
+      place.scrollIntoView({block: "start"});
+    }
     if (tries > 1) setTimeout(evShow, 100, id, tries - 1);
   };
   document.addEventListener("click", ({target}) => {
