@@ -107,16 +107,15 @@ def test_what_can_not_be_judged_is_not_suggested() -> None:
     table = make_table(rows)
     sure = np.array([0.9, 0.8, 0.6, np.nan, 0.55, 0.99])
     problems = ("", "", "", "3.wav: nobody speaks in it", "", "")
-    far = np.full(6, np.nan)
     found = Recognised(
-        ("joy", "fear"), np.stack([sure, 1 - sure], 1), problems, ("inductive",) * 6, sure[:, None], far, ()
+        ("joy", "fear"), np.stack([sure, 1 - sure], 1), problems, ("inductive",) * 6, sure[:, None], problems, ()
     )
     chosen = suggested(table, found, 10, "margin")
     assert list(chosen["id"]) == ["4", "2", "5"]
     assert list(chosen["guess"]) == ["joy"] * 3
     assert chosen["confidence"].tolist() == [0.55, 0.6, 0.99]
     none = Recognised(
-        found.labels, found.probabilities, ("", "", *["silent"] * 4), found.modes, found.embedded, far, ()
+        found.labels, found.probabilities, ("", "", *["silent"] * 4), found.modes, found.embedded, problems, ()
     )
     with pytest.raises(AudioError, match=r"without a label can be judged\. The first: silent"):
         suggested(table, none, 10, "margin")

@@ -475,7 +475,7 @@ def test_every_second_of_a_long_recording_is_judged(
     found, nothing = judge(recognizer, world / "long.wav", LIMITS), np.zeros((0, 0))
 
     def heard(_: EmotionRecognizer, parts: pd.DataFrame, *__: object, **___: object) -> Recognised:
-        return Recognised(found.labels, np.full((len(parts), 4), np.nan), (), (), nothing, nothing, ())
+        return Recognised(found.labels, np.full((len(parts), 4), np.nan), (), (), nothing, (), ())
 
     monkeypatch.setattr(judging, "_one_by_one", heard)
     starts, ends = judge(recognizer, tmp_path / "long.wav", replace(LIMITS, seconds=300)).times_seconds.T

@@ -360,7 +360,7 @@ def test_groups_with_times_of_a_file_that_overlap_are_left_out_together() -> Non
     over = apart.assign(end_seconds=start + 1 + 0.5 * (np.arange(len(table)) == EACH - 1))
     report = expected(over, views, targets)[0]
     assert report.folds == SPEAKERS - 1
-    assert any("share a speaker or a recording" in note for note in report.notes)
+    assert any("share a speaker or a recording (S0, S1) and" in note for note in report.notes)
 
 
 def test_threads_change_nothing_but_the_time() -> None:

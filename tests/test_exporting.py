@@ -104,7 +104,7 @@ def test_what_is_far_from_all_training_is_as_far_in_the_graph(world: Path) -> No
     random = np.random.default_rng(0)
     views = {label: random.normal(size=(11, spec.shape[-1])) * 1e3 for label, spec in fitted.specs.items()}
     vectors = {label: time_statistics(values.astype(np.float32))[None] for label, values in views.items()}
-    found = Extracted(vectors, [""], [""])
+    found = Extracted(vectors, [""], [""], [0])
     far = recognised(fitted, pd.DataFrame({"path": ["x"], "speaker": [""]}), found, "inductive").problems[0]
     distance = float(Graph.of(world / "model").judge(views)["distance"])
     assert f"({distance:.2f} times too far" in far

@@ -27,7 +27,7 @@ from sklearn.utils import estimator_checks
 
 from emoviews import calibration, cli
 from emoviews.errors import AudioError, TableError, UsageError
-from emoviews.recognition import UNLIKE, as_table, labels_of, recognise
+from emoviews.recognition import DIRECTLY, NARROW, UNLIKE, as_table, labels_of, recognise
 from emoviews.recognizer import EmotionRecognizer
 from emoviews.table import read_table
 from emoviews.types import SAMPLING_RATE
@@ -526,6 +526,36 @@ def test_another_channel_is_noticed(world: Path, table: pd.DataFrame, tmp_path: 
         warnings.simplefilter("error")
         recognizer.predict(new)
     assert not recognizer.recognise(table[~out].reset_index(drop=True)).warnings
+
+
+def test_a_recording_of_a_narrower_band_is_pointed_out(world: Path, table: pd.DataFrame, tmp_path: Path) -> None:
+    """Of one recording no more than its sampling rate tells that it came over a telephone."""
+    import soxr
+
+    recognizer = made(world).fit(table).set_params(store=None)
+    assert recognizer.fitted_.sampling_rate == SAMPLING_RATE
+    paths = []
+    for number, path in enumerate(table["path"][: DIRECTLY + 1]):
+        samples, rate = soundfile.read(path)
+        paths.append(str(tmp_path / f"{number}.wav"))
+        soundfile.write(paths[-1], soxr.resample(samples, rate, 8_000), 8_000)
+    one = recognizer.recognise(paths[0])
+    assert one.warnings == (
+        "Don't rely on this answer: with 8000 samples a second, where those it learnt from have 16000 or more, all above 4 kHz "
+        "is missing, as over a telephone.",
+    )
+    assert one.unlike == (NARROW,)
+    some = recognizer.recognise([*paths, table["path"].iloc[-1]])  # by way of a store
+    judged = some.problems.count("") - 1  # some may be called no speech
+    assert judged > 10
+    assert some.warnings[-1].startswith(f"Don't rely on the answers for {judged} of {judged + 1} recordings: with 8000")
+    assert some.unlike.count(NARROW) == judged
+    assert some.unlike[-1] == ""
+    (adaptive,) = recognise(recognizer.fitted_, as_table(paths[:2], None, ["x", "x"]), "speaker-adaptive").warnings
+    assert adaptive.startswith("Expect less of these answers")
+    mixed = made(world).fit(pd.concat([table, table.head(1).assign(id="8 kHz", path=paths[0])], ignore_index=True))
+    assert mixed.fitted_.sampling_rate == 8_000
+    assert not mixed.set_params(store=None).recognise(paths[1]).warnings
 
 
 @pytest.mark.parametrize(("speakers", "told"), [(2, True), (3, False)])

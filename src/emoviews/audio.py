@@ -115,6 +115,12 @@ def probe(path: str | os.PathLike[str]) -> AudioInfo:
         return AudioInfo(n_samples / rate, rate, source.channels, n_samples)
 
 
+def sampling_rate(path: str | os.PathLike[str]) -> int:
+    """A file's own, in Hz, from its header; errors as `probe`, which may have to decode the file to know its length."""
+    with closing(_open(Path(path))) as source:
+        return source.sampling_rate
+
+
 def decode(
     path: str | os.PathLike[str],
     start_seconds: float | None = None,

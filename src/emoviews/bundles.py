@@ -86,6 +86,7 @@ def save_recognizer(folder: str | Path, recognizer: EmotionRecognizer) -> None:
         "configuration": dataclasses.asdict(fitted.model.config),
         "confounding": {"speaker": fitted.model.speaker_confounding, "text": fitted.model.text_confounding},
         "limits": dataclasses.asdict(fitted.limits),
+        "sampling_rate": fitted.sampling_rate,
         "report": dataclasses.asdict(fitted.report),
         "made": dict(fitted.provenance),
     }
@@ -144,6 +145,7 @@ def load_fitted(folder: str | Path) -> Fitted:
             report=_report(notes["report"]),
             labelled=LabelledMap(*(tensors[f"map/{part}"] for part in _MAP_PARTS)),
             provenance=notes["made"],
+            sampling_rate=int(notes.get("sampling_rate", 0)),  # older bundles do not say
         )
         trained = tuple(json.loads(tensors["labels"].tobytes()))
     except (OSError, ValueError, KeyError, TypeError, AttributeError, safetensors.SafetensorError) as error:

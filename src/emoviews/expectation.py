@@ -222,10 +222,14 @@ def _left_out_together(data: Recordings, files: Sequence[str]) -> tuple[list[str
     given, notes = list(data.table["group"]), []
     if all(given):
         groups = _joined(given, data.speakers, data.keys, _stretches(data.table))
-        if len(set(groups)) < len(set(given)):
+        together: dict[str, list[str]] = {}
+        for new, old in dict.fromkeys(zip(groups, given, strict=True)):
+            together.setdefault(new, []).append(old)
+        if joined := next((names for names in together.values() if len(names) > 1), None):
+            some = f"{', '.join(joined[:3])}{' and others' * (len(joined) > 3)}"
             notes.append(
-                f"Some of the {len(set(given))} groups share a speaker or a recording and are left out together, which leaves "
-                f"{len(set(groups))}."
+                f"Some of the {len(set(given))} groups share a speaker or a recording ({some}) and are left out together, which "
+                f"leaves {len(set(groups))}."
             )
     else:
         groups = _parts(data.targets, files)

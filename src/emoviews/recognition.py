@@ -68,7 +68,10 @@ TOO_FAR: Final = 1.0
 """Times `Fitted.limits` from which a recording is taken for no speech, and recordings as a whole for another channel's."""
 
 UNLIKE: Final = "as a whole, these recordings are unlike those learnt from: another channel?"
-"""In the column `warning`, where `Recognised.far` is above `TOO_FAR`."""
+"""In the column `warning`, of recordings that are shifted (`shifts`) by more than `TOO_FAR`."""
+
+NARROW: Final = "fewer samples a second than those learnt from: high frequencies are missing"
+"""Likewise, of a recording of another band, as a telephone's; of which a single one can be known."""
 
 
 @dataclass(frozen=True)
@@ -147,6 +150,8 @@ class Fitted:
         model: the classifier.
         temperatures: mode (`TRANSDUCTIVE` too) → of its probabilities.
         limits: mode-free: what is still like the training recordings.
+        sampling_rate: the lowest of a recording that trained, in Hz, and at most what all are brought to (`SAMPLING_RATE`);
+            0 where it is not known.
         heard: `short_key` of every recording that trained, labelled or not.
         report: what `fit` found.
         labelled: the labelled recordings on a plane of the inductive mode's space.
@@ -163,6 +168,7 @@ class Fitted:
     report: FitReport
     labelled: LabelledMap
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    sampling_rate: int = 0
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -187,8 +193,8 @@ class Recognised:
             a speaker), or, if the recording is one that trained, `TRANSDUCTIVE` or `TRANSDUCTIVE_ALONE`.
         embedded: `(rows, dim)` what the mode's classifiers see of each (`ModeModel.vectors`): alike recordings are near each
             other; NaN where there is a problem.
-        far: `(rows,)` as `shifts`; NaN also where there is a problem, and of recordings that trained.
-        warnings: what whoever reads the emotions must know of them all (`shifted`).
+        unlike: `(rows,)` what makes each unlike those that trained, `UNLIKE` or `NARROW`; empty where nothing is known to.
+        warnings: what whoever reads the emotions must know of them all (`shifted`, `narrowed`).
     """
 
     labels: tuple[str, ...]
@@ -196,7 +202,7 @@ class Recognised:
     problems: tuple[str, ...]
     modes: tuple[str, ...]
     embedded: Floats
-    far: Floats
+    unlike: tuple[str, ...]
     warnings: tuple[str, ...]
 
     def frame(self, table: pd.DataFrame) -> pd.DataFrame:
@@ -213,7 +219,7 @@ class Recognised:
             "speaker": table["speaker"],
             "mode": list(self.modes),
             "problem": list(self.problems),
-            "warning": np.where(self.far > TOO_FAR, UNLIKE, ""),
+            "warning": list(self.unlike),
         }
         return pd.DataFrame(columns, index=table.index)
 
@@ -226,11 +232,13 @@ class Extracted:
         vectors: view label → `(usable rows, features)`.
         problems: `(rows,)` why a row can't be used, empty where it can.
         keys: `(rows,)` hash of the decoded samples, empty where they can't be used.
+        rates: `(rows,)` the file's sampling rate in Hz; 0 where it is not known.
     """
 
     vectors: dict[str, Floats]
     problems: list[str]
     keys: list[str]
+    rates: list[int]
 
 
 def as_table(X: Any, y: Any = None, speakers: Any = None) -> pd.DataFrame:
@@ -382,13 +390,15 @@ def extracted(
     usable = table[[not problem for problem in problems]]
     keys = iter([source.key for source in locate(usable, store)])
     vectors = read_vectors(usable, store, requests, digest)
-    return Extracted(vectors, problems, ["" if problem else next(keys) for problem in problems])
+    rate_of = {path: _rate(path) for path in dict.fromkeys(table["path"])}
+    rates = [rate_of[path] for path in table["path"]]
+    return Extracted(vectors, problems, ["" if problem else next(keys) for problem in problems], rates)
 
 
 def computed(table: pd.DataFrame, views: Mapping[str, View], *, digest: Digest = as_vectors) -> Extracted:
     """As `extracted`, in this process and without a store; the views of a recording on a thread each."""
     rows: list[Mapping[str, Floats]] = []
-    problems, keys = [], []
+    problems, keys, rates = [], [], []
     specs = {label: view.spec for label, view in views.items()}
     with (
         Progress(len(table) if len(table) > 1 else 0, "recognise", "recordings") as progress,
@@ -405,12 +415,14 @@ def computed(table: pd.DataFrame, views: Mapping[str, View], *, digest: Digest =
                 rows.append(digest({n: to_storage(f.result(), specs[n]) for n, f in started.items()}))
                 problems.append("")
                 keys.append(audio.content_hash(decoded.samples, decoded.sampling_rate))
+                rates.append(decoded.sampling_rate)
             except EmoViewsError as error:
                 message = str(error)
                 problems.append(message if str(path) in message else f"{path}: {message}")
                 keys.append("")
+                rates.append(0)
             progress.advance()
-    return Extracted(_stacked(rows), problems, keys)
+    return Extracted(_stacked(rows), problems, keys, rates)
 
 
 def read_vectors(
@@ -465,10 +477,10 @@ def recognised(
             probabilities[rows] = calibration.scaled(given, temperatures[:, None])
             embedded[rows] = model.vectors(spoken, apart(speakers))
             far = _shifts(fitted, table, rows, modes, spoken)
-    warnings = shifted(far, list(table["speaker"]), mode)
+    unlike, warnings = told(fitted, table, problems, far, found.rates, mode)
     if mode != asked:
         warnings = (_ALL_ALONE, *warnings)
-    return Recognised(fitted.labels, probabilities, tuple(problems), modes, embedded, far, warnings)
+    return Recognised(fitted.labels, probabilities, tuple(problems), modes, embedded, unlike, warnings)
 
 
 def judged(fitted: Fitted, table: pd.DataFrame, found: Extracted) -> Recognised:
@@ -491,8 +503,8 @@ def judged(fitted: Fitted, table: pd.DataFrame, found: Extracted) -> Recognised:
     voice = np.array([not problems[row] for row in usable], dtype=bool)
     spoken = {r.label: found.vectors[r.label][voice] for r in fitted.needed("inductive")} if voice.any() else {}
     far = _shifts(fitted, table, usable[voice], modes, spoken)
-    warnings = shifted(far, list(table["speaker"]), "inductive")
-    return Recognised(fitted.labels, probabilities, tuple(problems), modes, nowhere, far, warnings)
+    unlike, warnings = told(fitted, table, problems, far, found.rates, "inductive")
+    return Recognised(fitted.labels, probabilities, tuple(problems), modes, nowhere, unlike, warnings)
 
 
 def _shifts(
@@ -508,6 +520,57 @@ def _shifts(
     own = {label: values[new] for label, values in vectors.items()}
     far[rows[new]] = shifts(fitted, own, list(table["speaker"].iloc[rows[new]]))
     return far
+
+
+def told(
+    fitted: Fitted,
+    table: pd.DataFrame,
+    problems: Sequence[str],
+    far: Floats,
+    rates: Sequence[int],
+    mode: Mode,
+    what: str = "these recordings",
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """What makes each row unlike those that trained (`Recognised.unlike`), and warnings of them all.
+
+    Args:
+        fitted: what judged.
+        table: the recordings.
+        problems: `(rows,)` as `Recognised.problems`; where there is one, nothing else is said.
+        far: `(rows,)` as `shifts`; NaN also where there is a problem, and of recordings that trained.
+        rates: `(rows,)` as `Extracted.rates`.
+        mode: in which they were judged.
+        what: they are called where their speakers are unknown.
+    """
+    good = np.array([not problem for problem in problems], dtype=bool)
+    narrow = good & (np.array(rates) > 0) & (np.array(rates) < fitted.sampling_rate)
+    rows = zip((far > TOO_FAR).tolist(), narrow.tolist(), strict=True)
+    unlike = tuple(NARROW if band else UNLIKE if shift else "" for shift, band in rows)
+    heard = [rate for rate, band in zip(rates, narrow, strict=True) if band]
+    return unlike, (
+        *shifted(far, list(table["speaker"]), mode, what),
+        *narrowed(heard, int(good.sum()), fitted.sampling_rate, mode),
+    )
+
+
+def narrowed(rates: Sequence[int], count: int, trained: int, mode: Mode) -> tuple[str, ...]:
+    """A warning where recordings have fewer samples a second than any that trained; empty where none have.
+
+    Args:
+        rates: theirs, in Hz.
+        count: of all recordings that were judged.
+        trained: the lowest of those that trained.
+        mode: in which they were judged.
+    """
+    if not rates:
+        return ()
+    expect = "Don't rely on" if mode == "inductive" else "Expect less of"
+    some = f"the answers for {len(rates)} of {count} recordings"
+    which = some if len(rates) < count else "these answers" if count > 1 else "this answer"
+    return (
+        f"{expect} {which}: with {min(rates)} samples a second, where those it learnt from have {trained} or more, all above "
+        f"{min(rates) / 2000:g} kHz is missing, as over a telephone.",
+    )
 
 
 _ALL_ALONE: Final = (
@@ -631,6 +694,14 @@ def reasons(far: Floats) -> list[str]:
             "long pauses, or another kind of recording?), so no emotion is given."
         )
     return found
+
+
+def _rate(path: str) -> int:
+    """Of a file, in Hz; 0 where it is gone or no audio."""
+    try:
+        return audio.sampling_rate(path)
+    except EmoViewsError:
+        return 0
 
 
 def _vector(array: NDArray[Any]) -> Floats:

@@ -56,6 +56,7 @@ from emoviews.semisupervised import (
     Mode,
     SemiSupervisedConfig,
 )
+from emoviews.types import SAMPLING_RATE
 from emoviews.views import ViewRequest, parse_requests
 
 WITH_OPENSMILE: Final = ("egemaps", "compare_2016", "mfcc")
@@ -204,12 +205,24 @@ class EmotionRecognizer(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         labelled = fit_map(own, targets[known], inductive.linear)
         heard = frozenset(short_key(key) for key in found.keys if key)
         given = tuple(classes.tolist())
-        return Fitted(requests, specs, given, model, temperatures, limits, heard, report, labelled)
+        rates = [rate for rate, problem in zip(found.rates, found.problems, strict=True) if rate and not problem]
+        return Fitted(
+            requests,
+            specs,
+            given,
+            model,
+            temperatures,
+            limits,
+            heard,
+            report,
+            labelled,
+            sampling_rate=min([*rates, SAMPLING_RATE]) if rates else 0,
+        )
 
     def predict_proba(self, X: Any, speakers: Any = None) -> Floats:
         """`(rows, classes)` calibrated probabilities, columns in the order of `classes_`.
 
-        Warns with a `UserWarning` of recordings that are, as a whole, unlike those of training (`recognition.shifted`).
+        Warns with a `UserWarning` of recordings that are unlike those of training (`recognition.told`).
 
         Raises:
             AudioError: a recording can't be used. (`recognise` says so row by row, and of what is no speech, which is judged

@@ -19,7 +19,7 @@ from emoviews.app.archives import Limits
 from emoviews.errors import AudioError, EmoViewsError, UsageError
 from emoviews.extraction import MAXIMUM_SECONDS
 from emoviews.predicting import distinct, windows
-from emoviews.recognition import Fitted, Recognised, computed, has_trained, made_views, recognised, shifted, shifts
+from emoviews.recognition import Fitted, Recognised, computed, has_trained, made_views, recognised, shifts, told
 from emoviews.recognizer import EmotionRecognizer
 from emoviews.table import make_table
 from emoviews.types import SAMPLING_RATE
@@ -196,7 +196,7 @@ def _one_by_one(
     dimensions = fitted.model.modes["inductive"].dimensions
     probabilities, embedded = np.full((len(table), classes), np.nan), np.full((len(table), dimensions), np.nan)
     problems, modes = [""] * len(table), ["inductive"] * len(table)
-    new: dict[int, Mapping[str, Floats]] = {}
+    rates, new = [0] * len(table), dict[int, Mapping[str, Floats]]()
     for row in range(len(table)):
         try:
             if limits is not None:
@@ -204,7 +204,7 @@ def _one_by_one(
             one = table.iloc[[row]].reset_index(drop=True)
             made = computed(one, views)
             found = recognised(fitted, one, made, "inductive")
-            problems[row], modes[row] = found.problems[0], found.modes[0]
+            problems[row], modes[row], rates[row] = found.problems[0], found.modes[0], made.rates[0]
             probabilities[row], embedded[row] = found.probabilities[0], found.embedded[0]
             if not problems[row] and not has_trained(modes[row]):
                 new[row] = made.vectors
@@ -214,8 +214,8 @@ def _one_by_one(
     together = {label: np.vstack([vectors[label] for vectors in new.values()]) for label in (views if new else ())}
     far = np.full(len(table), np.nan)
     far[list(new)] = shifts(fitted, together, [""] * len(new))
-    warnings = shifted(far, [""] * len(table), "inductive", what)
-    return Recognised(fitted.labels, probabilities, tuple(problems), tuple(modes), embedded, far, warnings)
+    unlike, warnings = told(fitted, table.assign(speaker=""), problems, far, rates, "inductive", what)
+    return Recognised(fitted.labels, probabilities, tuple(problems), tuple(modes), embedded, unlike, warnings)
 
 
 def _refuse_long(path: str | Path, limits: Limits) -> None:
