@@ -67,12 +67,15 @@ def test_it_says_what_was_found() -> None:
 
 def test_few_recordings_of_a_speaker_stand_apart() -> None:
     few = {1: Interval(0.41, 0.35, 0.47, 0.95), 10: Interval(0.56, math.nan, math.nan, 0.95)}
-    card = model_card(fitted(by_files=few))
+    both = {**fitted().report.modes, "speaker-adaptive": fitted().report.modes["inductive"]}
+    card = model_card(fitted(modes=both, by_files=few))
     assert "| speaker-adaptive, 1 recording of a speaker | 0.410 | 0.350 to 0.470 | |\n" in card
     assert "| speaker-adaptive, 10 recordings of a speaker | 0.560 | none (one speaker) | |\n" in card
     assert "judged together, unless they say how many. It needs" in card.replace("\n ", "")
-    assert "of a speaker |" not in model_card(fitted())
-    assert "With one to five of them it is hardly better" in model_card(fitted())
+    alone = model_card(fitted())
+    assert "of a speaker |" not in alone
+    assert "Speaker-adaptive: the numbers" not in alone
+    assert "With one to five of them it is hardly better" in model_card(fitted(modes=both))
 
 
 def test_it_forbids_what_the_law_forbids() -> None:

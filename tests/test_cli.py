@@ -535,6 +535,9 @@ def test_predict_reads_folders_tables_and_files(
     assert run("predict", model, tmp_path / "two.csv") == 0
     printed = capsys.readouterr()
     assert "Longer than 20 s, and yet judged as one utterance: 1 recording." in printed.err
+    soundfile.write(tmp_path / "silent.wav", np.zeros(25 * rate), rate)
+    assert run("predict", model, one, tmp_path / "silent.wav") == 0
+    assert "Longer than" not in capsys.readouterr().err, "it was not judged"
     assert "nan" not in printed.out
     assert run("predict", model, one, "--same-speaker", "--format", "json") == 0
     assert json.loads(capsys.readouterr().out)["speaker"] == "this speaker", (

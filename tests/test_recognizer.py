@@ -447,7 +447,7 @@ def test_a_recogniser_that_knows_nothing_relative_to_speakers_does_not_say_so(
     report = recognizer.fit(table.assign(speaker=whose, group=whose)).fitted_.report
     assert set(report.modes) == {"inductive", "transductive, alone"}
     assert not report.by_files
-    assert report.resampled == ("speakers" if named else "files")
+    assert report.modes["inductive"].resampled == ("speakers" if named else "files")
     asked = table.iloc[:12].assign(speaker="x")
     adaptive = recognizer.set_params(mode="speaker-adaptive").recognise(asked)
     alone = recognizer.set_params(mode="inductive").recognise(asked)

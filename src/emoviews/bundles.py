@@ -205,6 +205,7 @@ def _report(saved: Mapping[str, Any]) -> FitReport:
     for mode, own in saved["modes"].items():
         speaker, gender = ({n: (v[0], v[1]) for n, v in own[key].items()} for key in ("by_speaker", "by_gender"))
         interval = Interval(**own["uar"])
-        modes[mode] = ModeReport(interval, own["calibration_error"], speaker, gender, tuple(own["warnings"]))
+        resampled = own.get("resampled", "speakers")  # older bundles do not say
+        modes[mode] = ModeReport(interval, own["calibration_error"], speaker, gender, tuple(own["warnings"]), resampled)
     by_files = {int(k): Interval(**interval) for k, interval in saved["by_files"].items()}
     return FitReport(**{**saved, "modes": modes, "by_files": by_files, "notes": tuple(saved["notes"])})

@@ -41,13 +41,31 @@ def scaled(probabilities: ArrayLike, temperature: float | Floats) -> Floats:
     return softmax(logs)
 
 
-def fit_temperature(y_true: Sequence[Hashable], probabilities: ArrayLike, labels: Sequence[Hashable]) -> float:
+def between(together: float | Floats, alone: float, weights: Floats) -> Floats:
+    """`(rows,)` temperatures of what is judged partly together with others and partly alone: a weighted geometric mean.
+
+    Args:
+        together: one, or `(rows,)`.
+        alone: another.
+        weights: `(rows,)` of the other, 0 to 1.
+
+    >>> between(4.0, 1.0, np.array([0.0, 0.5, 1.0])).tolist()
+    [4.0, 2.0, 1.0]
+    """
+    found: Floats = together ** (1 - weights) * alone**weights
+    return found
+
+
+def fit_temperature(
+    y_true: Sequence[Hashable], probabilities: ArrayLike, labels: Sequence[Hashable], powers: float | Floats = 1.0
+) -> float:
     """The temperature with the least log loss and prior penalty; 1 without a row.
 
     Args:
         y_true: `(rows,)` the true labels.
         probabilities: `(rows, classes)` of recordings that were not trained on, columns in the order of `labels`.
         labels: `(classes,)`.
+        powers: `(rows,)` to which the temperature is raised for each row.
 
     Raises:
         UsageError: a label that is none of `labels`, or probabilities of another shape.
@@ -66,7 +84,7 @@ def fit_temperature(y_true: Sequence[Hashable], probabilities: ArrayLike, labels
     rows, columns = np.arange(len(true)), np.array([code[label] for label in true])
 
     def loss(log_temperature: float) -> float:
-        given = scaled(p, float(np.exp(log_temperature)))[rows, columns]
+        given = scaled(p, np.exp(log_temperature * np.broadcast_to(powers, len(true)))[:, None])[rows, columns]
         return float(-np.log(np.maximum(given, LOWEST)).sum() + 0.5 * (log_temperature / PRIOR_DEVIATION) ** 2)
 
     found = scipy.optimize.minimize_scalar(loss, bounds=(-3.0, 3.0), method="bounded")

@@ -699,7 +699,7 @@ def predict(
             f"fit learnt from {len(trained)} of {counted(len(results), 'recording')}, so what is said of these is no test: "
             f'they are not judged as new ones would be. Their mode is "{trained[0]}".'
         )
-    if window_seconds is None and (long := longer(frame, LONG_SECONDS)):
+    if window_seconds is None and (long := longer(frame[(results["problem"] == "").to_numpy()], LONG_SECONDS)):
         say(
             f"Longer than {LONG_SECONDS:.0f} s, and yet judged as one utterance: {counted(long, 'recording')}. "
             "For emotions over time: --window-seconds 4"

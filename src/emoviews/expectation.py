@@ -32,7 +32,6 @@ from emoviews.recognition import (
 )
 from emoviews.semisupervised import (
     MODES,
-    Mode,
     SemiSupervised,
     SemiSupervisedConfig,
     fit_semisupervised,
@@ -46,6 +45,12 @@ ADAPTIVELY: Final = ("inductive", "speaker-adaptive", TRANSDUCTIVE)
 
 ALONE: Final = ("inductive", TRANSDUCTIVE_ALONE)
 """The modes of one that does not: each recording is judged alone."""
+
+RELATIVE: Final = ("speaker-adaptive", TRANSDUCTIVE)
+"""The modes in which a recording is judged relative to its speaker, who must be known."""
+
+UNCALIBRATED: Final = "So probabilities are not calibrated either."
+"""Ends the notes where nothing was tested."""
 
 FEW_FILES: Final = (1, 3, 10)
 """Of so many recordings of a speaker it is said apart what to expect in the speaker-adaptive mode."""
@@ -105,13 +110,16 @@ class _Judged:
 
     Attributes:
         folds: those that had something to learn from and something to test.
-        by_mode: mode → `(rows, classes)`, NaN in rows that were not tested.
+        by_mode: mode → `(rows, classes)`, NaN in rows that were not tested, and in modes relative to the speaker in those of
+            unknown speakers.
         by_files: k → likewise, with k recordings of a speaker (`FEW_FILES`).
+        weights: `(rows,)` as `SemiSupervised.weight_alone`, in the modes relative to the speaker.
     """
 
     folds: list[splits.Fold]
     by_mode: dict[str, Floats]
     by_files: dict[int, Floats]
+    weights: Floats
 
 
 def evaluated(
@@ -128,14 +136,16 @@ def evaluated(
 
     For a transductive mode the group's recordings train as well, without their labels, and are judged as `predict` judges
     them: relative to the speaker (`TRANSDUCTIVE`) or alone (`TRANSDUCTIVE_ALONE`). Where the table does not name all speakers,
-    `predict` judges all of it alone, and so are they; where it names none, nothing is judged speaker-adaptively. In that mode
-    each labelled recording is also judged with few others of its speaker (`FEW_FILES`, where most speakers have more).
+    `predict` judges all of it alone, and so are those that trained; the modes relative to the speaker are tested on recordings
+    that have one. In the speaker-adaptive mode each of these is also judged with few others of its speaker (`FEW_FILES`, where
+    most speakers have more).
 
     Groups that share a speaker or a recording (by the hash of its samples, or by times of a file that overlap) are left out
-    together. Where speakers are unknown, folds are by file, and the interval resamples files.
+    together. With `allow_overlap`, where groups are unknown or labels are of one group alone, folds are by file.
 
     Nothing is chosen by these scores: every choice (what to remove, what the unlabelled recordings are) is made again inside
-    each fold from its training part. The calibration error of a fold is that of the temperature which the other folds give.
+    each fold from its training part. The calibration error of a fold is that of the temperatures which the other folds give,
+    applied as `predict` applies them.
 
     Folds are judged on several threads (`workers`, at most `MOST_THREADS`; one a core when None), which changes nothing but the
     time.
@@ -147,14 +157,15 @@ def evaluated(
     report = FitReport(len(table), counts, len(set(speakers) - {""}), len(labelled_speakers))
     even: dict[str, float] = dict.fromkeys((*MODES, TRANSDUCTIVE), 1.0)
     if not run:
-        return replace(report, notes=("Not evaluated: what to expect on new speakers is not known.",)), even
+        note = "Not evaluated: what to expect on new speakers is not known."
+        return replace(report, notes=(note, UNCALIBRATED)), even
     if not all(groups) and not allow_overlap:
         if not any(groups):
             note = (
                 "Recordings without a speaker: folds by file would test on voices that trained, so what to expect on new "
                 "speakers is not known. Fill in the column 'speaker', or allow it (--allow-speaker-overlap)."
             )
-            return replace(report, notes=(note,)), even
+            return replace(report, notes=(note, UNCALIBRATED)), even
         own = data.at(np.flatnonzero(table["group"] != ""))
         rest, temperatures = evaluated(
             own, labels, config, run=True, allow_overlap=False, modes=_all_alone(modes), workers=workers
@@ -162,16 +173,23 @@ def evaluated(
         note = f"{counted(len(table) - len(own.table), 'recording')} without a speaker: not used to find out what to expect."
         return replace(rest, n_recordings=len(table), n_labels=counts, notes=(note, *rest.notes)), temperatures
     files = _joined(list(table["path"]), data.keys)
-    groups, notes = _left_out_together(data, files)
+    notes: list[str] = []
+    if not (by_file := not all(groups)):
+        groups = _left_out_together(data, notes)
+        by_file = allow_overlap and len({groups[row] for row in known}) < 2
+    if by_file:
+        groups = _parts(targets, files)
+        notes.append(
+            f"{OVERLAP}: tested on recordings whose speakers may have trained. The scores are too good for new speakers."
+        )
     if len(testable := {groups[row] for row in known}) < 2:
-        by_file = not all(table["group"])
         some = counted(len({files[row] for row in known}), "file") if by_file else counted(len(testable), "speaker")
         notes.append(f"Labels from {some}: what to expect on new speakers can't be known. Label recordings of others.")
-        return replace(report, notes=tuple(notes)), even
+        return replace(report, notes=(*notes, UNCALIBRATED)), even
     if len(set(groups)) > splits.MOST_FOLDS:
         groups = splits.merge_groups(groups, splits.MOST_FOLDS)
     ordered = splits.leave_one_group_out(groups, validation="none")
-    used = modes if all(speakers) else ALONE
+    used = modes if all(speakers) else _all_alone(modes)
     judged = _leave_each_out(data, ordered, len(labels), config, worker_count(workers), used)
     tested = known[~np.isnan(judged.by_mode["inductive"][known, 0])]
     report = replace(report, folds=len(judged.folds))
@@ -182,34 +200,43 @@ def evaluated(
             f"{counted(len(tested), 'labelled recording')} could be tested; at least {FEWEST_LABELS} are needed to say what to "
             "expect."
         )
-        return replace(report, notes=tuple(notes)), even
+        return replace(report, notes=(*notes, UNCALIBRATED)), even
     if len(tested) < 100:
         notes.append(f"Only {len(tested)} labelled recordings test it; the interval is as wide as it says.")
-    truth, temperatures = [labels[targets[row]] for row in tested], dict(even)
-    folded, sources = [groups[row] for row in tested], [speakers[row] or files[row] for row in tested]
-    reports = {}
+    temperatures, reports = dict(even), {}
+    sources = [speaker or file for speaker, file in zip(speakers, files, strict=True)]
     for mode, said in judged.by_mode.items():
-        # What is judged alone takes the inductive temperature, whether it trained or not.
-        fitted_on = judged.by_mode["inductive" if mode == TRANSDUCTIVE_ALONE else mode][tested]
+        rows = tested[~np.isnan(said[tested, 0])]
+        if mode in RELATIVE and (len(rows) < FEWEST_LABELS or len({groups[row] for row in rows}) < 2):
+            notes.append(
+                f"What to expect in the mode {mode} is not known: too few labelled recordings with a speaker could be tested."
+            )
+            temperatures[mode] = temperatures["inductive"]
+            continue
+        truth = [labels[targets[row]] for row in rows]
+        scores = _Scores(
+            # What is judged alone takes the inductive temperature, whether it trained or not.
+            together=judged.by_mode["inductive" if mode == TRANSDUCTIVE_ALONE else mode][rows],
+            alone=judged.by_mode["inductive"][rows],
+            weights=judged.weights[rows] if mode in RELATIVE else np.zeros(len(rows)),
+        )
         if mode in temperatures:
-            temperatures[mode] = calibration.fit_temperature(truth, fitted_on, labels)
-        crossed = _cross_calibrated(truth, said[tested], fitted_on, folded, labels)
-        reports[mode] = _mode_report(table.iloc[tested], sources, truth, crossed, labels)
-    if TRANSDUCTIVE not in reports and "speaker-adaptive" in reports:
-        # Not tested; what `predict` may still judge so is judged relative to the speaker.
+            temperatures[mode], _ = scores.temperatures(truth, labels)
+        crossed = _cross_calibrated(truth, said[rows], scores, [groups[row] for row in rows], labels)
+        reports[mode] = _mode_report(table.iloc[rows], [sources[row] for row in rows], truth, crossed, labels)
+    if TRANSDUCTIVE not in used:  # not tested; what `predict` may still judge so is judged relative to the speaker
         temperatures[TRANSDUCTIVE] = temperatures["speaker-adaptive"]
-    by_files = {
-        k: statistics.uar_interval(truth, [labels[best] for best in p[tested].argmax(axis=1)], sources)
-        for k, p in judged.by_files.items()
-    }
+    by_files = {}
+    for k, said in judged.by_files.items():
+        rows = tested[~np.isnan(said[tested, 0])]
+        truth, guess = (
+            [labels[number] for number in numbers] for numbers in (targets[rows], said[rows].argmax(axis=1))
+        )
+        if "speaker-adaptive" in reports:
+            by_files[k] = statistics.uar_interval(truth, guess, [sources[row] for row in rows])
     hashes = "".join(splits.split_hash(fold, list(table["id"])) for fold in judged.folds)
     whole = hashlib.sha256(hashes.encode()).hexdigest()[:12]
-    named = [bool(speakers[row]) for row in tested]
-    resampled = "speakers" if all(named) else "speakers, and files without one" if any(named) else "files"
-    report = replace(
-        report, modes=reports, by_files=by_files, resampled=resampled, split_hash=whole, notes=tuple(notes)
-    )
-    return report, temperatures
+    return replace(report, modes=reports, by_files=by_files, split_hash=whole, notes=tuple(notes)), temperatures
 
 
 def _all_alone(modes: Sequence[str]) -> tuple[str, ...]:
@@ -217,26 +244,16 @@ def _all_alone(modes: Sequence[str]) -> tuple[str, ...]:
     return tuple(TRANSDUCTIVE_ALONE if mode == TRANSDUCTIVE else mode for mode in modes)
 
 
-def _left_out_together(data: Recordings, files: Sequence[str]) -> tuple[list[str], list[str]]:
-    """`(rows,)` what a fold leaves out: groups, or parts by file where a recording has none; and what to know of it."""
-    given, notes = list(data.table["group"]), []
-    if all(given):
-        groups = _joined(given, data.speakers, data.keys, _stretches(data.table))
-        together: dict[str, list[str]] = {}
-        for new, old in dict.fromkeys(zip(groups, given, strict=True)):
-            together.setdefault(new, []).append(old)
-        if joined := next((names for names in together.values() if len(names) > 1), None):
-            some = f"{', '.join(joined[:3])}{' and others' * (len(joined) > 3)}"
-            notes.append(
-                f"Some of the {len(set(given))} groups share a speaker or a recording ({some}) and are left out together, which "
-                f"leaves {len(set(groups))}."
-            )
-    else:
-        groups = _parts(data.targets, files)
+def _left_out_together(data: Recordings, notes: list[str]) -> list[str]:
+    """`(rows,)` the groups, those that share something under one name, of which a note tells."""
+    given = list(data.table["group"])
+    groups = _joined(given, data.speakers, data.keys, _stretches(data.table))
+    if len(set(groups)) < len(set(given)):
         notes.append(
-            f"{OVERLAP}: tested on recordings whose speakers may have trained. The scores are too good for new speakers."
+            f"Some of the {len(set(given))} groups share a speaker or a recording and are left out together, which leaves "
+            f"{len(set(groups))}."
         )
-    return groups, notes
+    return groups
 
 
 def _leave_each_out(
@@ -248,18 +265,17 @@ def _leave_each_out(
     modes: Sequence[str],
 ) -> _Judged:
     """Every fold's test part in each mode, by classifiers that learnt from the others."""
-    speakers = data.speakers
-    usual = np.median(list(Counter(speakers).values()))
-    few = [k for k in FEW_FILES if "speaker-adaptive" in modes and k < usual]
+    named = Counter(speaker for speaker in data.speakers if speaker)
+    few = [k for k in FEW_FILES if "speaker-adaptive" in modes and named and k < np.median(list(named.values()))]
+    rows = len(data.speakers)
+    found = _Judged(
+        [],
+        {mode: np.full((rows, n_classes), np.nan) for mode in modes},
+        {k: np.full((rows, n_classes), np.nan) for k in few},
+        np.zeros(rows),
+    )
 
-    def nothing() -> Floats:
-        return np.full((len(speakers), n_classes), np.nan)
-
-    by_mode = {mode: nothing() for mode in modes}
-    by_files = {k: nothing() for k in few}
-    used = []
-
-    def judge(fold: splits.Fold) -> tuple[dict[str, Floats], dict[int, Floats]] | None:
+    def judge(fold: splits.Fold) -> _Judged | None:
         return _judge(data, fold, n_classes, config, modes, few)
 
     # Threads, since the arrays are large and what takes time is NumPy's; a pool whose threads end with the process, so that
@@ -272,12 +288,13 @@ def _leave_each_out(
             progress.advance()
             if said is None:
                 continue
-            used.append(fold)
-            for mode, probabilities in said[0].items():
-                by_mode[mode][fold.test] = probabilities
-            for k, probabilities in said[1].items():
-                by_files[k][fold.test[data.targets[fold.test] >= 0]] = probabilities
-    return _Judged(used, by_mode, by_files)
+            found.folds.append(fold)
+            found.weights[fold.test] = said.weights
+            for mode, probabilities in said.by_mode.items():
+                found.by_mode[mode][fold.test] = probabilities
+            for k, probabilities in said.by_files.items():
+                found.by_files[k][fold.test] = probabilities
+    return found
 
 
 def _judge(
@@ -287,37 +304,74 @@ def _judge(
     config: SemiSupervisedConfig,
     modes: Sequence[str],
     few: Sequence[int],
-) -> tuple[dict[str, Floats], dict[int, Floats]] | None:
+) -> _Judged | None:
     """A fold's test part in each mode, and its labelled recordings with few others of their speaker; None where there is
     nothing to learn from or to test.
     """
     train, test = data.at(fold.train), data.at(fold.test)
     if len(set(train.targets[train.known])) < 2 or not len(test.known):
         return None
-    views, speakers = test.fusion.views, test.speakers
     new = train.fitted(n_classes, config)
-    by_files = _with_few_files(new, views, speakers, test.known, few, np.random.default_rng(0))
     transductive = data.without_labels(fold.test).fitted(n_classes, config) if any(map(has_trained, modes)) else new
+    named = np.flatnonzero([bool(speaker) for speaker in test.speakers])
+    whose = [test.speakers[row] for row in named.tolist()]
+
+    def placed(rows: NDArray[np.int64], values: Floats) -> Floats:
+        whole = np.full((len(test.speakers), n_classes), np.nan)
+        whole[rows] = values
+        return whole
+
+    views, of_named = test.fusion.views, {label: values[named] for label, values in test.fusion.views.items()}
     by_mode = {}
     for mode in modes:
-        how: Mode = "inductive" if mode in ALONE else "speaker-adaptive"
-        by_mode[mode] = (transductive if has_trained(mode) else new).probabilities(views, how, speakers)
-    return by_mode, by_files
+        model = transductive if has_trained(mode) else new
+        by_mode[mode] = (
+            placed(named, model.probabilities(of_named, "speaker-adaptive", whose))
+            if mode in RELATIVE
+            else model.probabilities(views, "inductive")
+        )
+    asked = np.intersect1d(test.known, named)
+    random = np.random.default_rng(0)
+    by_files = _with_few_files(new, views, test.speakers, asked, few, random) if len(asked) else {}
+    weights = np.zeros(len(test.speakers))
+    weights[named] = new.weight_alone(whose)
+    return _Judged([fold], by_mode, {k: placed(asked, said) for k, said in by_files.items()}, weights)
+
+
+@dataclass(frozen=True)
+class _Scores:
+    """What temperatures are fitted on, `(rows, classes)`: the judgements of a mode, and each alone, which counts by weight.
+
+    Attributes:
+        together: of the mode.
+        alone: of the inductive mode.
+        weights: `(rows,)` 0 to 1, how much the inductive temperature counts (`calibration.between`).
+    """
+
+    together: Floats
+    alone: Floats
+    weights: Floats
+
+    def temperatures(
+        self, truth: Sequence[str], labels: tuple[str, ...], rows: NDArray[np.int64] | slice = slice(None)
+    ) -> tuple[float, float]:
+        """The mode's and the inductive one, of some rows, whose true labels are given."""
+        alone = calibration.fit_temperature(truth, self.alone[rows], labels)
+        weights = self.weights[rows]
+        halfway = calibration.scaled(self.together[rows], calibration.between(1.0, alone, weights)[:, None])
+        return calibration.fit_temperature(truth, halfway, labels, 1 - weights), alone
 
 
 def _cross_calibrated(
-    truth: Sequence[str],
-    probabilities: Floats,
-    fitted_on: Floats,
-    folds: Sequence[str],
-    labels: tuple[str, ...],
+    truth: Sequence[str], said: Floats, scores: _Scores, folds: Sequence[str], labels: tuple[str, ...]
 ) -> Floats:
-    """Each fold's probabilities `(rows, classes)` with the temperature that the other folds' `fitted_on` give."""
-    crossed = np.empty_like(probabilities)
+    """Each fold's probabilities `(rows, classes)` with the temperatures that the other folds' scores give."""
+    crossed = np.empty_like(said)
     for rows in rows_by(folds):
         others = np.setdiff1d(np.arange(len(truth)), rows)
-        temperature = calibration.fit_temperature([truth[row] for row in others], fitted_on[others], labels)
-        crossed[rows] = calibration.scaled(probabilities[rows], temperature)
+        together, alone = scores.temperatures([truth[row] for row in others], labels, others)
+        temperatures = calibration.between(together, alone, scores.weights[rows])
+        crossed[rows] = calibration.scaled(said[rows], temperatures[:, None])
     return crossed
 
 
@@ -414,9 +468,11 @@ def _joined(groups: Sequence[str], *shared: Sequence[str]) -> list[str]:
 def _mode_report(
     tested: pd.DataFrame, sources: Sequence[str], truth: Sequence[str], probabilities: Floats, labels: tuple[str, ...]
 ) -> ModeReport:
-    """Scores of the tested recordings; the interval resamples `sources`, speakers or files."""
+    """Scores of the tested recordings; the interval resamples `sources`: speakers, or files where they are unknown."""
     guess = [labels[best] for best in probabilities.argmax(axis=1)]
     interval = statistics.uar_interval(truth, guess, sources)
+    named = [bool(speaker) for speaker in tested["speaker"]]
+    resampled = "speakers" if all(named) else "speakers, and files without one" if any(named) else "files"
     error = metrics.expected_calibration_error(truth, probabilities, labels)
 
     def scores(column: Sequence[str]) -> dict[str, tuple[float, int]]:
@@ -445,7 +501,7 @@ def _mode_report(
                 f"UAR differs by {what} beyond chance (p = {p:.3f}): {100 * scored[worst][0]:.0f} % for {worst}, "
                 f"{100 * scored[best][0]:.0f} % for {best}."
             )
-    return ModeReport(interval, error, by_speaker, by_gender, tuple(warnings))
+    return ModeReport(interval, error, by_speaker, by_gender, tuple(warnings), resampled)
 
 
 def _differ_by_chance(

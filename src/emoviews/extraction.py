@@ -399,7 +399,8 @@ def _check_length(source: Source) -> None:
     if end - start > MAXIMUM_SECONDS:
         raise AudioError(
             f"{source.path} lasts {readable_seconds(end - start)}; an utterance may last at most "
-            f"{readable_seconds(MAXIMUM_SECONDS)}. Give the table one row an utterance, with start_seconds and end_seconds."
+            f"{readable_seconds(MAXIMUM_SECONDS)}. Give the table one row an utterance, with start_seconds and end_seconds "
+            "(predict slides windows over it: --window-seconds 4)."
         )
 
 

@@ -109,8 +109,8 @@ def windows(table: pd.DataFrame, window_seconds: float, hop_seconds: float) -> p
 
 def longer(table: pd.DataFrame, seconds: float) -> int:
     """How many stretches last longer, those of several channels counted once."""
-    lengths = {path: _duration(path) for path in dict.fromkeys(table["path"])}
     places = table[["path", "start_seconds", "end_seconds"]].drop_duplicates()
+    lengths = {path: _duration(path) for path in dict.fromkeys(places["path"][places["end_seconds"].isna()])}
     starts = places["start_seconds"].fillna(0.0)
     ends = places["end_seconds"].fillna(places["path"].map(lengths))
     return int((ends - starts > seconds).sum())  # not those whose length is not known

@@ -51,8 +51,10 @@ TRANSDUCTIVE_ALONE: Final = "transductive, alone"
 LONG_SECONDS: Final = 20.0
 """A recording that lasts longer is hardly one utterance, and may well hold several emotions."""
 
-SPEEDS: Final = (0.9, 1.1)
-"""At which copies of the recordings are played that stand for other voices; usual in speech recognition (Ko et al., 2015)."""
+SPEEDS: Final = (0.85, 1.18)
+"""At which copies of the recordings are played that stand for other voices. Women's formants lie about a sixth above men's
+(Peterson & Barney, "Control methods used in a study of the vowels", J. Acoust. Soc. Am. 24, 1952): so copies of women have
+men's, and the other way round."""
 
 OVERLAP: Final = "SPEAKER OVERLAP"
 """Begins the note that tests were on speakers who may have trained."""
@@ -84,6 +86,7 @@ class ModeReport:
         by_speaker: speaker → its UAR and number of labelled recordings.
         by_gender: gender → likewise.
         warnings: sub-groups that differ beyond chance.
+        resampled: what the interval resamples, in words.
     """
 
     uar: statistics.Interval
@@ -91,6 +94,7 @@ class ModeReport:
     by_speaker: Mapping[str, tuple[float, int]]
     by_gender: Mapping[str, tuple[float, int]]
     warnings: tuple[str, ...] = ()
+    resampled: str = "speakers"
 
     @property
     def new_speaker(self) -> statistics.Interval:
@@ -112,13 +116,12 @@ class FitReport:
         n_labelled_speakers: with at least one label.
         folds: of the cross-validation; 0 where there was none.
         modes: mode → what to expect: `MODES` of new speakers (inductive alone, where nothing is known relative to them),
-            `TRANSDUCTIVE` or `TRANSDUCTIVE_ALONE` of the unlabelled recordings that trained; those that `predict` uses.
+            `TRANSDUCTIVE` or `TRANSDUCTIVE_ALONE` of the unlabelled recordings that trained, as `predict` judges the table.
         by_files: k → UAR to expect of new speakers in the speaker-adaptive mode with k recordings of each, the one that is
             judged included; for numbers that most speakers have more of.
         split_hash: of the cross-validation's folds, empty where there were none.
         notes: what whoever reads the scores must know.
         left_out: recordings that could not be used, id → why.
-        resampled: what the modes' intervals resample, in words.
     """
 
     n_recordings: int
@@ -131,7 +134,6 @@ class FitReport:
     split_hash: str = ""
     notes: tuple[str, ...] = ()
     left_out: Mapping[str, str] = field(default_factory=dict)
-    resampled: str = "speakers"
 
     @property
     def overlap(self) -> bool:
@@ -473,7 +475,7 @@ def recognised(
             if mode == "speaker-adaptive":
                 # fitted on speakers with many recordings; of few, each is judged nearly alone
                 weights = fitted.model.weight_alone(speakers)
-                temperatures = temperatures ** (1 - weights) * fitted.temperatures["inductive"] ** weights
+                temperatures = calibration.between(temperatures, fitted.temperatures["inductive"], weights)
             probabilities[rows] = calibration.scaled(given, temperatures[:, None])
             embedded[rows] = model.vectors(spoken, apart(speakers))
             far = _shifts(fitted, table, rows, modes, spoken)

@@ -124,7 +124,7 @@ def print_fit(report: Any) -> None:
     for mode, found in report.modes.items():
         where = "the unlabelled recordings learnt from" if has_trained(mode) else strangers
         show(
-            f"Expected on {where}, {mode}: UAR {found.uar.estimate:.3f}, {_said(found.uar, report.resampled)}; chance "
+            f"Expected on {where}, {mode}: UAR {found.uar.estimate:.3f}, {_said(found.uar, found.resampled)}; chance "
             f"{1 / len(report.n_labels):.3f}; calibration error {found.calibration_error:.3f} ({counted(report.folds, 'fold')})"
         )
         for what, groups in (("speaker", found.by_speaker), ("gender", found.by_gender)):
