@@ -645,7 +645,7 @@ def test_labels_that_are_alike_are_named(world: Path, table: pd.DataFrame) -> No
         "The emotions 'sadness', 'sadness '",
     ]
     assert notes[0].endswith("""rename: --label-map '{"anger": "Anger"}'""")
-    assert not made(world).fit(table).fitted_.report.notes[1:]
+    assert not any("differ" in note for note in made(world).fit(table).fitted_.report.notes)
 
 
 def test_a_label_that_stands_once_or_for_one_speaker_is_named(world: Path, table: pd.DataFrame) -> None:

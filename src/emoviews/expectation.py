@@ -49,7 +49,7 @@ ALONE: Final = ("inductive", TRANSDUCTIVE_ALONE)
 RELATIVE: Final = ("speaker-adaptive", TRANSDUCTIVE)
 """The modes in which a recording is judged relative to its speaker, who must be known."""
 
-UNCALIBRATED: Final = "So probabilities are not calibrated either."
+UNCALIBRATED: Final = "Probabilities are not calibrated, since nothing was tested."
 """Ends the notes where nothing was tested."""
 
 FEW_FILES: Final = (1, 3, 10)
