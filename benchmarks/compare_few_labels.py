@@ -3,7 +3,7 @@
     python benchmarks/compare_few_labels.py TABLE --store STORE --labels anger,happiness --train Ann,Bob --test Cy,Dee
 
 It needs real recordings, extracted: `emoviews extract TABLE --store STORE --views "egemaps,compare_2016,mfcc,
-egemaps(speed=0.85),egemaps(speed=1.18),mfcc(speed=0.85),mfcc(speed=1.18)"`. Without `--test`
+egemaps(speed=0.9),egemaps(speed=1.1),mfcc(speed=0.9),mfcc(speed=1.1)"`. Without `--test`
 every training speaker tests once, and the others train. Labels are drawn by share and class from the training speakers'
 recordings; what is not drawn stays there without a label. Recordings with other emotions than `--labels` are left out.
 

@@ -392,6 +392,9 @@ def test_what_to_expect_is_said_or_that_it_is_not_known(recognizer: EmotionRecog
         report, modes={"inductive": replace(found, uar=replace(found.uar, estimate=0.4, low=0.3, high=0.5))}
     )
     assert "no better than that" not in recognition.expectation(narrow)
+    over = replace(report, notes=("SPEAKER OVERLAP: tested on …",))
+    assert recognition.expectation(over).startswith("On voices that may have trained, expect")
+    assert recognition.expectation(over).endswith("On new speakers less is to be expected.")
     assert "is not known: not tested" in recognition.expectation(replace(report, modes={}, notes=("not tested",)))
 
 

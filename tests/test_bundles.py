@@ -46,6 +46,7 @@ def test_it_comes_back_as_it_was(world: Path, mode: str) -> None:
     assert again.predict_proba(table) == pytest.approx(first.predict_proba(table), abs=1e-9)
     assert again.fitted_.report == first.fitted_.report
     assert list(again.fitted_.report.by_files) == [1, 3, 10]
+    assert again.fitted_.speeds == first.fitted_.speeds == again.speeds
     assert again.fitted_.sampling_rate == first.fitted_.sampling_rate == SAMPLING_RATE
     assert list(again.classes_) == list(first.classes_)
 

@@ -496,7 +496,7 @@ def test_fit_says_what_to_expect(world: Path, model: Path, capsys: pytest.Captur
     made = json.loads((tmp_path / "m" / "emoviews.json").read_text())
     assert made["labels"] == ["joy", "sadness"]
     assert "Expected on the unlabelled recordings learnt from, transductive: UAR" in printed.out
-    assert set(made["report"]["modes"]) == {"inductive", "speaker-adaptive", "transductive"}
+    assert set(made["report"]["modes"]) == {"inductive", "speaker-adaptive", "transductive", "transductive, alone"}
     assert set(made["made"]["corpus_licences"]) == {"synthetic"}
     assert "Licence of the corpus synthetic" in printed.err
 

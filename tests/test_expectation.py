@@ -6,7 +6,6 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -17,8 +16,10 @@ import scipy.optimize
 from emoviews import expectation
 from emoviews.calibration import fit_temperature, scaled
 from emoviews.expectation import (
+    ADAPTIVELY,
     ALONE,
     DRAWS_AT_ONCE,
+    FEWEST_LABELS,
     UNCALIBRATED,
     Recordings,
     _mode_report,
@@ -215,36 +216,64 @@ def test_as_many_recordings_as_speakers_have_are_not_few(each: int, counts: list
 
 @pytest.mark.parametrize("grouped", [True, False])
 def test_modes_relative_to_the_speaker_are_tested_where_one_is_known(grouped: bool) -> None:
-    """Some recordings have no speaker: folds by group where all have one, else, if that is allowed, by file."""
+    """Some recordings have no speaker; where they have no group either, they are not tested."""
     table, views, targets = world()
     missing = np.arange(len(table)) % 3 == 0
     some = table.assign(speaker=table["speaker"].where(~missing, ""))
     some["group"] = table["speaker"] if grouped else some["speaker"]
     data = recordings(some, views, targets, [str(row) for row in range(len(table))])
     report, temperatures = evaluated(data, LABELS, SemiSupervisedConfig(), run=True, allow_overlap=not grouped)
-    assert set(report.modes) == {"inductive", "speaker-adaptive", "transductive, alone"}
-    assert report.modes["inductive"].resampled == "speakers, and files without one"
+    assert not report.overlap, "who is known needs no other test"
+    assert list(report.modes) == list(ADAPTIVELY)
+    assert report.modes["inductive"].resampled == ("speakers and groups" if grouped else "speakers")
     adaptive = report.modes["speaker-adaptive"]
     assert adaptive.resampled == "speakers"
     assert sum(n for _, n in adaptive.by_speaker.values()) == np.sum((targets >= 0) & ~missing)
     assert list(report.by_files) == [1, 3, 10]
-    assert temperatures["transductive"] == temperatures["speaker-adaptive"] != 1.0
-    few = replace(data, targets=np.where(missing | (np.arange(len(table)) < 8), targets, -1))
-    report, temperatures = evaluated(few, LABELS, SemiSupervisedConfig(), run=True, allow_overlap=not grouped)
-    assert set(report.modes) == {"inductive", "transductive, alone"}
-    assert any("What to expect in the mode speaker-adaptive is not known" in note for note in report.notes)
+    assert len({1.0, temperatures["inductive"], temperatures["transductive"], temperatures["speaker-adaptive"]}) == 4
+
+
+@pytest.mark.parametrize("named", [8, EACH])
+def test_a_mode_relative_to_the_speaker_that_few_can_test_has_the_inductive_temperature(named: int) -> None:
+    """Too few labelled recordings have a speaker, or all of them have the same."""
+    table, views, targets = world()
+    missing = np.arange(len(table)) % 3 == 0
+    some = table.assign(speaker=table["speaker"].where(~missing, ""), group=table["speaker"])
+    few = np.where(missing | (np.arange(len(table)) < named), targets, -1)
+    assert (named == EACH) == (np.sum((few >= 0) & ~missing) >= FEWEST_LABELS)
+    data = recordings(some, views, few, [str(row) for row in range(len(table))])
+    report, temperatures = evaluated(data, LABELS, SemiSupervisedConfig(), run=True, allow_overlap=False)
+    assert set(report.modes) == set(ALONE)
+    assert not report.by_files
+    assert any("What to expect where recordings are judged relative to their speaker" in note for note in report.notes)
     assert temperatures["transductive"] == temperatures["speaker-adaptive"] == temperatures["inductive"] != 1.0
 
 
-def test_labels_of_one_speaker_are_tested_by_file_where_that_is_allowed() -> None:
+def test_folds_by_file_say_nothing_of_speakers() -> None:
+    """Labels of one known speaker and of unknown ones."""
+    table, views, targets = world()
+    nobody = table["speaker"] > "S2"
+    some = table.assign(**{name: table[name].where(~nobody, "") for name in ("speaker", "group")})
+    labels = np.where(nobody | (table["speaker"] == "S0"), targets, -1)
+    data = recordings(some, views, labels, [str(row) for row in range(len(table))])
+    report, temperatures = evaluated(data, LABELS, SemiSupervisedConfig(), run=True, allow_overlap=True)
+    assert report.overlap
+    assert set(report.modes) == set(ALONE)
+    assert not report.by_files
+    assert report.modes["inductive"].resampled == "speakers and files"
+    assert temperatures["speaker-adaptive"] == temperatures["inductive"] != 1.0
+
+
+@pytest.mark.parametrize("allow", [False, True])
+def test_labels_of_one_known_speaker_test_nothing_and_calibrate_nothing(allow: bool) -> None:
     table, views, targets = world()
     one = np.where(table["speaker"] == "S0", targets, -1)
     data = recordings(table, views, one, [str(row) for row in range(len(table))])
-    for allow, said in ((False, "Labels from 1 speaker: "), (True, "SPEAKER OVERLAP: ")):
-        report, temperatures = evaluated(data, LABELS, SemiSupervisedConfig(), run=True, allow_overlap=allow)
-        assert report.overlap == bool(report.modes) == (temperatures["inductive"] != 1.0) == allow
-        assert report.notes[0].startswith(said)
-        assert (UNCALIBRATED in report.notes) != allow
+    report, temperatures = evaluated(data, LABELS, SemiSupervisedConfig(), run=True, allow_overlap=allow)
+    assert not report.modes
+    assert set(temperatures.values()) == {1.0}
+    assert report.notes[0].startswith("Labels from 1 speaker: ")
+    assert UNCALIBRATED in report.notes
 
 
 def test_others_are_of_the_same_speaker_each_once() -> None:
@@ -443,6 +472,9 @@ def test_threads_are_few_since_each_takes_memory(monkeypatch: pytest.MonkeyPatch
 def test_views_are_left_as_they_are() -> None:
     """Folds share them, on several threads."""
     table, views, targets = world()
-    for values in views.values():
+    copies = [{label: 1.1 * values for label, values in views.items()}]
+    for values in (*views.values(), *copies[0].values()):
         values.setflags(write=False)
-    expected(table, views, targets)
+    keys = [str(row) for row in range(len(table))]
+    data = Recordings(table, Fusion(views, list(table["speaker"]), list(table["text"]), copies), targets, keys)
+    assert evaluated(data, LABELS, SemiSupervisedConfig(), run=True, allow_overlap=True)[0].modes

@@ -25,7 +25,7 @@ from emoviews.fusion import Space, ViewMap
 from emoviews.labelled_map import LabelledMap
 from emoviews.novelty import Limits
 from emoviews.propagation import Softmax
-from emoviews.recognition import TRANSDUCTIVE, FitReport, Fitted, ModeReport, made_views
+from emoviews.recognition import SPEEDS, TRANSDUCTIVE, FitReport, Fitted, ModeReport, made_views
 from emoviews.semisupervised import MODES, Mode, ModeModel, SemiSupervised, SemiSupervisedConfig
 from emoviews.statistics import Interval
 from emoviews.store import write_atomically, write_failed
@@ -87,6 +87,7 @@ def save_recognizer(folder: str | Path, recognizer: EmotionRecognizer) -> None:
         "confounding": {"speaker": fitted.model.speaker_confounding, "text": fitted.model.text_confounding},
         "limits": dataclasses.asdict(fitted.limits),
         "sampling_rate": fitted.sampling_rate,
+        "speeds": list(fitted.speeds),
         "report": dataclasses.asdict(fitted.report),
         "made": dict(fitted.provenance),
     }
@@ -99,11 +100,20 @@ def save_recognizer(folder: str | Path, recognizer: EmotionRecognizer) -> None:
 
 
 def load_recognizer(folder: str | Path, mode: Mode = "inductive") -> EmotionRecognizer:
-    """Read a recogniser, ready to predict in this mode; errors as `load_fitted`."""
+    """Read a recogniser, ready to predict in this mode, or to be fitted anew as it was; errors as `load_fitted`."""
     from emoviews.recognizer import EmotionRecognizer  # with scikit-learn, which a first answer need not wait for
 
     fitted = load_fitted(folder)
-    recognizer = EmotionRecognizer(views=tuple(str(request) for request in fitted.requests), mode=mode)
+    config = fitted.model.config
+    recognizer = EmotionRecognizer(
+        views=tuple(str(request) for request in fitted.requests),
+        mode=mode,
+        speeds=fitted.speeds,
+        strength=config.strength,
+        unlabelled_weight=config.unlabelled_weight,
+        neighbours=config.neighbours,
+        remove_text=config.remove_text,
+    )
     recognizer.fitted_ = fitted
     recognizer.classes_ = np.array(fitted.classes, dtype=object if isinstance(fitted.classes[0], str) else None)
     return recognizer
@@ -145,7 +155,8 @@ def load_fitted(folder: str | Path) -> Fitted:
             report=_report(notes["report"]),
             labelled=LabelledMap(*(tensors[f"map/{part}"] for part in _MAP_PARTS)),
             provenance=notes["made"],
-            sampling_rate=int(notes.get("sampling_rate", 0)),  # older bundles do not say
+            sampling_rate=int(notes.get("sampling_rate", 0)),  # older bundles say neither
+            speeds=tuple(notes.get("speeds", SPEEDS)),
         )
         trained = tuple(json.loads(tensors["labels"].tobytes()))
     except (OSError, ValueError, KeyError, TypeError, AttributeError, safetensors.SafetensorError) as error:
@@ -205,7 +216,7 @@ def _report(saved: Mapping[str, Any]) -> FitReport:
     for mode, own in saved["modes"].items():
         speaker, gender = ({n: (v[0], v[1]) for n, v in own[key].items()} for key in ("by_speaker", "by_gender"))
         interval = Interval(**own["uar"])
-        resampled = own.get("resampled", "speakers")  # older bundles do not say
+        resampled = own.get("resampled", "speakers" if speaker else "files")  # older bundles do not say
         modes[mode] = ModeReport(interval, own["calibration_error"], speaker, gender, tuple(own["warnings"]), resampled)
     by_files = {int(k): Interval(**interval) for k, interval in saved["by_files"].items()}
     return FitReport(**{**saved, "modes": modes, "by_files": by_files, "notes": tuple(saved["notes"])})

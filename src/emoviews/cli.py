@@ -544,7 +544,8 @@ def fit(
         label_map: rename or merge emotions, e.g. --label-map.excited happiness; an empty target drops the label.
         store: folder of the extracted views; the user's cache folder if not given.
         workers: processes; all cores by default.
-        allow_speaker_overlap: where speakers are unknown, test by file all the same. The scores are then too good.
+        allow_speaker_overlap: where speakers are unknown, test by file all the same. The scores are then too good, and
+            probabilities too sure.
     """
     import time
 

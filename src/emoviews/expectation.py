@@ -31,7 +31,6 @@ from emoviews.recognition import (
     has_trained,
 )
 from emoviews.semisupervised import (
-    MODES,
     SemiSupervised,
     SemiSupervisedConfig,
     fit_semisupervised,
@@ -40,7 +39,7 @@ from emoviews.semisupervised import (
 FEWEST_LABELS: Final = 10
 """Of a test group's labelled recordings in all folds together: below, an expected UAR would mean nothing and none is given."""
 
-ADAPTIVELY: Final = ("inductive", "speaker-adaptive", TRANSDUCTIVE)
+ADAPTIVELY: Final = ("inductive", "speaker-adaptive", TRANSDUCTIVE, TRANSDUCTIVE_ALONE)
 """The modes of a recogniser that knows something relative to speakers."""
 
 ALONE: Final = ("inductive", TRANSDUCTIVE_ALONE)
@@ -134,14 +133,14 @@ def evaluated(
 ) -> tuple[FitReport, dict[str, float]]:
     """Leave each group out, fit on the others, judge it in these modes; the expected UAR, and temperatures for calibration.
 
-    For a transductive mode the group's recordings train as well, without their labels, and are judged as `predict` judges
-    them: relative to the speaker (`TRANSDUCTIVE`) or alone (`TRANSDUCTIVE_ALONE`). Where the table does not name all speakers,
-    `predict` judges all of it alone, and so are those that trained; the modes relative to the speaker are tested on recordings
-    that have one. In the speaker-adaptive mode each of these is also judged with few others of its speaker (`FEW_FILES`, where
-    most speakers have more).
+    For a transductive mode the group's recordings train as well, without their labels, and are judged relative to the speaker
+    (`TRANSDUCTIVE`) or alone (`TRANSDUCTIVE_ALONE`). The modes relative to the speaker are tested on recordings that have one;
+    in the speaker-adaptive mode each of these is also judged with few others of its speaker (`FEW_FILES`, where most speakers
+    have more).
 
     Groups that share a speaker or a recording (by the hash of its samples, or by times of a file that overlap) are left out
-    together. With `allow_overlap`, where groups are unknown or labels are of one group alone, folds are by file.
+    together; recordings without a group are not used where two groups have labels. Otherwise, with `allow_overlap`, folds are
+    by file, and test no mode relative to the speaker.
 
     Nothing is chosen by these scores: every choice (what to remove, what the unlabelled recordings are) is made again inside
     each fold from its training part. The calibration error of a fold is that of the temperatures which the other folds give,
@@ -150,16 +149,17 @@ def evaluated(
     Folds are judged on several threads (`workers`, at most `MOST_THREADS`; one a core when None), which changes nothing but the
     time.
     """
-    table, targets, groups = data.table, data.targets, list(data.table["group"])
+    table, targets, groups, asked = data.table, data.targets, list(data.table["group"]), modes
     speakers, known = data.speakers, data.known
     counts = {label: int((targets == number).sum()) for number, label in enumerate(labels)}
     labelled_speakers = {speakers[row] for row in known} - {""}
     report = FitReport(len(table), counts, len(set(speakers) - {""}), len(labelled_speakers))
-    even: dict[str, float] = dict.fromkeys((*MODES, TRANSDUCTIVE), 1.0)
+    even: dict[str, float] = dict.fromkeys(("inductive", *RELATIVE), 1.0)
     if not run:
         note = "Not evaluated: what to expect on new speakers is not known."
         return replace(report, notes=(note, UNCALIBRATED)), even
-    if not all(groups) and not allow_overlap:
+    by_file = allow_overlap and not all(groups) and len({groups[row] for row in known} - {""}) < 2
+    if not all(groups) and not by_file:
         if not any(groups):
             note = (
                 "Recordings without a speaker: folds by file would test on voices that trained, so what to expect on new "
@@ -167,21 +167,19 @@ def evaluated(
             )
             return replace(report, notes=(note, UNCALIBRATED)), even
         own = data.at(np.flatnonzero(table["group"] != ""))
-        rest, temperatures = evaluated(
-            own, labels, config, run=True, allow_overlap=False, modes=_all_alone(modes), workers=workers
-        )
+        rest, temperatures = evaluated(own, labels, config, run=True, allow_overlap=False, modes=modes, workers=workers)
         note = f"{counted(len(table) - len(own.table), 'recording')} without a speaker: not used to find out what to expect."
         return replace(rest, n_recordings=len(table), n_labels=counts, notes=(note, *rest.notes)), temperatures
     files = _joined(list(table["path"]), data.keys)
     notes: list[str] = []
-    if not (by_file := not all(groups)):
-        groups = _left_out_together(data, notes)
-        by_file = allow_overlap and len({groups[row] for row in known}) < 2
     if by_file:
-        groups = _parts(targets, files)
+        groups, modes = _parts(targets, files), ALONE
         notes.append(
-            f"{OVERLAP}: tested on recordings whose speakers may have trained. The scores are too good for new speakers."
+            f"{OVERLAP}: tested on recordings whose speakers may have trained. The scores are too good for new speakers, and "
+            "probabilities too sure."
         )
+    else:
+        groups = _left_out_together(data, notes)
     if len(testable := {groups[row] for row in known}) < 2:
         some = counted(len({files[row] for row in known}), "file") if by_file else counted(len(testable), "speaker")
         notes.append(f"Labels from {some}: what to expect on new speakers can't be known. Label recordings of others.")
@@ -189,8 +187,7 @@ def evaluated(
     if len(set(groups)) > splits.MOST_FOLDS:
         groups = splits.merge_groups(groups, splits.MOST_FOLDS)
     ordered = splits.leave_one_group_out(groups, validation="none")
-    used = modes if all(speakers) else _all_alone(modes)
-    judged = _leave_each_out(data, ordered, len(labels), config, worker_count(workers), used)
+    judged = _leave_each_out(data, ordered, len(labels), config, worker_count(workers), modes)
     tested = known[~np.isnan(judged.by_mode["inductive"][known, 0])]
     report = replace(report, folds=len(judged.folds))
     if skipped := len(ordered) - len(judged.folds):
@@ -203,45 +200,37 @@ def evaluated(
         return replace(report, notes=(*notes, UNCALIBRATED)), even
     if len(tested) < 100:
         notes.append(f"Only {len(tested)} labelled recordings test it; the interval is as wide as it says.")
-    temperatures, reports = dict(even), {}
-    sources = [speaker or file for speaker, file in zip(speakers, files, strict=True)]
+    whose = list(zip(speakers, table["group"], files, strict=True))
+    sources = [speaker or group or file for speaker, group, file in whose]
+    alone = _Alone.of(judged.by_mode["inductive"], tested, groups, targets, labels)
+    temperatures, reports = dict.fromkeys(even, alone.whole), {}
     for mode, said in judged.by_mode.items():
         rows = tested[~np.isnan(said[tested, 0])]
-        if mode in RELATIVE and (len(rows) < FEWEST_LABELS or len({groups[row] for row in rows}) < 2):
-            notes.append(
-                f"What to expect in the mode {mode} is not known: too few labelled recordings with a speaker could be tested."
-            )
-            temperatures[mode] = temperatures["inductive"]
+        if len(rows) < FEWEST_LABELS or (mode in RELATIVE and len({groups[row] for row in rows}) < 2):
             continue
-        truth = [labels[targets[row]] for row in rows]
-        scores = _Scores(
-            # What is judged alone takes the inductive temperature, whether it trained or not.
-            together=judged.by_mode["inductive" if mode == TRANSDUCTIVE_ALONE else mode][rows],
-            alone=judged.by_mode["inductive"][rows],
-            weights=judged.weights[rows] if mode in RELATIVE else np.zeros(len(rows)),
+        truth, weights = targets[rows], judged.weights[rows] if mode in RELATIVE else np.ones(len(rows))
+        if mode in RELATIVE:
+            temperatures[mode] = _temperature(truth, said[rows], alone.whole, weights, labels)
+        crossed = _cross_calibrated(truth, said[rows], alone, weights, [groups[row] for row in rows], labels)
+        kinds = {
+            "speakers" if speaker else "groups" if group else "files" for speaker, group, _ in (whose[r] for r in rows)
+        }
+        resampled = " and ".join(kind for kind in ("speakers", "groups", "files") if kind in kinds)
+        clusters, names = [sources[row] for row in rows], [labels[number] for number in truth]
+        reports[mode] = _mode_report(table.iloc[rows], clusters, names, crossed, labels, resampled)
+    if "speaker-adaptive" in asked and "speaker-adaptive" not in reports:
+        notes.append(
+            "What to expect where recordings are judged relative to their speaker is not known: too few labelled ones with a "
+            "speaker could be tested."
         )
-        if mode in temperatures:
-            temperatures[mode], _ = scores.temperatures(truth, labels)
-        crossed = _cross_calibrated(truth, said[rows], scores, [groups[row] for row in rows], labels)
-        reports[mode] = _mode_report(table.iloc[rows], [sources[row] for row in rows], truth, crossed, labels)
-    if TRANSDUCTIVE not in used:  # not tested; what `predict` may still judge so is judged relative to the speaker
-        temperatures[TRANSDUCTIVE] = temperatures["speaker-adaptive"]
     by_files = {}
-    for k, said in judged.by_files.items():
+    for k, said in judged.by_files.items() if "speaker-adaptive" in reports else ():
         rows = tested[~np.isnan(said[tested, 0])]
-        truth, guess = (
-            [labels[number] for number in numbers] for numbers in (targets[rows], said[rows].argmax(axis=1))
-        )
-        if "speaker-adaptive" in reports:
-            by_files[k] = statistics.uar_interval(truth, guess, [sources[row] for row in rows])
+        names, guess = ([labels[n] for n in numbers] for numbers in (targets[rows], said[rows].argmax(axis=1)))
+        by_files[k] = statistics.uar_interval(names, guess, [sources[row] for row in rows])
     hashes = "".join(splits.split_hash(fold, list(table["id"])) for fold in judged.folds)
     whole = hashlib.sha256(hashes.encode()).hexdigest()[:12]
     return replace(report, modes=reports, by_files=by_files, split_hash=whole, notes=tuple(notes)), temperatures
-
-
-def _all_alone(modes: Sequence[str]) -> tuple[str, ...]:
-    """The same modes, what trained judged alone."""
-    return tuple(TRANSDUCTIVE_ALONE if mode == TRANSDUCTIVE else mode for mode in modes)
 
 
 def _left_out_together(data: Recordings, notes: list[str]) -> list[str]:
@@ -339,39 +328,58 @@ def _judge(
 
 
 @dataclass(frozen=True)
-class _Scores:
-    """What temperatures are fitted on, `(rows, classes)`: the judgements of a mode, and each alone, which counts by weight.
+class _Alone:
+    """The inductive temperature, which counts in the other modes as well, by how much judging alone does (all, of what trained
+    and is judged alone).
 
     Attributes:
-        together: of the mode.
-        alone: of the inductive mode.
-        weights: `(rows,)` 0 to 1, how much the inductive temperature counts (`calibration.between`).
+        whole: of all that was tested.
+        without: group → of the others.
     """
 
-    together: Floats
-    alone: Floats
-    weights: Floats
+    whole: float
+    without: Mapping[str, float]
 
-    def temperatures(
-        self, truth: Sequence[str], labels: tuple[str, ...], rows: NDArray[np.int64] | slice = slice(None)
-    ) -> tuple[float, float]:
-        """The mode's and the inductive one, of some rows, whose true labels are given."""
-        alone = calibration.fit_temperature(truth, self.alone[rows], labels)
-        weights = self.weights[rows]
-        halfway = calibration.scaled(self.together[rows], calibration.between(1.0, alone, weights)[:, None])
-        return calibration.fit_temperature(truth, halfway, labels, 1 - weights), alone
+    @classmethod
+    def of(
+        cls,
+        said: Floats,
+        tested: NDArray[np.int64],
+        groups: Sequence[str],
+        targets: NDArray[np.int64],
+        labels: tuple[str, ...],
+    ) -> _Alone:
+        """Fitted on what was said of the tested rows."""
+        own = np.array([groups[row] for row in tested], dtype=object)
+
+        def fitted(rows: NDArray[np.int64]) -> float:
+            return _temperature(targets[rows], said[rows], 1.0, np.zeros(len(rows)), labels)
+
+        return cls(fitted(tested), {group: fitted(tested[own != group]) for group in dict.fromkeys(own.tolist())})
+
+
+def _temperature(
+    truth: NDArray[np.int64], said: Floats, alone: float, weights: Floats, labels: tuple[str, ...]
+) -> float:
+    """Of a mode, with which `calibration.between` makes the truth the likeliest."""
+    halfway = calibration.scaled(said, calibration.between(1.0, alone, weights)[:, None])
+    return calibration.fit_temperature([labels[number] for number in truth], halfway, labels, 1 - weights)
 
 
 def _cross_calibrated(
-    truth: Sequence[str], said: Floats, scores: _Scores, folds: Sequence[str], labels: tuple[str, ...]
+    truth: NDArray[np.int64],
+    said: Floats,
+    alone: _Alone,
+    weights: Floats,
+    groups: Sequence[str],
+    labels: tuple[str, ...],
 ) -> Floats:
-    """Each fold's probabilities `(rows, classes)` with the temperatures that the other folds' scores give."""
+    """`(rows, classes)` what was said of each group, with the temperatures that the others give."""
     crossed = np.empty_like(said)
-    for rows in rows_by(folds):
-        others = np.setdiff1d(np.arange(len(truth)), rows)
-        together, alone = scores.temperatures([truth[row] for row in others], labels, others)
-        temperatures = calibration.between(together, alone, scores.weights[rows])
-        crossed[rows] = calibration.scaled(said[rows], temperatures[:, None])
+    for rows in rows_by(groups):
+        others, without = np.setdiff1d(np.arange(len(truth)), rows), alone.without[groups[rows[0]]]
+        together = _temperature(truth[others], said[others], without, weights[others], labels)
+        crossed[rows] = calibration.scaled(said[rows], calibration.between(together, without, weights[rows])[:, None])
     return crossed
 
 
@@ -466,13 +474,16 @@ def _joined(groups: Sequence[str], *shared: Sequence[str]) -> list[str]:
 
 
 def _mode_report(
-    tested: pd.DataFrame, sources: Sequence[str], truth: Sequence[str], probabilities: Floats, labels: tuple[str, ...]
+    tested: pd.DataFrame,
+    sources: Sequence[str],
+    truth: Sequence[str],
+    probabilities: Floats,
+    labels: tuple[str, ...],
+    resampled: str = "speakers",
 ) -> ModeReport:
-    """Scores of the tested recordings; the interval resamples `sources`: speakers, or files where they are unknown."""
+    """Scores of the tested recordings; the interval resamples `sources`, which are called `resampled`."""
     guess = [labels[best] for best in probabilities.argmax(axis=1)]
     interval = statistics.uar_interval(truth, guess, sources)
-    named = [bool(speaker) for speaker in tested["speaker"]]
-    resampled = "speakers" if all(named) else "speakers, and files without one" if any(named) else "files"
     error = metrics.expected_calibration_error(truth, probabilities, labels)
 
     def scores(column: Sequence[str]) -> dict[str, tuple[float, int]]:

@@ -51,10 +51,8 @@ TRANSDUCTIVE_ALONE: Final = "transductive, alone"
 LONG_SECONDS: Final = 20.0
 """A recording that lasts longer is hardly one utterance, and may well hold several emotions."""
 
-SPEEDS: Final = (0.85, 1.18)
-"""At which copies of the recordings are played that stand for other voices. Women's formants lie about a sixth above men's
-(Peterson & Barney, "Control methods used in a study of the vowels", J. Acoust. Soc. Am. 24, 1952): so copies of women have
-men's, and the other way round."""
+SPEEDS: Final = (0.9, 1.1)
+"""At which copies of the recordings are played that stand for other voices; usual in speech recognition (Ko et al., 2015)."""
 
 OVERLAP: Final = "SPEAKER OVERLAP"
 """Begins the note that tests were on speakers who may have trained."""
@@ -151,6 +149,7 @@ class Fitted:
         classes: as they were given to `fit` (text, integers, floats or booleans), in the order of the probabilities' columns.
         model: the classifier.
         temperatures: mode (`TRANSDUCTIVE` too) → of its probabilities.
+        speeds: of the copies that it learnt from as well.
         limits: mode-free: what is still like the training recordings.
         sampling_rate: the lowest of a recording that trained, in Hz, and at most what all are brought to (`SAMPLING_RATE`);
             0 where it is not known.
@@ -171,6 +170,7 @@ class Fitted:
     labelled: LabelledMap
     provenance: Mapping[str, Any] = field(default_factory=dict)
     sampling_rate: int = 0
+    speeds: tuple[float, ...] = ()
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -469,7 +469,7 @@ def recognised(
             spoken = {label: values[voice] for label, values in vectors.items()}
             speakers = list(table["speaker"].iloc[rows])
             given = fitted.model.probabilities(spoken, mode, speakers)
-            # What the transductive mode's was fitted on were judgements relative to the speaker.
+            # What trained and is judged alone has the inductive temperature, as an exported graph has.
             named = [modes[row] if mode == "speaker-adaptive" else mode for row in rows]
             temperatures = np.array([fitted.temperatures[name] for name in named])
             if mode == "speaker-adaptive":
@@ -493,7 +493,7 @@ def judged(fitted: Fitted, table: pd.DataFrame, found: Extracted) -> Recognised:
         table: the recordings.
         found: beside the vectors `probabilities` `(usable rows, classes)` and `distance` `(usable rows,)`.
     """
-    problems = list(found.problems)
+    problems, modes = list(found.problems), modes_of(fitted, found, "inductive")
     usable = np.flatnonzero([not problem for problem in problems])
     probabilities = np.full((len(table), len(fitted.labels)), np.nan)
     if len(usable):
@@ -501,7 +501,7 @@ def judged(fitted: Fitted, table: pd.DataFrame, found: Extracted) -> Recognised:
         for row, why, given in zip(usable, reasons(outputs["distance"]), outputs["probabilities"], strict=True):
             problems[row] = f"{table['path'].iloc[row]}: {why}" if why else ""
             probabilities[row] = np.nan if why else given
-    nowhere, modes = np.full((len(table), 0), np.nan), modes_of(fitted, found, "inductive")
+    nowhere = np.full((len(table), 0), np.nan)
     voice = np.array([not problems[row] for row in usable], dtype=bool)
     spoken = {r.label: found.vectors[r.label][voice] for r in fitted.needed("inductive")} if voice.any() else {}
     far = _shifts(fitted, table, usable[voice], modes, spoken)
@@ -569,9 +569,10 @@ def narrowed(rates: Sequence[int], count: int, trained: int, mode: Mode) -> tupl
     expect = "Don't rely on" if mode == "inductive" else "Expect less of"
     some = f"the answers for {len(rates)} of {count} recordings"
     which = some if len(rates) < count else "these answers" if count > 1 else "this answer"
+    ends = sorted({min(rates), max(rates)})
     return (
-        f"{expect} {which}: with {min(rates)} samples a second, where those it learnt from have {trained} or more, all above "
-        f"{min(rates) / 2000:g} kHz is missing, as over a telephone.",
+        f"{expect} {which}: with {' to '.join(map(str, ends))} samples a second, where those it learnt from have {trained} or "
+        f"more, all above {' to '.join(f'{end / 2000:g}' for end in ends)} kHz is missing, as over a telephone.",
     )
 
 

@@ -108,7 +108,8 @@ class EmotionRecognizer(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             store: where extracted views are kept; a temporary folder when None.
             workers: processes of the extraction, and threads of the cross-validation; one a core when None.
             evaluate: whether `fit` cross-validates, which takes most of its time; without, probabilities are not calibrated.
-            allow_speaker_overlap: cross-validate by file where speakers are unknown. The scores are then too good.
+            allow_speaker_overlap: cross-validate by file where speakers are unknown. The scores are then too good, and
+                probabilities too sure.
             speeds: of the copies that stand for other voices in the inductive mode (see `semisupervised`), from 0.5 to 2; none
                 with ().
             strength, unlabelled_weight, neighbours, remove_text: see `semisupervised.SemiSupervisedConfig`.
@@ -205,7 +206,7 @@ class EmotionRecognizer(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         labelled = fit_map(own, targets[known], inductive.linear)
         heard = frozenset(short_key(key) for key in found.keys if key)
         given = tuple(classes.tolist())
-        rates = [rate for rate, problem in zip(found.rates, found.problems, strict=True) if rate and not problem]
+        rates = [rate for rate, problem in zip(found.rates, found.problems, strict=True) if not problem]
         return Fitted(
             requests,
             specs,
@@ -216,7 +217,8 @@ class EmotionRecognizer(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             heard,
             report,
             labelled,
-            sampling_rate=min([*rates, SAMPLING_RATE]) if rates else 0,
+            sampling_rate=_lowest(rates),
+            speeds=tuple(speeds),
         )
 
     def predict_proba(self, X: Any, speakers: Any = None) -> Floats:
@@ -295,6 +297,16 @@ class EmotionRecognizer(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             raise NotFittedError("This EmotionRecognizer is not fitted yet. Call fit first, or load a bundle.")
         table, store = as_table(X, None, speakers), Path(self.store) if self.store is not None else None
         return recognise(self.fitted_, table, self.mode, store=store, workers=self.workers, **options)
+
+
+def _lowest(rates: Sequence[int]) -> int:
+    """Of sampling rates in Hz, 0 where one is not known; what is above `SAMPLING_RATE` is brought to it.
+
+    >>> _lowest([48_000, 44_100, 0]), _lowest([48_000, 8_000]), _lowest([0])
+    (16000, 8000, 0)
+    """
+    known = [min(rate, SAMPLING_RATE) for rate in rates if rate]
+    return min(known, default=0)
 
 
 def _speeds(given: Any) -> tuple[float, ...]:

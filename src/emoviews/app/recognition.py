@@ -141,7 +141,7 @@ def _judging(fitted: Fitted) -> str:
 
 
 def expectation(report: FitReport) -> str:
-    """What to expect on new speakers, in words."""
+    """What to expect, in words: on new speakers, unless none were tested."""
     chance = 1 / len(report.n_labels)
     found = report.modes.get("inductive")
     if found is None:
@@ -149,9 +149,11 @@ def expectation(report: FitReport) -> str:
     uar, sure = found.uar, ""
     if not np.isnan(uar.low):
         sure = f" (95 % interval {percent(uar.low)} to {percent(uar.high)})"
+    whom = "On voices that may have trained" if report.overlap else "On new speakers"
+    guessing = ", so it may be no better than that" if uar.low <= chance < uar.estimate else ""
     return (
-        f"On new speakers, expect an unweighted average recall (UAR) of {percent(uar.estimate)}{sure}; guessing has "
-        f"{percent(chance)}{', so it may be no better than that' if uar.low <= chance < uar.estimate else ''}."
+        f"{whom}, expect an unweighted average recall (UAR) of {percent(uar.estimate)}{sure}; guessing has "
+        f"{percent(chance)}{guessing}.{' On new speakers less is to be expected.' if report.overlap else ''}"
     )
 
 
