@@ -122,8 +122,7 @@ def print_fit(report: Any) -> None:
             warn(note)
     strangers = "recordings whose speakers may have trained" if report.overlap else "new speakers"
     for mode, found in report.modes.items():
-        trained = f"the unlabelled recordings learnt from{', other labels of whose speakers may have trained' * report.overlap}"
-        where = trained if has_trained(mode) else strangers
+        where = "the unlabelled recordings learnt from" if has_trained(mode) else strangers
         show(
             f"Expected on {where}, {mode}: UAR {found.uar.estimate:.3f}, {_said(found.uar, found.resampled)}; chance "
             f"{1 / len(report.n_labels):.3f}; calibration error {found.calibration_error:.3f} ({counted(report.folds, 'fold')})"
