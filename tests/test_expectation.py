@@ -218,7 +218,7 @@ def test_as_many_recordings_as_speakers_have_are_not_few(each: int, counts: list
 def test_modes_relative_to_the_speaker_are_tested_where_one_is_known(grouped: bool) -> None:
     """Some recordings have no speaker; where they have no group either, they are not tested."""
     table, views, targets = world()
-    missing = np.arange(len(table)) % 3 == 0
+    missing = np.arange(len(table)) // 3 % 3 == 0
     some = table.assign(speaker=table["speaker"].where(~missing, ""))
     some["group"] = table["speaker"] if grouped else some["speaker"]
     data = recordings(some, views, targets, [str(row) for row in range(len(table))])
@@ -237,7 +237,7 @@ def test_modes_relative_to_the_speaker_are_tested_where_one_is_known(grouped: bo
 def test_a_mode_relative_to_the_speaker_that_few_can_test_has_the_inductive_temperature(named: int) -> None:
     """Too few labelled recordings have a speaker, or all of them have the same."""
     table, views, targets = world()
-    missing = np.arange(len(table)) % 3 == 0
+    missing = np.arange(len(table)) // 3 % 3 == 0
     some = table.assign(speaker=table["speaker"].where(~missing, ""), group=table["speaker"])
     few = np.where(missing | (np.arange(len(table)) < named), targets, -1)
     assert (named == EACH) == (np.sum((few >= 0) & ~missing) >= FEWEST_LABELS)
@@ -257,11 +257,55 @@ def test_folds_by_file_say_nothing_of_speakers() -> None:
     labels = np.where(nobody | (table["speaker"] == "S0"), targets, -1)
     data = recordings(some, views, labels, [str(row) for row in range(len(table))])
     report, temperatures = evaluated(data, LABELS, SemiSupervisedConfig(), run=True, allow_overlap=True)
-    assert report.overlap
+    assert report.notes[0].startswith("SPEAKER OVERLAP: tested")
     assert set(report.modes) == set(ALONE)
     assert not report.by_files
     assert report.modes["inductive"].resampled == "speakers and files"
     assert temperatures["speaker-adaptive"] == temperatures["inductive"] != 1.0
+
+
+def noted(data: Recordings, allow: bool = False) -> tuple[FitReport, str]:
+    report = evaluated(data, LABELS, SemiSupervisedConfig(), run=True, allow_overlap=allow)[0]
+    return report, " ".join(report.notes)
+
+
+def test_groups_of_one_recording_each_are_no_speakers() -> None:
+    table, views, targets = world()
+    each = table.assign(speaker="", group=table["id"])
+    keys = [str(row) for row in range(len(table))]
+    report, notes = noted(recordings(each, views, targets, keys))
+    assert not report.modes
+    assert "Recordings without a speaker: folds by file would test on voices that trained" in notes
+    pairs = table.assign(speaker="", group=table["speaker"])
+    report, notes = noted(recordings(pairs, views, targets, keys))
+    assert report.modes["inductive"].resampled == "groups"
+    assert "if a speaker is in two groups, the scores are too good" in notes
+
+
+def test_where_labels_are_of_unknown_speakers_the_way_out_is_said() -> None:
+    table, views, targets = world()
+    nobody = table["speaker"] > "S2"
+    some = table.assign(**{name: table[name].where(~nobody, "") for name in ("speaker", "group")})
+    keys = [str(row) for row in range(len(table))]
+    report, notes = noted(recordings(some, views, np.where(nobody, targets, -1), keys))
+    assert not report.modes
+    assert "No labelled recording has a speaker" in notes
+    assert "--allow-speaker-overlap" in notes
+    rare = np.where(nobody | (np.arange(len(table)) % EACH < 3), targets, -1)  # a few labels of three speakers
+    assert len({*table["speaker"][~nobody & (rare >= 0)]}) > 1
+    report, notes = noted(recordings(some, views, rare, keys))
+    assert "at least 10 are needed to say what to expect" in notes
+    assert not report.overlap
+    assert noted(recordings(some, views, rare, keys), allow=True)[0].overlap
+
+
+def test_one_emotion_or_one_speaker_tests_nothing() -> None:
+    table, views, targets = world()
+    shown = np.where((table["speaker"] == "S0") | ((table["speaker"] == "S1") & (targets == 0)), targets, -1)
+    report, notes = noted(recordings(table, views, shown, [str(row) for row in range(len(table))]))
+    assert report.folds == 1, "without the first speaker there is one emotion to learn from"
+    assert not report.modes
+    assert "of two speakers and two emotions" in notes
 
 
 @pytest.mark.parametrize("allow", [False, True])

@@ -100,7 +100,7 @@ def save_recognizer(folder: str | Path, recognizer: EmotionRecognizer) -> None:
 
 
 def load_recognizer(folder: str | Path, mode: Mode = "inductive") -> EmotionRecognizer:
-    """Read a recogniser, ready to predict in this mode, or to be fitted anew as it was; errors as `load_fitted`."""
+    """Read a recogniser, ready to predict in this mode; errors as `load_fitted`. How it learnt is kept, for another `fit`."""
     from emoviews.recognizer import EmotionRecognizer  # with scikit-learn, which a first answer need not wait for
 
     fitted = load_fitted(folder)

@@ -158,12 +158,21 @@ def evaluated(
     if not run:
         note = "Not evaluated: what to expect on new speakers is not known."
         return replace(report, notes=(note, UNCALIBRATED)), even
-    by_file = allow_overlap and not all(groups) and len({groups[row] for row in known} - {""}) < 2
+    if not any(speakers) and len(set(groups) - {""}) == sum(map(bool, groups)):
+        groups = [""] * len(groups)  # of one recording each, they are no groups
+    of_labels = [groups[row] for row in known if groups[row]]
+    by_file = allow_overlap and not all(groups) and (len(of_labels) < FEWEST_LABELS or len(set(of_labels)) < 2)
     if not all(groups) and not by_file:
         if not any(groups):
             note = (
                 "Recordings without a speaker: folds by file would test on voices that trained, so what to expect on new "
                 "speakers is not known. Fill in the column 'speaker', or allow it (--allow-speaker-overlap)."
+            )
+            return replace(report, notes=(note, UNCALIBRATED)), even
+        if not of_labels:
+            note = (
+                "No labelled recording has a speaker, so what to expect on new speakers is not known. Fill in the column "
+                "'speaker', or allow tests by file (--allow-speaker-overlap)."
             )
             return replace(report, notes=(note, UNCALIBRATED)), even
         own = data.at(np.flatnonzero(table["group"] != ""))
@@ -174,10 +183,6 @@ def evaluated(
     notes: list[str] = []
     if by_file:
         groups, modes = _parts(targets, files), ALONE
-        notes.append(
-            f"{OVERLAP}: tested on recordings whose speakers may have trained. The scores are too good for new speakers, and "
-            "probabilities too sure."
-        )
     else:
         groups = _left_out_together(data, notes)
     if len(testable := {groups[row] for row in known}) < 2:
@@ -192,16 +197,28 @@ def evaluated(
     report = replace(report, folds=len(judged.folds))
     if skipped := len(ordered) - len(judged.folds):
         notes.append(f"{skipped} of {len(ordered)} folds have no label to test, or labels of one class to learn from.")
-    if len(tested) < FEWEST_LABELS:
+    if len(tested) < FEWEST_LABELS or min(len({of[row] for row in tested}) for of in (groups, targets.tolist())) < 2:
         notes.append(
             f"{counted(len(tested), 'labelled recording')} could be tested; at least {FEWEST_LABELS} are needed to say what to "
-            "expect."
+            "expect, of two speakers and two emotions."
         )
         return replace(report, notes=(*notes, UNCALIBRATED)), even
     if len(tested) < 100:
         notes.append(f"Only {len(tested)} labelled recordings test it; the interval is as wide as it says.")
-    whose = list(zip(speakers, table["group"], files, strict=True))
-    sources = [speaker or group or file for speaker, group, file in whose]
+    if by_file:
+        notes.insert(
+            0,
+            f"{OVERLAP}: tested on recordings whose speakers may have trained. The scores are too good for new speakers, and "
+            "probabilities too sure.",
+        )
+    elif not all(speakers[row] for row in tested):
+        notes.append(
+            "Recordings without a speaker are taken to be of different ones where their groups differ; if a speaker is in two "
+            "groups, the scores are too good."
+        )
+    kind_of = ["speakers" if speaker else "files" if by_file else "groups" for speaker in speakers]
+    names_of = {"speakers": speakers, "groups": list(table["group"]), "files": files}
+    sources = [names_of[kind][row] for row, kind in enumerate(kind_of)]
     alone = _Alone.of(judged.by_mode["inductive"], tested, groups, targets, labels)
     temperatures, reports = dict.fromkeys(even, alone.whole), {}
     for mode, said in judged.by_mode.items():
@@ -212,16 +229,13 @@ def evaluated(
         if mode in RELATIVE:
             temperatures[mode] = _temperature(truth, said[rows], alone.whole, weights, labels)
         crossed = _cross_calibrated(truth, said[rows], alone, weights, [groups[row] for row in rows], labels)
-        kinds = {
-            "speakers" if speaker else "groups" if group else "files" for speaker, group, _ in (whose[r] for r in rows)
-        }
-        resampled = " and ".join(kind for kind in ("speakers", "groups", "files") if kind in kinds)
+        resampled = " and ".join(kind for kind in names_of if kind in {kind_of[row] for row in rows})
         clusters, names = [sources[row] for row in rows], [labels[number] for number in truth]
         reports[mode] = _mode_report(table.iloc[rows], clusters, names, crossed, labels, resampled)
     if "speaker-adaptive" in asked and "speaker-adaptive" not in reports:
         notes.append(
-            "What to expect where recordings are judged relative to their speaker is not known: too few labelled ones with a "
-            "speaker could be tested."
+            "What to expect where recordings are judged relative to their speaker is not known, and they are calibrated as if "
+            f"judged alone: to know takes {FEWEST_LABELS} labelled recordings with a speaker, of two at least."
         )
     by_files = {}
     for k, said in judged.by_files.items() if "speaker-adaptive" in reports else ():
