@@ -393,7 +393,7 @@ def test_what_to_expect_is_said_or_that_it_is_not_known(recognizer: EmotionRecog
     )
     assert "no better than that" not in recognition.expectation(narrow)
     over = replace(report, notes=("SPEAKER OVERLAP: tested on …",))
-    assert recognition.expectation(over).startswith("On voices that may have trained, expect")
+    assert recognition.expectation(over).startswith("On recordings whose speakers may have trained, expect")
     shown = recognition.about(replace(recognizer.fitted_, report=over), local=True)
     assert "on new speakers by more" in shown
     assert "in 7 of 10 cases on new speakers" not in shown

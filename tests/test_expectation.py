@@ -279,6 +279,7 @@ def test_groups_of_one_recording_each_are_no_speakers() -> None:
     pairs = table.assign(speaker="", group=table["speaker"])
     report, notes = noted(recordings(pairs, views, targets, keys))
     assert report.modes["inductive"].resampled == "groups"
+    assert report.strangers == "recordings of other groups"
     assert "if a speaker is in two groups, the scores are too good" in notes
 
 
@@ -297,6 +298,16 @@ def test_where_labels_are_of_unknown_speakers_the_way_out_is_said() -> None:
     assert "at least 10 are needed to say what to expect" in notes
     assert not report.overlap
     assert noted(recordings(some, views, rare, keys), allow=True)[0].overlap
+
+
+def test_an_emotion_that_is_not_tested_is_named() -> None:
+    table, views, targets = world()
+    nobody = targets == 0
+    some = table.assign(**{name: table[name].where(~nobody, "") for name in ("speaker", "group")})
+    report, notes = noted(recordings(some, views, targets, [str(row) for row in range(len(table))]))
+    assert report.modes
+    assert report.strangers == "new speakers"
+    assert "None of the tested recordings is labelled anger: the numbers are of the other emotions." in notes
 
 
 def test_one_emotion_or_one_speaker_tests_nothing() -> None:

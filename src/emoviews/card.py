@@ -101,7 +101,6 @@ def _metadata(fitted: Fitted, repository: str) -> str:
     from huggingface_hub import EvalResult, ModelCardData
 
     corpus = str(fitted.provenance.get("corpus") or "unnamed")
-    whom = "speakers who may have trained" if fitted.report.overlap else "speakers it has never heard"
     results = [
         EvalResult(
             task_type="audio-classification",
@@ -109,7 +108,7 @@ def _metadata(fitted: Fitted, repository: str) -> str:
             dataset_type=re.sub(r"[^\w-]+", "-", corpus.lower()).strip("-") or "unnamed",
             dataset_name=corpus,
             metric_type="recall",
-            metric_name=f"unweighted average recall, {mode}, {whom}",
+            metric_name=f"unweighted average recall, {mode}, {fitted.report.strangers}",
             metric_value=round(found.uar.estimate, 4),
             metric_args={"average": "macro"},
         )

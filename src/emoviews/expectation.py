@@ -158,10 +158,13 @@ def evaluated(
     if not run:
         note = "Not evaluated: what to expect on new speakers is not known."
         return replace(report, notes=(note, UNCALIBRATED)), even
-    if not any(speakers) and len(set(groups) - {""}) == sum(map(bool, groups)):
+    if not any(speakers) and any(groups) and np.median(list(Counter(filter(None, groups)).values())) == 1:
         groups = [""] * len(groups)  # of one recording each, they are no groups
-    of_labels = [groups[row] for row in known if groups[row]]
-    by_file = allow_overlap and not all(groups) and (len(of_labels) < FEWEST_LABELS or len(set(of_labels)) < 2)
+    of_labels = [(groups[row], targets[row]) for row in known if groups[row]]
+    testable_by_group = (
+        len(of_labels) >= FEWEST_LABELS and min(len(set(part)) for part in zip(*of_labels, strict=True)) > 1
+    )
+    by_file = allow_overlap and not all(groups) and not testable_by_group
     if not all(groups) and not by_file:
         if not any(groups):
             note = (
@@ -200,9 +203,13 @@ def evaluated(
     if len(tested) < FEWEST_LABELS or min(len({of[row] for row in tested}) for of in (groups, targets.tolist())) < 2:
         notes.append(
             f"{counted(len(tested), 'labelled recording')} could be tested; at least {FEWEST_LABELS} are needed to say what to "
-            "expect, of two speakers and two emotions."
+            f"expect, of two {'files' if by_file else 'speakers'} and two emotions."
         )
         return replace(report, notes=(*notes, UNCALIBRATED)), even
+    if missing := [label for number, label in enumerate(labels) if number not in targets[tested]]:
+        notes.append(
+            f"None of the tested recordings is labelled {', '.join(missing)}: the numbers are of the other emotions."
+        )
     if len(tested) < 100:
         notes.append(f"Only {len(tested)} labelled recordings test it; the interval is as wide as it says.")
     if by_file:
@@ -509,7 +516,7 @@ def _mode_report(
 
     by_speaker, by_gender = scores(list(tested["speaker"])), scores(list(tested["gender"]))
     right = np.array([t == g for t, g in zip(truth, guess, strict=True)])
-    chance = 1 / len(set(truth))
+    chance = 1 / len(labels)
     warnings = []
     if interval.estimate <= chance:
         warnings.append(f"It does no better than guessing ({chance:.3f}).")

@@ -138,6 +138,14 @@ class FitReport:
         """Whether speakers who trained were tested: one of the notes begins with `OVERLAP`."""
         return any(note.startswith(OVERLAP) for note in self.notes)
 
+    @property
+    def strangers(self) -> str:
+        """On whom it was tested, in words."""
+        if self.overlap:
+            return "recordings whose speakers may have trained"
+        grouped = any("groups" in found.resampled for found in self.modes.values())
+        return "recordings of other groups" if grouped else "new speakers"
+
 
 @dataclass(frozen=True)
 class Fitted:

@@ -120,9 +120,8 @@ def print_fit(report: Any) -> None:
             show(note, style="red")
         else:
             warn(note)
-    strangers = "recordings whose speakers may have trained" if report.overlap else "new speakers"
     for mode, found in report.modes.items():
-        where = "the unlabelled recordings learnt from" if has_trained(mode) else strangers
+        where = "the unlabelled recordings learnt from" if has_trained(mode) else report.strangers
         show(
             f"Expected on {where}, {mode}: UAR {found.uar.estimate:.3f}, {_said(found.uar, found.resampled)}; chance "
             f"{1 / len(report.n_labels):.3f}; calibration error {found.calibration_error:.3f} ({counted(report.folds, 'fold')})"

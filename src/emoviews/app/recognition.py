@@ -149,10 +149,9 @@ def expectation(report: FitReport) -> str:
     uar, sure = found.uar, ""
     if not np.isnan(uar.low):
         sure = f" (95 % interval {percent(uar.low)} to {percent(uar.high)})"
-    whom = "On voices that may have trained" if report.overlap else "On new speakers"
     guessing = ", so it may be no better than that" if uar.low <= chance < uar.estimate else ""
     return (
-        f"{whom}, expect an unweighted average recall (UAR) of {percent(uar.estimate)}{sure}; guessing has "
+        f"On {report.strangers}, expect an unweighted average recall (UAR) of {percent(uar.estimate)}{sure}; guessing has "
         f"{percent(chance)}{guessing}.{' On new speakers less is to be expected.' if report.overlap else ''}"
     )
 
