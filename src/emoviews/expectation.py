@@ -149,7 +149,7 @@ def evaluated(
     Folds are judged on several threads (`workers`, at most `MOST_THREADS`; one a core when None), which changes nothing but the
     time.
     """
-    table, targets, groups, asked = data.table, data.targets, list(data.table["group"]), modes
+    table, targets, groups = data.table, data.targets, list(data.table["group"])
     speakers, known = data.speakers, data.known
     counts = {label: int((targets == number).sum()) for number, label in enumerate(labels)}
     labelled_speakers = {speakers[row] for row in known} - {""}
@@ -184,10 +184,7 @@ def evaluated(
         return replace(rest, n_recordings=len(table), n_labels=counts, notes=(note, *rest.notes)), temperatures
     files = _joined(list(table["path"]), data.keys)
     notes: list[str] = []
-    if by_file:
-        groups, modes = _parts(targets, files), ALONE
-    else:
-        groups = _left_out_together(data, notes)
+    groups, used = (_parts(targets, files), ALONE) if by_file else (_left_out_together(data, notes), modes)
     if len(testable := {groups[row] for row in known}) < 2:
         some = counted(len({files[row] for row in known}), "file") if by_file else counted(len(testable), "speaker")
         notes.append(f"Labels from {some}: what to expect on new speakers can't be known. Label recordings of others.")
@@ -195,7 +192,7 @@ def evaluated(
     if len(set(groups)) > splits.MOST_FOLDS:
         groups = splits.merge_groups(groups, splits.MOST_FOLDS)
     ordered = splits.leave_one_group_out(groups, validation="none")
-    judged = _leave_each_out(data, ordered, len(labels), config, worker_count(workers), modes)
+    judged = _leave_each_out(data, ordered, len(labels), config, worker_count(workers), used)
     tested = known[~np.isnan(judged.by_mode["inductive"][known, 0])]
     report = replace(report, folds=len(judged.folds))
     if skipped := len(ordered) - len(judged.folds):
@@ -230,8 +227,8 @@ def evaluated(
     temperatures, reports = dict.fromkeys(even, alone.whole), {}
     for mode, said in judged.by_mode.items():
         rows = tested[~np.isnan(said[tested, 0])]
-        if len(rows) < FEWEST_LABELS or (mode in RELATIVE and len({groups[row] for row in rows}) < 2):
-            continue
+        if len(rows) < FEWEST_LABELS or len({groups[row] for row in rows}) < 2:
+            continue  # too few have a speaker
         truth, weights = targets[rows], judged.weights[rows] if mode in RELATIVE else np.ones(len(rows))
         if mode in RELATIVE:
             temperatures[mode] = _temperature(truth, said[rows], alone.whole, weights, labels)
@@ -239,7 +236,7 @@ def evaluated(
         resampled = " and ".join(kind for kind in names_of if kind in {kind_of[row] for row in rows})
         clusters, names = [sources[row] for row in rows], [labels[number] for number in truth]
         reports[mode] = _mode_report(table.iloc[rows], clusters, names, crossed, labels, resampled)
-    if "speaker-adaptive" in asked and "speaker-adaptive" not in reports:
+    if "speaker-adaptive" in modes and "speaker-adaptive" not in reports:
         notes.append(
             "What to expect where recordings are judged relative to their speaker is not known, and they are calibrated as if "
             f"judged alone: to know takes {FEWEST_LABELS} labelled recordings with a speaker, of two at least."

@@ -501,7 +501,7 @@ def judged(fitted: Fitted, table: pd.DataFrame, found: Extracted) -> Recognised:
         table: the recordings.
         found: beside the vectors `probabilities` `(usable rows, classes)` and `distance` `(usable rows,)`.
     """
-    problems, modes = list(found.problems), modes_of(fitted, found, "inductive")
+    problems = list(found.problems)
     usable = np.flatnonzero([not problem for problem in problems])
     probabilities = np.full((len(table), len(fitted.labels)), np.nan)
     if len(usable):
@@ -509,7 +509,7 @@ def judged(fitted: Fitted, table: pd.DataFrame, found: Extracted) -> Recognised:
         for row, why, given in zip(usable, reasons(outputs["distance"]), outputs["probabilities"], strict=True):
             problems[row] = f"{table['path'].iloc[row]}: {why}" if why else ""
             probabilities[row] = np.nan if why else given
-    nowhere = np.full((len(table), 0), np.nan)
+    nowhere, modes = np.full((len(table), 0), np.nan), modes_of(fitted, found, "inductive")
     voice = np.array([not problems[row] for row in usable], dtype=bool)
     spoken = {r.label: found.vectors[r.label][voice] for r in fitted.needed("inductive")} if voice.any() else {}
     far = _shifts(fitted, table, usable[voice], modes, spoken)

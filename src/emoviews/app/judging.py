@@ -196,7 +196,8 @@ def _one_by_one(
     dimensions = fitted.model.modes["inductive"].dimensions
     probabilities, embedded = np.full((len(table), classes), np.nan), np.full((len(table), dimensions), np.nan)
     problems, modes = [""] * len(table), ["inductive"] * len(table)
-    rates, new = [0] * len(table), dict[int, Mapping[str, Floats]]()
+    rates = [0] * len(table)
+    new: dict[int, Mapping[str, Floats]] = {}
     for row in range(len(table)):
         try:
             if limits is not None:
