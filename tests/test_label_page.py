@@ -254,14 +254,14 @@ def labelling(folder: Path, *ids: str, script: str = "() => {}") -> Iterator[tup
 
 def test_somebody_else_can_go_on_in_the_same_window(tmp_path: Path):
     with labelling(tmp_path, "a", "b") as (page, journal):
-        page.wait_for_function("document.activeElement.id === 'where'")  # not lost with the form
+        page.locator("#where:focus").wait_for()  # not lost with the form
         heard(page)
         page.keyboard.press("1")
         page.get_by_role("heading", name="1 of 2 done").wait_for()
         page.reload()
         page.get_by_role("heading", name="1 of 2 done").wait_for()  # the window knows its annotator
         page.get_by_role("button", name="Not Ann?").click()
-        page.wait_for_function("document.activeElement.id === 'name'")
+        page.locator("#name:focus").wait_for()
         assert page.get_by_label("Who is labelling?").input_value() == ""
         page.keyboard.type("Bob")
         page.keyboard.press("Enter")
