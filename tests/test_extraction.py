@@ -425,7 +425,10 @@ def test_a_session_that_nobody_cut_is_refused_before_it_is_decoded(tmp_path: Pat
     monkeypatch.setattr(extraction, "MAXIMUM_SECONDS", 0.1)
     monkeypatch.setattr(audio, "decode", None)
     (failure,) = run(table_of(path), tmp_path / "store").failures
-    assert "one row an utterance, with start_seconds and end_seconds (predict slides windows over it:" in failure.error
+    assert (
+        "one row an utterance, with start_seconds and end_seconds, or let predict slide windows over it:"
+        in failure.error
+    )
 
 
 def test_the_list_of_failures_takes_file_names_that_are_no_utf8(tmp_path: Path) -> None:

@@ -203,52 +203,82 @@ def evaluated(
             f"expect, of two {'files' if by_file else 'speakers'} and two emotions."
         )
         return replace(report, notes=(*notes, UNCALIBRATED)), even
-    if missing := [label for number, label in enumerate(labels) if number not in targets[tested]]:
-        notes.append(
-            f"None of the tested recordings is labelled {', '.join(missing)}: the numbers are of the other emotions."
-        )
-    if len(tested) < 100:
-        notes.append(f"Only {len(tested)} labelled recordings test it; the interval is as wide as it says.")
-    if by_file:
-        notes.insert(
-            0,
-            f"{OVERLAP}: tested on recordings whose speakers may have trained. The scores are too good for new speakers, and "
-            "probabilities too sure.",
-        )
-    elif not all(speakers[row] for row in tested):
-        notes.append(
-            "Recordings without a speaker are taken to be of different ones where their groups differ; if a speaker is in two "
-            "groups, the scores are too good."
-        )
-    kind_of = ["speakers" if speaker else "files" if by_file else "groups" for speaker in speakers]
+    notes = [*_caveats(data, tested, labels, by_file=by_file), *notes]
+    kinds = ["speakers" if speaker else "files" if by_file else "groups" for speaker in speakers]
     names_of = {"speakers": speakers, "groups": list(table["group"]), "files": files}
-    sources = [names_of[kind][row] for row, kind in enumerate(kind_of)]
-    alone = _Alone.of(judged.by_mode["inductive"], tested, groups, targets, labels)
-    temperatures, reports = dict.fromkeys(even, alone.whole), {}
-    for mode, said in judged.by_mode.items():
-        rows = tested[~np.isnan(said[tested, 0])]
-        if len(rows) < FEWEST_LABELS or len({groups[row] for row in rows}) < 2:
-            continue  # too few have a speaker
-        truth, weights = targets[rows], judged.weights[rows] if mode in RELATIVE else np.ones(len(rows))
-        if mode in RELATIVE:
-            temperatures[mode] = _temperature(truth, said[rows], alone.whole, weights, labels)
-        crossed = _cross_calibrated(truth, said[rows], alone, weights, [groups[row] for row in rows], labels)
-        resampled = " and ".join(kind for kind in names_of if kind in {kind_of[row] for row in rows})
-        clusters, names = [sources[row] for row in rows], [labels[number] for number in truth]
-        reports[mode] = _mode_report(table.iloc[rows], clusters, names, crossed, labels, resampled)
+    sources = [names_of[kind][row] for row, kind in enumerate(kinds)]
+    reports, by_files, temperatures = _scored(data, judged, tested, groups, kinds, sources, labels)
     if "speaker-adaptive" in modes and "speaker-adaptive" not in reports:
         notes.append(
             "What to expect where recordings are judged relative to their speaker is not known, and they are calibrated as if "
             f"judged alone: to know takes {FEWEST_LABELS} labelled recordings with a speaker, of two at least."
         )
-    by_files = {}
-    for k, said in judged.by_files.items() if "speaker-adaptive" in reports else ():
-        rows = tested[~np.isnan(said[tested, 0])]
-        names, guess = ([labels[n] for n in numbers] for numbers in (targets[rows], said[rows].argmax(axis=1)))
-        by_files[k] = statistics.uar_interval(names, guess, [sources[row] for row in rows])
     hashes = "".join(splits.split_hash(fold, list(table["id"])) for fold in judged.folds)
     whole = hashlib.sha256(hashes.encode()).hexdigest()[:12]
     return replace(report, modes=reports, by_files=by_files, split_hash=whole, notes=tuple(notes)), temperatures
+
+
+def _caveats(data: Recordings, tested: NDArray[np.int64], labels: tuple[str, ...], *, by_file: bool) -> list[str]:
+    """What whoever reads the scores of the tested rows must know; speakers who may have trained come first."""
+    notes = []
+    if by_file:
+        notes.append(
+            f"{OVERLAP}: tested on recordings whose speakers may have trained. The scores are too good for new speakers, and "
+            "probabilities too sure."
+        )
+    if missing := [label for number, label in enumerate(labels) if number not in data.targets[tested]]:
+        notes.append(
+            f"None of the tested recordings is labelled {', '.join(missing)}: the numbers are of the other emotions."
+        )
+    if len(tested) < 100:
+        notes.append(f"Only {len(tested)} labelled recordings test it; the interval is as wide as it says.")
+    if not by_file and not all(data.speakers[row] for row in tested):
+        notes.append(
+            "Recordings without a speaker are taken to be of different ones where their groups differ; if a speaker is in two "
+            "groups, the scores are too good."
+        )
+    return notes
+
+
+def _scored(
+    data: Recordings,
+    judged: _Judged,
+    tested: NDArray[np.int64],
+    groups: Sequence[str],
+    kinds: Sequence[str],
+    sources: Sequence[str],
+    labels: tuple[str, ...],
+) -> tuple[dict[str, ModeReport], dict[int, statistics.Interval], dict[str, float]]:
+    """What to expect in each mode that enough recordings test, with few recordings of a speaker, and each mode's temperature.
+
+    Args:
+        data: the recordings.
+        judged: what classifiers said of them.
+        tested: rows that count.
+        groups: `(rows,)` what was left out together.
+        kinds: `(rows,)` what intervals resample: speakers, groups or files.
+        sources: `(rows,)` which of them a recording is from.
+        labels: the classes.
+    """
+    alone = _Alone.of(judged.by_mode["inductive"], tested, groups, data.targets, labels)
+    temperatures, reports = dict.fromkeys(("inductive", *RELATIVE), alone.whole), {}
+    for mode, said in judged.by_mode.items():
+        rows = tested[~np.isnan(said[tested, 0])]
+        if len(rows) < FEWEST_LABELS or len({groups[row] for row in rows}) < 2:
+            continue  # too few have a speaker
+        truth, weights = data.targets[rows], judged.weights[rows] if mode in RELATIVE else np.ones(len(rows))
+        if mode in RELATIVE:
+            temperatures[mode] = _temperature(truth, said[rows], alone.whole, weights, labels)
+        crossed = _cross_calibrated(truth, said[rows], alone, weights, [groups[row] for row in rows], labels)
+        resampled = " and ".join(sorted({kinds[row] for row in rows}, reverse=True))  # speakers first
+        clusters, names = [sources[row] for row in rows], [labels[number] for number in truth]
+        reports[mode] = _mode_report(data.table.iloc[rows], clusters, names, crossed, labels, resampled)
+    by_files = {}
+    for k, said in judged.by_files.items() if "speaker-adaptive" in reports else ():
+        rows = tested[~np.isnan(said[tested, 0])]
+        names, guess = ([labels[n] for n in numbers] for numbers in (data.targets[rows], said[rows].argmax(axis=1)))
+        by_files[k] = statistics.uar_interval(names, guess, [sources[row] for row in rows])
+    return reports, by_files, temperatures
 
 
 def _left_out_together(data: Recordings, notes: list[str]) -> list[str]:

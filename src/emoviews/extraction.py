@@ -338,7 +338,7 @@ def _grouped(tasks: Sequence[_Task]) -> list[tuple[_Task, ...]]:
 def _decode(source: Source) -> tuple[Source, NDArray[np.float32] | None]:
     """Decode and prepare a recording: its source with key and duration, and `(samples,)` unless it can't be used."""
     try:
-        _check_length(source)
+        refuse_sessions(source.path, source.start_seconds, source.end_seconds)
         decoded = audio.decode(source.path, source.start_seconds, source.end_seconds, source.channel)
         key = audio.content_hash(decoded.samples, decoded.sampling_rate)
         source = replace(source, key=key, duration_seconds=len(decoded.samples) / decoded.sampling_rate)
@@ -386,21 +386,25 @@ def _compute_one(
     return _Outcome(task.row, replace(source, error=" ".join(errors)), arrays)
 
 
-def _check_length(source: Source) -> None:
+def refuse_sessions(path: str, start_seconds: float, end_seconds: float) -> None:
     """Refuse, before decoding it, what can only be a whole session taken for an utterance.
 
+    Args:
+        path: of the file.
+        start_seconds: of the utterance in it; NaN for its beginning.
+        end_seconds: likewise; NaN for its end.
+
     Raises:
-        AudioError: it lasts longer than `MAXIMUM_SECONDS`.
+        AudioError: it lasts longer than `MAXIMUM_SECONDS`, or can't be read.
     """
-    start = 0.0 if math.isnan(source.start_seconds) else source.start_seconds
-    end = source.end_seconds
-    if math.isnan(end):
-        end = audio.probe(source.path).duration_seconds
+    start = 0.0 if math.isnan(start_seconds) else start_seconds
+    end = audio.probe(path).duration_seconds if math.isnan(end_seconds) else end_seconds
     if end - start > MAXIMUM_SECONDS:
         raise AudioError(
-            f"{source.path} lasts {readable_seconds(end - start)}; an utterance may last at most "
-            f"{readable_seconds(MAXIMUM_SECONDS)}. Give the table one row an utterance, with start_seconds and end_seconds "
-            "(predict slides windows over it: --window-seconds 4)."
+            f"{path} lasts {readable_seconds(end - start)}; an utterance may last at most "
+            f"{readable_seconds(MAXIMUM_SECONDS)}, since one emotion for more means nothing. Give a table one row an "
+            "utterance, with start_seconds and end_seconds, or let predict slide windows over it: --window-seconds 4 "
+            "--hop-seconds 1"
         )
 
 

@@ -20,8 +20,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from emoviews import audio, calibration, novelty, statistics
-from emoviews.errors import AudioError, EmoViewsError, UsageError
-from emoviews.extraction import MAXIMUM_SECONDS, extract, locate
+from emoviews.errors import EmoViewsError, UsageError
+from emoviews.extraction import extract, locate, refuse_sessions
 from emoviews.fusion import apart, time_statistics
 from emoviews.labelled_map import LabelledMap
 from emoviews.processes import worker_count
@@ -417,7 +417,7 @@ def computed(table: pd.DataFrame, views: Mapping[str, View], *, digest: Digest =
         columns = ["path", "start_seconds", "end_seconds", "channel"]
         for path, start, end, channel in table[columns].itertuples(index=False, name=None):
             try:
-                _refuse_sessions(path, start, end)
+                refuse_sessions(path, start, end)
                 decoded = audio.decode(path, start, end, channel)
                 samples = audio.prepare(decoded.samples, decoded.sampling_rate)
                 audio.check_usable(samples, path)
@@ -751,13 +751,3 @@ def made_views(requests: Sequence[ViewRequest]) -> dict[str, View]:
         if str(request) not in _constructed:
             _constructed[str(request)] = request.make()
     return {request.label: _constructed[str(request)] for request in requests}
-
-
-def _refuse_sessions(path: str, start: float, end: float) -> None:
-    first = 0.0 if np.isnan(start) else start
-    last = audio.probe(path).duration_seconds if np.isnan(end) else end
-    if last - first > MAXIMUM_SECONDS:
-        raise AudioError(
-            f"{path} lasts {last - first:.0f} s; one emotion for more than {MAXIMUM_SECONDS:.0f} s means nothing. Slide "
-            "windows over it: --window-seconds 4 --hop-seconds 1"
-        )
