@@ -140,6 +140,14 @@ def test_a_single_new_speaker_is_less_certain_than_the_mean() -> None:
     assert "one new speaker" not in model_card(fitted(notes=("SPEAKER OVERLAP: too good",)))
 
 
+def test_what_intervals_resample_is_said_of_each_mode() -> None:
+    found = fitted().report.modes["inductive"]
+    assert "0.500. The interval resamples speakers.\n" in model_card(fitted())
+    modes = {"inductive": replace(found, resampled="speakers and groups"), "speaker-adaptive": found}
+    said = "The interval resamples speakers (speaker-adaptive); speakers and groups (inductive).\n"
+    assert said in model_card(fitted(modes=modes))
+
+
 def test_an_overlap_of_speakers_is_said() -> None:
     assert "(no speaker is in two)" in model_card(fitted())
     assert "(speakers may be in several)" in model_card(fitted(notes=("SPEAKER OVERLAP: too good",)))

@@ -296,6 +296,7 @@ def test_where_labels_are_of_unknown_speakers_the_way_out_is_said() -> None:
     assert len({*table["speaker"][~nobody & (rare >= 0)]}) > 1
     report, notes = noted(recordings(some, views, rare, keys))
     assert "at least 10 are needed to say what to expect" in notes
+    assert "or allow tests by file (--allow-speaker-overlap)" in notes
     assert not report.overlap
     assert noted(recordings(some, views, rare, keys), allow=True)[0].overlap
 
@@ -308,6 +309,7 @@ def test_an_emotion_that_is_not_tested_is_named() -> None:
     assert report.modes
     assert report.strangers == "new speakers"
     assert "None of the tested recordings is labelled anger: the numbers are of the other emotions." in notes
+    assert "--allow-speaker-overlap" not in notes, "which would change nothing"
 
 
 def test_one_emotion_or_one_speaker_tests_nothing() -> None:

@@ -116,11 +116,17 @@ def test_relative_paths_belong_to_the_folder_and_are_normalised(tmp_path, monkey
         ([("/d/1.wav", 0.0, None), ("/d/1.wav", 2.5, None)], ["1@0", "1@2.5"]),
         ([("/d/1.wav", None, 0), ("/d/1.wav", None, 1)], ["1#0", "1#1"]),
         ([("/d/1.wav", 3, 0), ("/d/1.wav", 3, 1)], ["1@3#0", "1@3#1"]),
+        (
+            [("/d/1.wav", 3, None, 4.5), ("/d/1.wav", 3, None, 9), ("/d/1.wav", 9, None, 10)],
+            ["1@3-4.5", "1@3-9", "1@9"],
+        ),
+        ([("/d/1.wav", None, 1, 4), ("/d/1.wav", None, 1, 9), ("/d/1.wav", None, 0, 9)], ["1-4#1", "1-9#1", "1#0"]),
     ],
 )
 def test_default_ids_tell_rows_apart(rows, ids):
-    rows = [row if isinstance(row, tuple) else (row, None, None) for row in rows]
-    table = make_table(pd.DataFrame(rows, columns=["path", "start_seconds", "channel"]))
+    rows = [(row,) if isinstance(row, str) else row for row in rows]
+    columns = ["path", "start_seconds", "channel", "end_seconds"]
+    table = make_table([dict(zip(columns, row, strict=False)) for row in rows])
     assert table["id"].tolist() == ids
 
 

@@ -181,6 +181,8 @@ def evaluated(
         own = data.at(np.flatnonzero(table["group"] != ""))
         rest, temperatures = evaluated(own, labels, config, run=True, allow_overlap=False, modes=modes, workers=workers)
         note = f"{counted(len(table) - len(own.table), 'recording')} without a speaker: not used to find out what to expect."
+        if not testable_by_group:
+            note += " Fill in the column 'speaker' of more, or allow tests by file (--allow-speaker-overlap)."
         return replace(rest, n_recordings=len(table), n_labels=counts, notes=(note, *rest.notes)), temperatures
     files = _joined(list(table["path"]), data.keys)
     notes: list[str] = []

@@ -12,6 +12,7 @@ import hashlib
 import os
 import tempfile
 import warnings
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Final, Literal
@@ -343,7 +344,10 @@ def _check_times(table: pd.DataFrame) -> None:
 
 
 def _default_ids(table: pd.DataFrame) -> list[str]:
-    """File name without suffix; with the folders that tell equal names apart, then segment and channel, where needed."""
+    """File name without suffix; with the folders that tell equal names apart, then segment and channel, where needed.
+
+    A segment is named by its start, and by its end as well where others of its file start with it.
+    """
     paths = [Path(p) for p in table["path"]]
     ids = [p.stem for p in paths]
     distinct: dict[str, set[Path]] = {}
@@ -352,8 +356,13 @@ def _default_ids(table: pd.DataFrame) -> list[str]:
     if any(len(files) > 1 for files in distinct.values()):
         common = Path(os.path.commonpath([p.parent for p in paths]))
         ids = [p.relative_to(common).as_posix() for p in paths]
-    starts, channels = table["start_seconds"], table["channel"]
+    starts, ends, channels = table["start_seconds"], table["end_seconds"], table["channel"]
     ids = [i if np.isnan(s) else f"{i}@{s:.10g}" for i, s in zip(ids, starts, strict=True)]
+    places = list(zip(ids, channels.fillna(-1.0), strict=True))
+    sharing = Counter(places)
+    ids = [
+        f"{i}-{e:.10g}" if sharing[i, c] > 1 and not np.isnan(e) else i for (i, c), e in zip(places, ends, strict=True)
+    ]
     return [i if np.isnan(c) else f"{i}#{c:.0f}" for i, c in zip(ids, channels, strict=True)]
 
 
