@@ -51,6 +51,14 @@ def test_it_comes_back_as_it_was(world: Path, mode: str) -> None:
     assert list(again.classes_) == list(first.classes_)
 
 
+def test_an_older_one_has_no_temperature_for_what_trained_and_is_judged_alone(bundle: Path, world: Path) -> None:
+    new = load_recognizer(bundle).fitted_.temperatures
+    saved = {"inductive": 3.0, "speaker-adaptive": 2.0, "transductive": 0.5}
+    assert set(new) == {*saved, "transductive, alone"}
+    change(bundle, temperatures=saved)
+    assert load_recognizer(bundle).fitted_.temperatures == {**saved, "transductive, alone": 3.0}
+
+
 @pytest.mark.parametrize("values", [[10, 2, 33, 4], [False, True, False, True], [1.0, 2.0, 3.0, 4.0]])
 def test_labels_keep_their_type(world: Path, tmp_path: Path, values: list[float]) -> None:
     table = read_table(world / "t.csv")

@@ -53,13 +53,19 @@ def session(path: Path) -> Any:
     return onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
 
 
-def test_a_recogniser_answers_alike_on_every_recording(world: Path) -> None:
+@pytest.mark.parametrize("trained", [True, False])
+def test_a_recogniser_answers_alike_on_every_recording(world: Path, trained: bool) -> None:
     table = read_table(world / "t.csv")
     recognizer = load_recognizer(world / "model").set_params(store=world / "store", workers=1)
+    temperatures = recognizer.fitted_.temperatures
+    assert abs(temperatures["inductive"] / temperatures["transductive, alone"] - 1) > 0.1
+    if not trained:
+        recognizer.fitted_ = replace(recognizer.fitted_, heard=frozenset())
     plain = recognizer.recognise(table)
     graph = recognizer.recognise(table, graph=Graph.of(world / "model").judge)
     assert np.abs(plain.probabilities - graph.probabilities).max() < TOLERANCE
     assert plain.problems == graph.problems
+    assert set(plain.modes) == set(graph.modes) == {"transductive, alone" if trained else "inductive"}
     assert plain.probabilities.std(axis=0).min() > 100 * TOLERANCE  # answers differ, so agreement means something
 
 

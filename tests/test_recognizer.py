@@ -123,7 +123,7 @@ def test_some_recordings_without_a_speaker_take_no_part_in_what_to_expect(world:
     some = table.assign(**{name: table[name].where(table.index % 9 > 0, "") for name in ("speaker", "group")})
     fitted = made(world, evaluate=True).fit(some).fitted_
     report, temperatures = fitted.report, fitted.temperatures
-    assert len({*temperatures.values(), 1.0}) == 4
+    assert len({*temperatures.values(), 1.0}) == 5
     assert (report.folds, report.n_recordings) == (table["speaker"].nunique(), len(table))
     assert sum(report.n_labels.values()) == len(table)
     assert report.notes[0].startswith("8 recordings without a speaker")
@@ -173,8 +173,13 @@ def test_recordings_that_trained_have_a_temperature_of_their_own(world: Path, ta
         assert certainty("speaker-adaptive", heard, **{other: 8.0}) == pytest.approx(plain)
         expected = calibration.scaled(plain, 8.0 ** (1 - weight))
         assert certainty("speaker-adaptive", heard, **{own: 8.0}) == pytest.approx(expected)
-    alone = certainty("inductive", heard=True)
-    assert certainty("inductive", heard=True, transductive=8.0) == pytest.approx(alone), "it is of all of a speaker"
+    alone, unsure = certainty("inductive", heard=True), {"transductive, alone": 8.0}
+    assert certainty("inductive", heard=True, transductive=8.0, inductive=8.0) == pytest.approx(alone)
+    assert certainty("inductive", heard=True, **unsure) == pytest.approx(calibration.scaled(alone, 8.0))
+    assert certainty("inductive", heard=False, **unsure) == pytest.approx(alone)
+    assert certainty("speaker-adaptive", heard=False, **unsure) == pytest.approx(plain)
+    halfway = calibration.scaled(plain, 8.0**weight)
+    assert certainty("speaker-adaptive", heard=True, **unsure) == pytest.approx(halfway), "as much as each alone counts"
 
 
 def test_parameters_travel(world: Path) -> None:

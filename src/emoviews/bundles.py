@@ -25,7 +25,15 @@ from emoviews.fusion import Space, ViewMap
 from emoviews.labelled_map import LabelledMap
 from emoviews.novelty import Limits
 from emoviews.propagation import Softmax
-from emoviews.recognition import SPEEDS, TRANSDUCTIVE, FitReport, Fitted, ModeReport, made_views
+from emoviews.recognition import (
+    SPEEDS,
+    TRANSDUCTIVE,
+    TRANSDUCTIVE_ALONE,
+    FitReport,
+    Fitted,
+    ModeReport,
+    made_views,
+)
 from emoviews.semisupervised import MODES, Mode, ModeModel, SemiSupervised, SemiSupervisedConfig
 from emoviews.statistics import Interval
 from emoviews.store import write_atomically, write_failed
@@ -149,7 +157,7 @@ def load_fitted(folder: str | Path) -> Fitted:
             specs=specs,
             classes=tuple(notes["labels"]),
             model=_model(notes, tensors),
-            temperatures={m: float(notes["temperatures"][m]) for m in (*MODES, TRANSDUCTIVE)},
+            temperatures=_temperatures(notes["temperatures"]),
             limits=Limits(float(notes["limits"]["outlier"]), float(notes["limits"]["shift"])),
             heard=frozenset(tensors["heard"].tolist()),
             report=_report(notes["report"]),
@@ -186,6 +194,14 @@ def load_fitted(folder: str | Path) -> Fitted:
                 f"compute its views otherwise. Install {package}=={made_with}, or fit again."
             )
     return fitted
+
+
+def _temperatures(saved: Mapping[str, Any]) -> dict[str, float]:
+    found = {mode: float(saved[mode]) for mode in (*MODES, TRANSDUCTIVE)}
+    return {
+        **found,
+        TRANSDUCTIVE_ALONE: float(saved.get(TRANSDUCTIVE_ALONE, found["inductive"])),
+    }  # as in older bundles
 
 
 def _compare_views(folder: Path, fitted: Fitted) -> None:

@@ -41,13 +41,13 @@ def scaled(probabilities: ArrayLike, temperature: float | Floats) -> Floats:
     return softmax(logs)
 
 
-def between(together: float | Floats, alone: float, weights: Floats) -> Floats:
+def between(together: float | Floats, alone: float | Floats, weights: Floats) -> Floats:
     """`(rows,)` temperatures of what is judged partly together with others and partly alone: a weighted geometric mean.
 
     Args:
         together: one, or `(rows,)`.
-        alone: another.
-        weights: `(rows,)` of the other, 0 to 1.
+        alone: likewise.
+        weights: `(rows,)` of the latter, 0 to 1.
 
     >>> between(4.0, 1.0, np.array([0.0, 0.5, 1.0])).tolist()
     [4.0, 2.0, 1.0]

@@ -29,6 +29,7 @@ from emoviews.recognition import (
     Floats,
     ModeReport,
     has_trained,
+    mode_alone,
 )
 from emoviews.semisupervised import (
     SemiSupervised,
@@ -154,7 +155,7 @@ def evaluated(
     counts = {label: int((targets == number).sum()) for number, label in enumerate(labels)}
     labelled_speakers = {speakers[row] for row in known} - {""}
     report = FitReport(len(table), counts, len(set(speakers) - {""}), len(labelled_speakers))
-    even: dict[str, float] = dict.fromkeys(("inductive", *RELATIVE), 1.0)
+    even: dict[str, float] = dict.fromkeys(ADAPTIVELY, 1.0)
     if not run:
         note = "Not evaluated: what to expect on new speakers is not known."
         return replace(report, notes=(note, UNCALIBRATED)), even
@@ -262,16 +263,17 @@ def _scored(
         sources: `(rows,)` which of them a recording is from.
         labels: the classes.
     """
-    alone = _Alone.of(judged.by_mode["inductive"], tested, groups, data.targets, labels)
-    temperatures, reports = dict.fromkeys(("inductive", *RELATIVE), alone.whole), {}
+    alone = {mode: _Alone.of(judged.by_mode[mode], tested, groups, data.targets, labels) for mode in ALONE}
+    temperatures, reports = {mode: alone[mode_alone(mode)].whole for mode in ADAPTIVELY}, {}
     for mode, said in judged.by_mode.items():
         rows = tested[~np.isnan(said[tested, 0])]
         if len(rows) < FEWEST_LABELS or len({groups[row] for row in rows}) < 2:
             continue  # too few have a speaker
         truth, weights = data.targets[rows], judged.weights[rows] if mode in RELATIVE else np.ones(len(rows))
+        by_itself = alone[mode_alone(mode)]
         if mode in RELATIVE:
-            temperatures[mode] = _temperature(truth, said[rows], alone.whole, weights, labels)
-        crossed = _cross_calibrated(truth, said[rows], alone, weights, [groups[row] for row in rows], labels)
+            temperatures[mode] = _temperature(truth, said[rows], by_itself.whole, weights, labels)
+        crossed = _cross_calibrated(truth, said[rows], by_itself, weights, [groups[row] for row in rows], labels)
         resampled = " and ".join(sorted({kinds[row] for row in rows}, reverse=True))  # speakers first
         clusters, names = [sources[row] for row in rows], [labels[number] for number in truth]
         reports[mode] = _mode_report(data.table.iloc[rows], clusters, names, crossed, labels, resampled)
@@ -379,8 +381,7 @@ def _judge(
 
 @dataclass(frozen=True)
 class _Alone:
-    """The inductive temperature, which counts in the other modes as well, by how much judging alone does (all, of what trained
-    and is judged alone).
+    """The temperature of what is judged alone, which counts in the mode relative to the speaker too, as much as judging alone.
 
     Attributes:
         whole: of all that was tested.

@@ -156,7 +156,7 @@ class Fitted:
         specs: of each, pinned.
         classes: as they were given to `fit` (text, integers, floats or booleans), in the order of the probabilities' columns.
         model: the classifier.
-        temperatures: mode (`TRANSDUCTIVE` too) → of its probabilities.
+        temperatures: mode, of `MODES` and of what trained → of its probabilities.
         speeds: of the copies that it learnt from as well.
         limits: mode-free: what is still like the training recordings.
         sampling_rate: the lowest of a recording that trained, in Hz, and at most what all are brought to (`SAMPLING_RATE`);
@@ -477,13 +477,12 @@ def recognised(
             spoken = {label: values[voice] for label, values in vectors.items()}
             speakers = list(table["speaker"].iloc[rows])
             given = fitted.model.probabilities(spoken, mode, speakers)
-            # What trained and is judged alone has the inductive temperature, as an exported graph has.
-            named = [modes[row] if mode == "speaker-adaptive" else mode for row in rows]
-            temperatures = np.array([fitted.temperatures[name] for name in named])
+            temperatures = np.array([fitted.temperatures[modes[row]] for row in rows])
             if mode == "speaker-adaptive":
                 # fitted on speakers with many recordings; of few, each is judged nearly alone
+                by_themselves = np.array([fitted.temperatures[mode_alone(modes[row])] for row in rows])
                 weights = fitted.model.weight_alone(speakers)
-                temperatures = calibration.between(temperatures, fitted.temperatures["inductive"], weights)
+                temperatures = calibration.between(temperatures, by_themselves, weights)
             probabilities[rows] = calibration.scaled(given, temperatures[:, None])
             embedded[rows] = model.vectors(spoken, apart(speakers))
             far = _shifts(fitted, table, rows, modes, spoken)
@@ -510,6 +509,11 @@ def judged(fitted: Fitted, table: pd.DataFrame, found: Extracted) -> Recognised:
             problems[row] = f"{table['path'].iloc[row]}: {why}" if why else ""
             probabilities[row] = np.nan if why else given
     nowhere, modes = np.full((len(table), 0), np.nan), modes_of(fitted, found, "inductive")
+    trained = np.array([has_trained(mode) for mode in modes], dtype=bool)
+    of_graph = fitted.temperatures["inductive"]  # which does not know what trained
+    probabilities[trained] = calibration.scaled(
+        probabilities[trained], fitted.temperatures[TRANSDUCTIVE_ALONE] / of_graph
+    )
     voice = np.array([not problems[row] for row in usable], dtype=bool)
     spoken = {r.label: found.vectors[r.label][voice] for r in fitted.needed("inductive")} if voice.any() else {}
     far = _shifts(fitted, table, usable[voice], modes, spoken)
@@ -599,6 +603,11 @@ def modes_of(fitted: Fitted, found: Extracted, mode: Mode) -> tuple[str, ...]:
 def has_trained(mode: str) -> bool:
     """Whether a recording's mode (`modes_of`) says that it trained."""
     return mode in (TRANSDUCTIVE, TRANSDUCTIVE_ALONE)
+
+
+def mode_alone(mode: str) -> str:
+    """The mode in which recordings count that are judged alone, and have trained if those of this mode have."""
+    return TRANSDUCTIVE_ALONE if has_trained(mode) else "inductive"
 
 
 def require_mode(mode: str) -> None:

@@ -125,7 +125,7 @@ def judge(
     if not problem:
         place = fitted.labelled.place(found.embedded)[0]
         if len(vectors) > 1:
-            temperature = fitted.temperatures["inductive"]
+            temperature = fitted.temperatures[found.modes[0]]
             alone = {n: calibration.scaled(fitted.model.alone(vectors, n), temperature)[0] for n in vectors}
     times, over_time, warnings = np.zeros((0, 2)), np.zeros((0, len(fitted.labels))), found.warnings
     seconds = len(samples) / SAMPLING_RATE
