@@ -403,7 +403,7 @@ def test_what_to_expect_is_said_or_that_it_is_not_known(recognizer: EmotionRecog
     assert untested.count("None.") == 1
     assert "7 of 10 cases" not in untested
     assert recognition.expectation(over).endswith("On new speakers less is to be expected.")
-    assert "is not known: not tested" in recognition.expectation(replace(report, modes={}, notes=("not tested",)))
+    assert "is not known. not tested" in recognition.expectation(replace(report, modes={}, notes=("not tested",)))
 
 
 def test_about_numbers_speakers_and_names_none(recognizer: EmotionRecognizer):

@@ -57,10 +57,10 @@ def session(path: Path) -> Any:
 def test_a_recogniser_answers_alike_on_every_recording(world: Path, trained: bool) -> None:
     table = read_table(world / "t.csv")
     recognizer = load_recognizer(world / "model").set_params(store=world / "store", workers=1)
-    temperatures = recognizer.fitted_.temperatures
-    assert abs(temperatures["inductive"] / temperatures["transductive, alone"] - 1) > 0.1
-    if not trained:
-        recognizer.fitted_ = replace(recognizer.fitted_, heard=frozenset())
+    fitted = recognizer.fitted_
+    temperatures = {**fitted.temperatures, "transductive, alone": 0.6 * fitted.temperatures["inductive"]}
+    heard = fitted.heard if trained else frozenset()
+    recognizer.fitted_ = replace(fitted, temperatures=temperatures, heard=heard)
     plain = recognizer.recognise(table)
     graph = recognizer.recognise(table, graph=Graph.of(world / "model").judge)
     assert np.abs(plain.probabilities - graph.probabilities).max() < TOLERANCE

@@ -233,6 +233,8 @@ def _report(saved: Mapping[str, Any]) -> FitReport:
         speaker, gender = ({n: (v[0], v[1]) for n, v in own[key].items()} for key in ("by_speaker", "by_gender"))
         interval = Interval(**own["uar"])
         resampled = own.get("resampled", "speakers" if speaker else "files")  # older bundles do not say
-        modes[mode] = ModeReport(interval, own["calibration_error"], speaker, gender, tuple(own["warnings"]), resampled)
+        folds, kept = own.get("folds", saved["folds"]), own.get("labels_kept", False)
+        warnings = tuple(own["warnings"])
+        modes[mode] = ModeReport(interval, own["calibration_error"], speaker, gender, warnings, resampled, folds, kept)
     by_files = {int(k): Interval(**interval) for k, interval in saved["by_files"].items()}
     return FitReport(**{**saved, "modes": modes, "by_files": by_files, "notes": tuple(saved["notes"])})

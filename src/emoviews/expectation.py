@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import warnings
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from multiprocessing.pool import ThreadPool
 from typing import Any, Final
 
@@ -106,12 +107,12 @@ class Recordings:
 
 @dataclass(frozen=True)
 class _Judged:
-    """What classifiers said of recordings that were left out.
+    """What classifiers said of recordings that were left out, or whose labels were.
 
     Attributes:
         folds: those that had something to learn from and something to test.
         by_mode: mode → `(rows, classes)`, NaN in rows that were not tested, and in modes relative to the speaker in those of
-            unknown speakers.
+            unknown speakers; either of modes of what trained, or of others.
         by_files: k → likewise, with k recordings of a speaker (`FEW_FILES`).
         weights: `(rows,)` as `SemiSupervised.weight_alone`, in the modes relative to the speaker.
     """
@@ -134,10 +135,10 @@ def evaluated(
 ) -> tuple[FitReport, dict[str, float]]:
     """Leave each group out, fit on the others, judge it in these modes; the expected UAR, and temperatures for calibration.
 
-    For a transductive mode the group's recordings train as well, without their labels, and are judged relative to the speaker
-    (`TRANSDUCTIVE`) or alone (`TRANSDUCTIVE_ALONE`). The modes relative to the speaker are tested on recordings that have one;
-    in the speaker-adaptive mode each of these is also judged with few others of its speaker (`FEW_FILES`, where most speakers
-    have more).
+    The modes of what trained are tested where some recordings have no label: all train, and those that are tested without their
+    labels, which are hidden a part at a time as the missing ones are missing (`_hidden_together`). The modes relative to the
+    speaker are tested on recordings that have one; in the speaker-adaptive mode each of these is also judged with few others of
+    its speaker (`FEW_FILES`, where most speakers have more).
 
     Groups that share a speaker or a recording (by the hash of its samples, or by times of a file that overlap) are left out
     together; recordings without a group are not used where two groups have labels. Otherwise, with `allow_overlap`, folds are
@@ -195,8 +196,12 @@ def evaluated(
     if len(set(groups)) > splits.MOST_FOLDS:
         groups = splits.merge_groups(groups, splits.MOST_FOLDS)
     ordered = splits.leave_one_group_out(groups, validation="none")
-    judged = _leave_each_out(data, ordered, len(labels), config, worker_count(workers), used)
-    tested = known[~np.isnan(judged.by_mode["inductive"][known, 0])]
+    named = Counter(speaker for speaker in speakers if speaker)
+    few = [k for k in FEW_FILES if "speaker-adaptive" in used and named and k < np.median(list(named.values()))]
+    new = [mode for mode in used if not has_trained(mode)]
+    threads = worker_count(workers)
+    judged = _leave_each_out(data, ordered, partial(_judge_new, data, len(labels), config, new, few), threads)
+    tested = known[~np.isnan(judged.by_mode["inductive"][known, 0])] if judged.folds else known[:0]
     report = replace(report, folds=len(judged.folds))
     if skipped := len(ordered) - len(judged.folds):
         notes.append(f"{skipped} of {len(ordered)} folds have no label to test, or labels of one class to learn from.")
@@ -210,7 +215,17 @@ def evaluated(
     kinds = ["speakers" if speaker else "files" if by_file else "groups" for speaker in speakers]
     names_of = {"speakers": speakers, "groups": list(table["group"]), "files": files}
     sources = [names_of[kind][row] for row, kind in enumerate(kinds)]
-    reports, by_files, temperatures = _scored(data, judged, tested, groups, kinds, sources, labels)
+    reports, by_files, temperatures = _scored(data, judged, groups, kinds, sources, labels)
+    temperatures |= {TRANSDUCTIVE: temperatures["speaker-adaptive"], TRANSDUCTIVE_ALONE: temperatures["inductive"]}
+    if len(known) < len(targets):
+        hidden, kept = _hidden_together(targets, groups, files, by_file=by_file)
+        trained = [mode for mode in used if has_trained(mode)]
+        ordered = splits.leave_one_group_out(hidden, validation="none")
+        without = _leave_each_out(data, ordered, partial(_judge_trained, data, len(labels), config, trained), threads)
+        found, _, fitted = _scored(data, without, hidden, kinds, sources, labels) if without.folds else ({}, {}, {})
+        if TRANSDUCTIVE_ALONE in found:
+            reports |= {mode: replace(one, labels_kept=kept) for mode, one in found.items()}
+            temperatures |= fitted
     if "speaker-adaptive" in modes and "speaker-adaptive" not in reports:
         notes.append(
             "What to expect where recordings are judged relative to their speaker is not known, and they are calibrated as if "
@@ -243,40 +258,55 @@ def _caveats(data: Recordings, tested: NDArray[np.int64], labels: tuple[str, ...
     return notes
 
 
+def _hidden_together(
+    targets: NDArray[np.int64], groups: list[str], files: Sequence[str], *, by_file: bool
+) -> tuple[list[str], bool]:
+    """`(rows,)` whose labels are hidden together to test what trained; and whether speakers keep others.
+
+    Where most recordings without a label are of speakers who have others, so are those that are tested: labels are hidden by
+    file, in five parts. Else they are hidden by group.
+    """
+    labelled = {group for group, target in zip(groups, targets, strict=True) if target >= 0}
+    missing = [group in labelled for group, target in zip(groups, targets, strict=True) if target < 0]
+    parts = groups if by_file else _parts(targets, files) if np.mean(missing) >= 0.5 else []
+    return (parts, True) if len(set(parts)) > 1 else (groups, by_file)
+
+
 def _scored(
     data: Recordings,
     judged: _Judged,
-    tested: NDArray[np.int64],
     groups: Sequence[str],
     kinds: Sequence[str],
     sources: Sequence[str],
     labels: tuple[str, ...],
 ) -> tuple[dict[str, ModeReport], dict[int, statistics.Interval], dict[str, float]]:
-    """What to expect in each mode that enough recordings test, with few recordings of a speaker, and each mode's temperature.
+    """What to expect in each mode that enough recordings test, with few recordings of a speaker, and the modes' temperatures.
 
     Args:
         data: the recordings.
         judged: what classifiers said of them.
-        tested: rows that count.
         groups: `(rows,)` what was left out together.
         kinds: `(rows,)` what intervals resample: speakers, groups or files.
         sources: `(rows,)` which of them a recording is from.
         labels: the classes.
     """
-    alone = {mode: _Alone.of(judged.by_mode[mode], tested, groups, data.targets, labels) for mode in ALONE}
-    temperatures, reports = {mode: alone[mode_alone(mode)].whole for mode in ADAPTIVELY}, {}
+    by_itself = mode_alone(next(iter(judged.by_mode)))
+    tested = data.known[~np.isnan(judged.by_mode[by_itself][data.known, 0])]
+    alone = _Alone.of(judged.by_mode[by_itself], tested, groups, data.targets, labels)
+    together = TRANSDUCTIVE if has_trained(by_itself) else "speaker-adaptive"
+    temperatures, reports = {by_itself: alone.whole, together: alone.whole}, {}
     for mode, said in judged.by_mode.items():
         rows = tested[~np.isnan(said[tested, 0])]
-        if len(rows) < FEWEST_LABELS or len({groups[row] for row in rows}) < 2:
+        if len(rows) < FEWEST_LABELS or min(len({of[row] for row in rows}) for of in (groups, sources)) < 2:
             continue  # too few have a speaker
         truth, weights = data.targets[rows], judged.weights[rows] if mode in RELATIVE else np.ones(len(rows))
-        by_itself = alone[mode_alone(mode)]
         if mode in RELATIVE:
-            temperatures[mode] = _temperature(truth, said[rows], by_itself.whole, weights, labels)
-        crossed = _cross_calibrated(truth, said[rows], by_itself, weights, [groups[row] for row in rows], labels)
+            temperatures[mode] = _temperature(truth, said[rows], alone.whole, weights, labels)
+        crossed = _cross_calibrated(truth, said[rows], alone, weights, [groups[row] for row in rows], labels)
         resampled = " and ".join(sorted({kinds[row] for row in rows}, reverse=True))  # speakers first
         clusters, names = [sources[row] for row in rows], [labels[number] for number in truth]
-        reports[mode] = _mode_report(data.table.iloc[rows], clusters, names, crossed, labels, resampled)
+        report = _mode_report(data.table.iloc[rows], clusters, names, crossed, labels, resampled)
+        reports[mode] = replace(report, folds=len(judged.folds))
     by_files = {}
     for k, said in judged.by_files.items() if "speaker-adaptive" in reports else ():
         rows = tested[~np.isnan(said[tested, 0])]
@@ -298,27 +328,11 @@ def _left_out_together(data: Recordings, notes: list[str]) -> list[str]:
 
 
 def _leave_each_out(
-    data: Recordings,
-    folds: Sequence[splits.Fold],
-    n_classes: int,
-    config: SemiSupervisedConfig,
-    threads: int,
-    modes: Sequence[str],
+    data: Recordings, folds: Sequence[splits.Fold], judge: Callable[[splits.Fold], _Judged | None], threads: int
 ) -> _Judged:
-    """Every fold's test part in each mode, by classifiers that learnt from the others."""
-    named = Counter(speaker for speaker in data.speakers if speaker)
-    few = [k for k in FEW_FILES if "speaker-adaptive" in modes and named and k < np.median(list(named.values()))]
+    """What is said of every fold's test part, in the rows of all."""
     rows = len(data.speakers)
-    found = _Judged(
-        [],
-        {mode: np.full((rows, n_classes), np.nan) for mode in modes},
-        {k: np.full((rows, n_classes), np.nan) for k in few},
-        np.zeros(rows),
-    )
-
-    def judge(fold: splits.Fold) -> _Judged | None:
-        return _judge(data, fold, n_classes, config, modes, few)
-
+    found = _Judged([], {}, {}, np.zeros(rows))
     # Threads, since the arrays are large and what takes time is NumPy's; a pool whose threads end with the process, so that
     # Ctrl-C does not wait for a fold.
     with (
@@ -331,52 +345,71 @@ def _leave_each_out(
                 continue
             found.folds.append(fold)
             found.weights[fold.test] = said.weights
-            for mode, probabilities in said.by_mode.items():
-                found.by_mode[mode][fold.test] = probabilities
-            for k, probabilities in said.by_files.items():
-                found.by_files[k][fold.test] = probabilities
+            for mode, values in said.by_mode.items():
+                found.by_mode.setdefault(mode, np.full((rows, values.shape[1]), np.nan))[fold.test] = values
+            for k, values in said.by_files.items():
+                found.by_files.setdefault(k, np.full((rows, values.shape[1]), np.nan))[fold.test] = values
     return found
 
 
-def _judge(
+def _judge_new(
     data: Recordings,
-    fold: splits.Fold,
     n_classes: int,
     config: SemiSupervisedConfig,
     modes: Sequence[str],
     few: Sequence[int],
+    fold: splits.Fold,
 ) -> _Judged | None:
-    """A fold's test part in each mode, and its labelled recordings with few others of their speaker; None where there is
-    nothing to learn from or to test.
+    """A fold's test part in each mode, by what learnt from the others; and its labelled recordings with few others of their
+    speaker. None where there is nothing to learn from or to test.
     """
     train, test = data.at(fold.train), data.at(fold.test)
     if len(set(train.targets[train.known])) < 2 or not len(test.known):
         return None
-    new = train.fitted(n_classes, config)
-    transductive = data.without_labels(fold.test).fitted(n_classes, config) if any(map(has_trained, modes)) else new
-    named = np.flatnonzero([bool(speaker) for speaker in test.speakers])
-    whose = [test.speakers[row] for row in named.tolist()]
+    model = train.fitted(n_classes, config)
+    by_mode, weights = _in_modes(model, test, modes)
+    asked = np.array([row for row in test.known.tolist() if test.speakers[row]], dtype=np.int64)
+    random = np.random.default_rng(0)
+    by_files = _with_few_files(model, test.fusion.views, test.speakers, asked, few, random) if len(asked) else {}
+    rows = len(test.speakers)
+    return _Judged([fold], by_mode, {k: _placed(rows, asked, said) for k, said in by_files.items()}, weights)
 
-    def placed(rows: NDArray[np.int64], values: Floats) -> Floats:
-        whole = np.full((len(test.speakers), n_classes), np.nan)
-        whole[rows] = values
-        return whole
 
-    views, of_named = test.fusion.views, {label: values[named] for label, values in test.fusion.views.items()}
+def _judge_trained(
+    data: Recordings, n_classes: int, config: SemiSupervisedConfig, modes: Sequence[str], fold: splits.Fold
+) -> _Judged | None:
+    """A fold's test part in each mode, by what learnt from all recordings, from these without their labels. None where there is
+    nothing to learn from or to test.
+    """
+    learnt = data.without_labels(fold.test)
+    if len(set(learnt.targets[learnt.known])) < 2 or len(learnt.known) == len(data.known):
+        return None
+    by_mode, weights = _in_modes(learnt.fitted(n_classes, config), data, modes)
+    return _Judged([fold], {mode: said[fold.test] for mode, said in by_mode.items()}, {}, weights[fold.test])
+
+
+def _in_modes(model: SemiSupervised, data: Recordings, modes: Sequence[str]) -> tuple[dict[str, Floats], Floats]:
+    """What is said of recordings in each mode (`_Judged.by_mode`), and how much each alone counts (`_Judged.weights`)."""
+    rows = len(data.speakers)
+    named = np.flatnonzero([bool(speaker) for speaker in data.speakers])
+    whose, views = [data.speakers[row] for row in named.tolist()], data.fusion.views
+    of_named = {label: values[named] for label, values in views.items()}
     by_mode = {}
     for mode in modes:
-        model = transductive if has_trained(mode) else new
-        by_mode[mode] = (
-            placed(named, model.probabilities(of_named, "speaker-adaptive", whose))
-            if mode in RELATIVE
-            else model.probabilities(views, "inductive")
-        )
-    asked = np.intersect1d(test.known, named)
-    random = np.random.default_rng(0)
-    by_files = _with_few_files(new, views, test.speakers, asked, few, random) if len(asked) else {}
-    weights = np.zeros(len(test.speakers))
-    weights[named] = new.weight_alone(whose)
-    return _Judged([fold], by_mode, {k: placed(asked, said) for k, said in by_files.items()}, weights)
+        if mode in RELATIVE:
+            by_mode[mode] = _placed(rows, named, model.probabilities(of_named, "speaker-adaptive", whose))
+        else:
+            by_mode[mode] = model.probabilities(views, "inductive")
+    weights = np.zeros(rows)
+    weights[named] = model.weight_alone(whose)
+    return by_mode, weights
+
+
+def _placed(count: int, rows: NDArray[np.int64], values: Floats) -> Floats:
+    """`(count, classes)` these values in these rows, NaN elsewhere."""
+    whole = np.full((count, values.shape[1]), np.nan)
+    whole[rows] = values
+    return whole
 
 
 @dataclass(frozen=True)

@@ -85,6 +85,9 @@ class ModeReport:
         by_gender: gender → likewise.
         warnings: sub-groups that differ beyond chance.
         resampled: what the interval resamples, in words.
+        folds: of the cross-validation.
+        labels_kept: of a mode of what trained, whether speakers of tested recordings kept other labels, as speakers of most
+            recordings without one have.
     """
 
     uar: statistics.Interval
@@ -93,6 +96,8 @@ class ModeReport:
     by_gender: Mapping[str, tuple[float, int]]
     warnings: tuple[str, ...] = ()
     resampled: str = "speakers"
+    folds: int = 0
+    labels_kept: bool = False
 
     @property
     def new_speaker(self) -> statistics.Interval:
@@ -112,7 +117,7 @@ class FitReport:
         n_labels: of each class.
         n_speakers: of all recordings.
         n_labelled_speakers: with at least one label.
-        folds: of the cross-validation; 0 where there was none.
+        folds: of the cross-validation over groups; 0 where there was none.
         modes: mode → what to expect: `MODES` of new speakers (inductive alone, where nothing is known relative to them),
             `TRANSDUCTIVE` or `TRANSDUCTIVE_ALONE` of the unlabelled recordings that trained, as `predict` judges the table.
         by_files: k → UAR to expect of new speakers in the speaker-adaptive mode with k recordings of each, the one that is

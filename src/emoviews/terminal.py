@@ -121,10 +121,16 @@ def print_fit(report: Any) -> None:
         else:
             warn(note)
     for mode, found in report.modes.items():
-        where = "the unlabelled recordings learnt from" if has_trained(mode) else report.strangers
+        where, tested = report.strangers, ""
+        if has_trained(mode):
+            where = "the unlabelled recordings learnt from"
+            tested = (
+                "; other labels of the speaker are known" if found.labels_kept else "; no label of the speaker is known"
+            )
+        folds = counted(found.folds, "fold") + tested
         show(
             f"Expected on {where}, {mode}: UAR {found.uar.estimate:.3f}, {_said(found.uar, found.resampled)}; chance "
-            f"{1 / len(report.n_labels):.3f}; calibration error {found.calibration_error:.3f} ({counted(report.folds, 'fold')})"
+            f"{1 / len(report.n_labels):.3f}; calibration error {found.calibration_error:.3f} ({folds})"
         )
         for what, groups in (("speaker", found.by_speaker), ("gender", found.by_gender)):
             if groups:

@@ -145,7 +145,7 @@ def expectation(report: FitReport) -> str:
     chance = 1 / len(report.n_labels)
     found = report.modes.get("inductive")
     if found is None:
-        return "How well it recognises new speakers is not known: " + (" ".join(report.notes) or "it was not tested.")
+        return "How well it recognises new speakers is not known. " + (" ".join(report.notes) or "It was not tested.")
     uar, sure = found.uar, ""
     if not np.isnan(uar.low):
         sure = f" (95 % interval {percent(uar.low)} to {percent(uar.high)})"
