@@ -69,8 +69,8 @@ def test_few_recordings_of_a_speaker_stand_apart() -> None:
     few = {1: Interval(0.41, 0.35, 0.47, 0.95), 10: Interval(0.56, math.nan, math.nan, 0.95)}
     both = {**fitted().report.modes, "speaker-adaptive": fitted().report.modes["inductive"]}
     card = model_card(fitted(modes=both, by_files=few))
-    assert "| speaker-adaptive, 1 recording of a speaker | 0.410 | 0.350 to 0.470 | |\n" in card
-    assert "| speaker-adaptive, 10 recordings of a speaker | 0.560 | none (one speaker) | |\n" in card
+    assert "| speaker-adaptive, 1 recording of a speaker | 0.410 | 0.350 to 0.470 | | |\n" in card
+    assert "| speaker-adaptive, 10 recordings of a speaker | 0.560 | none (one speaker) | | |\n" in card
     assert "judged together, unless they say how many. It needs" in card.replace("\n ", "")
     alone = model_card(fitted())
     assert "of a speaker |" not in alone
@@ -107,6 +107,23 @@ def test_nobody_is_named() -> None:
         ("speaker 3", (0.7, 11)),
     ]
     assert len(report.left_out) == 1
+
+
+def test_numbers_of_speakers_who_are_called_like_numbers_are_not_mixed_up() -> None:
+    scores = {"Zed": (0.1, 10), "speaker 1": (0.3, 12), "speaker 10": (0.7, 9)}
+    warning = "UAR differs by speaker beyond chance (p = 0.010): 10 % for Zed (n 10), 70 % for speaker 10 (n 9)."
+    found = replace(
+        fitted().report.modes["inductive"], by_speaker=scores, warnings=(warning, warning.replace(" (n 9)", ""))
+    )
+    [said, older] = anonymous(replace(fitted().report, modes={"inductive": found})).modes["inductive"].warnings
+    assert said.endswith("10 % for speaker 1 (n 10), 70 % for speaker 3 (n 9).")
+    assert older.endswith("10 % for speaker 1 (n 10), 70 % for speaker 3.")
+
+
+def test_what_chance_gives_stands_beside_the_calibration_error() -> None:
+    assert "| inductive | 0.712 | 0.610 to 0.810 | 0.050 |  |\n" in model_card(fitted())
+    found = replace(fitted().report.modes["inductive"], error_by_chance=0.0412)
+    assert "| 0.610 to 0.810 | 0.050 | 0.041 |\n" in model_card(fitted(modes={"inductive": found}))
 
 
 def test_licences_of_views_stand_in_it() -> None:

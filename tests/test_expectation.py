@@ -22,6 +22,7 @@ from emoviews.expectation import (
     FEWEST_LABELS,
     UNCALIBRATED,
     Recordings,
+    _calibration_error_by_chance,
     _mode_report,
     _parts,
     _stretches,
@@ -30,7 +31,7 @@ from emoviews.expectation import (
 )
 from emoviews.fusion import Fusion
 from emoviews.metrics import expected_calibration_error, uar
-from emoviews.recognition import FitReport
+from emoviews.recognition import FitReport, ModeReport
 from emoviews.semisupervised import SemiSupervisedConfig, fit_semisupervised
 from emoviews.statistics import uar_interval
 from emoviews.table import make_table
@@ -304,6 +305,49 @@ def test_folds_by_file_say_nothing_of_speakers() -> None:
 def noted(data: Recordings, allow: bool = False) -> tuple[FitReport, str]:
     report = evaluated(data, LABELS, SemiSupervisedConfig(), run=True, allow_overlap=allow)[0]
     return report, " ".join(report.notes)
+
+
+def test_the_calibration_error_that_chance_gives() -> None:
+    """Few recordings of exactly right probabilities seem to be off, many don't; right probabilities seem as off as that."""
+    random = np.random.default_rng(1)
+    sure = random.dirichlet([1, 1, 1], 4000)
+    few, many = (_calibration_error_by_chance(sure[:n], LABELS) for n in (40, 4000))
+    assert many < 0.02 < 0.08 < few < 0.25
+    drawn = [
+        expected_calibration_error([LABELS[random.choice(3, p=p)] for p in sure[start : start + 40]], part, LABELS)
+        for start in range(0, 4000, 40)
+        for part in [sure[start : start + 40]]
+    ]
+    assert np.mean(drawn) == pytest.approx(few, abs=0.02)
+    for found in found_modes():
+        assert 0 < found.error_by_chance < 0.2
+
+
+def found_modes() -> list[ModeReport]:
+    return list(found()[0].modes.values())
+
+
+def test_one_group_of_several_speakers_is_called_what_it_is() -> None:
+    table, views, targets = world()
+    one = table.assign(group="one")
+    _, notes = noted(recordings(one, views, targets, [str(row) for row in range(len(table))]))
+    assert "Labels from one group (column 'group')" in notes
+    assert "Leave the column out to test by speaker." in notes
+
+
+def test_that_one_speaker_has_most_labels_is_said() -> None:
+    table, views, targets = world()
+    keys = [str(row) for row in range(len(table))]
+    few = np.where((table["speaker"] == "S0") | (np.arange(len(table)) % EACH < 4), targets, -1)
+    counts = table["speaker"][few >= 0].value_counts()
+    said = f"{counts['S0']} of the {counts.sum()} labelled recordings that test it are of one speaker"
+    assert (said in noted(recordings(table, views, few, keys))[1]) == (counts["S0"] > 0.6 * counts.sum())
+    fewer = np.where((table["speaker"] == "S0") | (np.arange(len(table)) % EACH < 3), targets, -1)
+    counts = table["speaker"][fewer >= 0].value_counts()
+    assert counts["S0"] > 0.6 * counts.sum()
+    said = f"{counts['S0']} of the {counts.sum()} labelled recordings that test it are of one speaker"
+    assert said in noted(recordings(table, views, fewer, keys))[1]
+    assert "are of one speaker" not in noted(recordings(table, views, targets, keys))[1]
 
 
 def test_groups_of_one_recording_each_are_no_speakers() -> None:

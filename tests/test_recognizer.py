@@ -402,8 +402,8 @@ def test_sub_groups_that_differ_are_warned_of(world: Path, table: pd.DataFrame) 
     wrong = table["speaker"] == "S01"
     turned = {"anger": "sadness", "sadness": "anger", "happiness": "neutral", "neutral": "happiness"}
     odd = table.assign(emotion=table["emotion"].where(~wrong, table["emotion"].map(turned)))
-    warnings = made(world, evaluate=True).fit(odd).fitted_.report.modes["inductive"].warnings
-    assert any("differs by speaker beyond chance" in warning and "for S01" in warning for warning in warnings)
+    warnings = made(world, evaluate=True).fit(odd).fitted_.report.modes["speaker-adaptive"].warnings
+    assert any("differs by speaker beyond chance" in warning and "for S01 (n 12)" in warning for warning in warnings)
 
 
 # What bad input gets
@@ -642,6 +642,44 @@ def test_no_workers(world: Path, table: pd.DataFrame, workers: int) -> None:
 
 
 # What `fit` says of labels from which little can be learnt
+
+
+def test_what_may_not_be_meant_is_said(world: Path, table: pd.DataFrame) -> None:
+    other = np.where(table.index % 2 > 0, table["speaker"].str.lower(), table["speaker"])
+    again = table.head(3).assign(id="again " + table["id"].head(3), emotion=["anger", "sadness", "neutral"])
+    cases = {
+        "Names of speakers that differ in upper and lower case or spaces alone count as different": table.assign(
+            speaker=other, group=other
+        ),
+        "2 recordings with several labels that contradict each other": pd.concat([table, again]),
+        "8 recordings of the part 'test' (column 'split') trained as well": table.assign(
+            split=np.where(table.index < 8, "test", "train")
+        ),
+        "The labels look like answers of `predict`": table.assign(confidence="0.4", mode="inductive", p_anger="0.4"),
+    }
+    assert table["emotion"].head(3).tolist() == ["anger"] * 3, "else they contradict otherwise"
+    usual = " ".join(made(world).fit(table).fitted_.report.notes)
+    for said, given in cases.items():
+        assert said not in usual
+        notes = " ".join(made(world).fit(given).fitted_.report.notes)
+        assert said in notes
+        assert "S01" not in notes, "notes are on model cards"
+
+
+def test_what_annotators_did_not_agree_on_has_no_label(world: Path, table: pd.DataFrame) -> None:
+    given = table.assign(emotion=table["emotion"].where(table["emotion"] != "neutral", "undecided"))
+    report = made(world).fit(given).fitted_.report
+    assert list(report.n_labels) == ["anger", "happiness", "sadness"]
+    assert report.n_recordings == len(table)
+    assert "18 recordings whose annotators did not agree ('undecided'): no label." in report.notes
+    named = made(world).fit(table, list(given["emotion"])).fitted_.report
+    assert "undecided" in named.n_labels, "who gives labels by hand means them"
+    assert any(note.startswith("'undecided' is learnt as an emotion like any other") for note in named.notes)
+
+
+def test_where_labels_stand_is_said(world: Path, table: pd.DataFrame) -> None:
+    with pytest.raises(TableError, match=r"Labels stand in the column 'emotion'; other columns are .*label"):
+        made(world).fit(table.rename(columns={"emotion": "label"}))
 
 
 def test_labels_that_are_alike_are_named(world: Path, table: pd.DataFrame) -> None:

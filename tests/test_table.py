@@ -130,6 +130,11 @@ def test_default_ids_tell_rows_apart(rows, ids):
     assert table["id"].tolist() == ids
 
 
+def test_further_columns_may_be_called_as_they_like():
+    table = make_table([{"path": "a.wav", "emotion": "joy", "Emotion": "Freude", "Path": "x"}])
+    assert table.loc[0, ["emotion", "Emotion", "Path"]].tolist() == ["joy", "Freude", "x"]
+
+
 def test_an_empty_table_is_a_table():
     table = make_table(pd.DataFrame({"path": []}))
     assert len(table) == 0
@@ -157,6 +162,12 @@ def test_an_empty_table_is_a_table():
         ([{"path": "a.wav", "channel": -1}], "Row 2: 'channel' is '-1'"),
         ([{"path": "a.wav", "end_seconds": 0}], r"Row 2: 'end_seconds' \(0\) is not after 'start_seconds' \(0\)"),
         ([{"path": "a.wav", "start_seconds": 2, "end_seconds": 1.5}], r"\(1\.5\) is not after 'start_seconds' \(2\)"),
+        (
+            [{"path": "a.wav", "Emotion": "x"}],
+            "has the column 'Emotion'; expected 'emotion', spelt like that. Rename it",
+        ),
+        ([{"path": "a.wav", " speaker": "x"}], "has the column ' speaker'; expected 'speaker'"),
+        ([{"PATH": "a.wav"}], "has the column 'PATH'; expected 'path'"),
         ([{"path": "a.wav", "split": "dev"}], "Row 2: 'split' is 'dev'; expected one of train, val, test, or empty"),
     ],
 )
@@ -176,10 +187,10 @@ def test_a_file_that_is_none(tmp_path):
     ("name", "content", "message"),
     [
         ("t.csv", b"", "can't be read as a table"),
-        ("t.csv", b"path\n\xff\xfe.wav\n", "can't be read as a table"),
+        ("t.csv", b"path,speaker\na.wav,J\xe4rvi\n", r"t\.csv is not UTF-8 text.* Save it again as 'CSV UTF-8'"),
         ("t.csv", b"path,emotion\na.wav,x\nb.wav,y,z\n", "can't be read as a table: .*line 3"),
         ("t.parquet", b"path\na.wav\n", "can't be read as a table"),
-        ("t.csv", b"path;emotion\na.wav;x\n", r"t\.csv: The table has no column 'path' \(its columns: path;emotion\)"),
+        ("t.csv", b"path;emotion\na.wav;x\n", r"t\.csv: The table has no .*path;emotion\)\. Columns are told apart by"),
         ("t.csv", b"path,emotion\na.wav,x\n,y\n", r"t\.csv: Row 3 of the table has an empty 'path'"),
         ("t.csv", b"path,emotion\na.wav,happy,\nb.wav,sad,\n", r"t\.csv: rows have more fields than the header"),
         ("t.tsv", b"path\temotion\na.wav\thappy\tloud\n", r"t\.tsv: rows have more fields .*Name every column"),

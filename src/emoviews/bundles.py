@@ -234,7 +234,10 @@ def _report(saved: Mapping[str, Any]) -> FitReport:
         interval = Interval(**own["uar"])
         resampled = own.get("resampled", "speakers" if speaker else "files")  # older bundles do not say
         folds, kept = own.get("folds", saved["folds"]), own.get("labels_kept", False)
+        by_chance = own.get("error_by_chance", np.nan)
         warnings = tuple(own["warnings"])
-        modes[mode] = ModeReport(interval, own["calibration_error"], speaker, gender, warnings, resampled, folds, kept)
+        modes[mode] = ModeReport(
+            interval, own["calibration_error"], speaker, gender, warnings, resampled, folds, kept, by_chance
+        )
     by_files = {int(k): Interval(**interval) for k, interval in saved["by_files"].items()}
     return FitReport(**{**saved, "modes": modes, "by_files": by_files, "notes": tuple(saved["notes"])})

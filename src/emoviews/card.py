@@ -86,9 +86,11 @@ def anonymous(report: FitReport) -> FitReport:
 
     def of_mode(found: ModeReport) -> ModeReport:
         numbers = {name: f"speaker {n}" for n, name in enumerate(found.by_speaker, 1)}
-        texts = found.warnings
-        for name, number in numbers.items():
-            texts = tuple(re.sub(rf"(?<= for ){re.escape(name)}(?=[,.])", number, text) for text in texts)
+        named = "|".join(map(re.escape, sorted(numbers, key=len, reverse=True)))
+        texts = tuple(
+            re.sub(rf"(?<= for )({named})(?= \(n |[,.])", lambda m: numbers[m[1]], text) if numbers else text
+            for text in found.warnings
+        )
         by_speaker = {numbers[name]: score for name, score in found.by_speaker.items()}
         return replace(found, by_speaker=by_speaker, warnings=texts)
 

@@ -26,7 +26,7 @@ from emoviews import __version__
 from emoviews.configs import FineTuningConfig, LabelBudget, Precision, PretrainingConfig, Validation
 from emoviews.errors import EmoViewsError, UsageError
 from emoviews.processes import worker_count
-from emoviews.progress import counted
+from emoviews.progress import counted, shorten
 from emoviews.terminal import (
     fail,
     modes_named,
@@ -172,11 +172,18 @@ def check(table: Path, *, store: Path | None = None, workers: Workers = None) ->
     from emoviews.extraction import extract as run_extraction
     from emoviews.extraction import locate
     from emoviews.splits import audit_groups
-    from emoviews.table import read_table
+    from emoviews.table import alike, read_table
 
     frame, folder = read_table(table), _store(store)
     show(f"{table}: {counted(len(frame), 'utterance')}")
     print_counts(frame)
+    doubtful = [
+        f"{what}s that differ in upper and lower case or spaces alone: {', '.join(map(repr, names))}"
+        for what in ("emotion", "speaker")
+        for names in alike(frame[what])
+    ]
+    for doubt in doubtful:
+        warn(doubt)
     report = run_extraction(frame, folder, [], workers=workers, warn=warn)
     sources = locate(frame, folder)
     usable = np.array([not s.error for s in sources])
@@ -191,8 +198,12 @@ def check(table: Path, *, store: Path | None = None, workers: Workers = None) ->
         if source.key:
             keys.setdefault(source.key, []).append(name)
     duplicates = [names for names in keys.values() if len(names) > 1]
+    emotion_of = dict(zip(frame["id"], frame["emotion"], strict=True))
     for names in duplicates[:10]:
-        warn(f"the same recording: {', '.join(names)}")
+        emotions = sorted({emotion_of[name] for name in names} - {""})
+        warn(
+            f"the same recording: {', '.join(names)}" + (f", labelled {' and '.join(emotions)}" if emotions[1:] else "")
+        )
     if len(duplicates) > 10:
         warn(f"… and {len(duplicates) - 10} more recordings that occur more than once")
     groups = sorted(set(frame["group"]) - {""})
@@ -207,6 +218,7 @@ def check(table: Path, *, store: Path | None = None, workers: Workers = None) ->
     healthy = (
         not report.failures
         and not duplicates
+        and not doubtful
         and len(groups) >= 3
         and not any(leak.severity == "error" for leak in leaks)
     )
@@ -624,7 +636,7 @@ def predict(
         model: folder that `emoviews fit` wrote, or one on the Hugging Face hub: hf://OWNER/NAME@COMMIT.
         recordings: files, folders or utterance tables.
         format: table, csv, or json (one object a line).
-        out: file to write csv or json to, instead of printing.
+        out: file to write to, instead of printing; without a format, json where it ends in .json or .jsonl, else csv.
         mode: inductive judges each recording alone, speaker-adaptive all of a speaker together. By default speaker-adaptive
             where every recording has a speaker, inductive elsewhere, also if some have one; which it was stands in the column
             mode (transductive: a recording that fit learnt from; transductive, alone: one that was judged alone).
@@ -637,6 +649,7 @@ def predict(
         store: folder of the extracted views, used for more than 16 recordings; the user's cache folder if not given.
         workers: processes; all cores by default.
     """
+    from emoviews.audio import AUDIO_SUFFIXES
     from emoviews.bundles import load_fitted
     from emoviews.hub import located
     from emoviews.inference import Graph
@@ -645,8 +658,10 @@ def predict(
 
     if hop_seconds is not None and window_seconds is None:
         raise UsageError("--hop-seconds says how far windows move; give their length too: --window-seconds 4")
-    if out is not None and out.resolve() in {place.resolve() for place in recordings}:
-        raise UsageError(f"--out {out} is one of the recordings or tables to read; name another file.")
+    if out is not None and (out.suffix.lower() in AUDIO_SUFFIXES or out.resolve() in {p.resolve() for p in recordings}):
+        raise UsageError(
+            f"--out {out} is a recording, or one of the tables to read; name another file for the answers."
+        )
     if hop_seconds is not None and window_seconds is not None and hop_seconds > window_seconds > 0:
         warn(
             f"Windows of {window_seconds:g} s every {hop_seconds:g} s leave gaps that nothing judges. Give a hop that is not "
@@ -658,6 +673,8 @@ def predict(
             f"--same-speaker asks to judge all recordings together, {against}, to judge each alone. Leave one of them out."
         )
     frame = gather(recordings)
+    if out is not None and out.resolve() in {Path(path).resolve() for path in set(frame["path"])}:
+        raise UsageError(f"--out {out} is one of the recordings to judge; name another file for the answers.")
     if same_speaker:
         frame["speaker"] = "this speaker"
     if split_channels:
@@ -675,9 +692,9 @@ def predict(
     fitted = load_fitted(folder)
     graph = Graph.of(folder).judge if backend == "onnx" else None
     if unknown := sorted(set(frame["emotion"]) - {"", *fitted.labels}):
-        raise UsageError(
-            f"The table has the emotion {unknown[0]!r}, which {model} does not know; its labels: "
-            f"{', '.join(fitted.labels)}. Rename or empty it."
+        warn(
+            f"The table has labels that {model} does not know: {shorten(unknown)}. These recordings too get one of what it "
+            f"knows: {', '.join(fitted.labels)}."
         )
     found = recognise(
         fitted,
@@ -689,7 +706,8 @@ def predict(
     )
     results = found.frame(frame)
     if out is not None:
-        _write_text(out, written(results, "csv" if format == "table" else format))
+        by_suffix: Literal["csv", "json"] = "json" if out.suffix.lower() in (".json", ".jsonl", ".ndjson") else "csv"
+        _write_text(out, written(results, by_suffix if format == "table" else format))
         say(f"{counted(len(results), 'row')} written to {out} ({modes_named(found.modes)})")
     elif format != "table":
         show(written(results, format), end="")

@@ -56,6 +56,12 @@ UNCALIBRATED: Final = "Probabilities are not calibrated, since nothing was teste
 FEW_FILES: Final = (1, 3, 10)
 """Of so many recordings of a speaker it is said apart what to expect in the speaker-adaptive mode."""
 
+MOSTLY: Final = 0.6
+"""Share of the tested labels from which one speaker's are pointed out."""
+
+CHANCE_DRAWS: Final = 100
+"""Of labels by the very probabilities, to know the calibration error that chance gives."""
+
 MOST_THREADS: Final = 4
 """Each fits to recordings of its own, which takes memory: 0.4 GB for 2 000 with the default views."""
 
@@ -191,7 +197,11 @@ def evaluated(
     groups, used = (_parts(targets, files), ALONE) if by_file else (_left_out_together(data, notes), modes)
     if len(testable := {groups[row] for row in known}) < 2:
         some = counted(len({files[row] for row in known}), "file") if by_file else counted(len(testable), "speaker")
-        notes.append(f"Labels from {some}: what to expect on new speakers can't be known. Label recordings of others.")
+        remedy = "Label recordings of others."
+        if not by_file and len(labelled_speakers) > 1:
+            some = "one group (column 'group'), or from groups that share speakers or recordings"
+            remedy = "Leave the column out to test by speaker."
+        notes.append(f"Labels from {some}: what to expect on new speakers can't be known. {remedy}")
         return replace(report, notes=(*notes, UNCALIBRATED)), even
     if len(set(groups)) > splits.MOST_FOLDS:
         groups = splits.merge_groups(groups, splits.MOST_FOLDS)
@@ -250,6 +260,12 @@ def _caveats(data: Recordings, tested: NDArray[np.int64], labels: tuple[str, ...
         )
     if len(tested) < 100:
         notes.append(f"Only {len(tested)} labelled recordings test it; the interval is as wide as it says.")
+    (most, n), *others = Counter(data.speakers[row] for row in tested).most_common()
+    if most and len(others) > 1 and n > MOSTLY * len(tested):
+        notes.append(
+            f"{n} of the {len(tested)} labelled recordings that test it are of one speaker, judged by what learnt from the few "
+            "of others. Label recordings of more speakers evenly."
+        )
     if not by_file and not all(data.speakers[row] for row in tested):
         notes.append(
             "Recordings without a speaker are taken to be of different ones where their groups differ; if a speaker is in two "
@@ -585,18 +601,29 @@ def _mode_report(
         warnings.append(f"It does no better than guessing ({chance:.3f}).")
     elif interval.low <= chance:
         warnings.append(f"It may do no better than guessing ({chance:.3f}), which lies in the interval.")
-    for what, clusters in (("speaker", None), ("gender", list(tested["speaker"]))):
-        if what == "gender" and not all(tested["speaker"]):
-            continue  # whose recordings depend on each other is not known
-        p = _differ_by_chance(right, truth, list(tested[what]), clusters)
+    tests = {"speaker": _differ_by_chance(right, truth, list(tested["speaker"]), None)}
+    if all(tested["speaker"]):  # else whose recordings depend on each other is not known
+        tests["gender"] = _differ_by_chance(right, truth, list(tested["gender"]), list(tested["speaker"]))
+    for what, p in zip(tests, statistics.holm(list(tests.values())).tolist(), strict=True):
         if p < 0.05:
             scored = by_speaker if what == "speaker" else by_gender
             worst, best = min(scored, key=lambda n: scored[n][0]), max(scored, key=lambda n: scored[n][0])
-            warnings.append(
-                f"UAR differs by {what} beyond chance (p = {p:.3f}): {100 * scored[worst][0]:.0f} % for {worst}, "
-                f"{100 * scored[best][0]:.0f} % for {best}."
-            )
-    return ModeReport(interval, error, by_speaker, by_gender, tuple(warnings), resampled)
+            ends = (f"{100 * scored[name][0]:.0f} % for {name} (n {scored[name][1]})" for name in (worst, best))
+            warnings.append(f"UAR differs by {what} beyond chance (p = {p:.3f}): {', '.join(ends)}.")
+    by_chance = _calibration_error_by_chance(probabilities, labels)
+    return ModeReport(interval, error, by_speaker, by_gender, tuple(warnings), resampled, error_by_chance=by_chance)
+
+
+def _calibration_error_by_chance(probabilities: Floats, labels: tuple[str, ...]) -> float:
+    """The mean calibration error of as many recordings, were these probabilities exactly right."""
+    random = np.random.default_rng(0)
+    reached = np.cumsum(probabilities, axis=1)
+    errors = []
+    for _ in range(CHANCE_DRAWS):
+        drawn = (random.random(len(reached))[:, None] * reached[:, -1:] > reached).sum(axis=1)
+        truth = [labels[number] for number in drawn]
+        errors.append(metrics.expected_calibration_error(truth, probabilities, labels))
+    return float(np.mean(errors))
 
 
 def _differ_by_chance(

@@ -80,7 +80,8 @@ class ModeReport:
 
     Attributes:
         uar: with a 95 % interval that resamples speakers (files where they are unknown); NaN ends for one.
-        calibration_error: expected calibration error of the calibrated probabilities.
+        calibration_error: expected calibration error of the calibrated probabilities. Of few recordings it is above 0 by chance
+            alone (`error_by_chance`).
         by_speaker: speaker → its UAR and number of labelled recordings.
         by_gender: gender → likewise.
         warnings: sub-groups that differ beyond chance.
@@ -88,6 +89,7 @@ class ModeReport:
         folds: of the cross-validation.
         labels_kept: of a mode of what trained, whether speakers of tested recordings kept other labels, as speakers of most
             recordings without one have.
+        error_by_chance: the calibration error that so many recordings show if every probability is right; NaN where unknown.
     """
 
     uar: statistics.Interval
@@ -98,6 +100,7 @@ class ModeReport:
     resampled: str = "speakers"
     folds: int = 0
     labels_kept: bool = False
+    error_by_chance: float = np.nan
 
     @property
     def new_speaker(self) -> statistics.Interval:

@@ -56,6 +56,7 @@ from emoviews.semisupervised import (
     Mode,
     SemiSupervisedConfig,
 )
+from emoviews.table import COLUMNS, UNDECIDED, alike
 from emoviews.types import SAMPLING_RATE
 from emoviews.views import ViewRequest, parse_requests
 
@@ -64,7 +65,9 @@ WITH_OPENSMILE: Final = ("egemaps", "compare_2016", "mfcc")
 WITHOUT_OPENSMILE: Final = ("mfcc", "mel_spectrogram")
 
 
-NO_LABEL: Final = frozenset(("-1", "-1.0", "nan", "none", "null", "n/a", "na", "unknown", "?"))
+NO_LABEL: Final = frozenset(
+    ("-1", "-1.0", "-", "nan", "none", "null", "n/a", "na", "unknown", "unlabelled", "unlabeled", "xxx", "?", UNDECIDED)
+)
 """Texts (in lower case) that often mean that there is no label; in some corpora they are a class, so they are learnt."""
 
 
@@ -144,6 +147,8 @@ class EmotionRecognizer(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             remove_text=self.remove_text,
         )
         table = as_table(X, y, groups)
+        if undecided := int((table["emotion"] == UNDECIDED).sum()) if y is None else 0:
+            table["emotion"] = table["emotion"].where(table["emotion"] != UNDECIDED, "")
         _refuse_ratings(table)
         _require_classes(table, y)
         copied = tuple(copy for speed in speeds for copy in copies_of(requests, speed))
@@ -161,7 +166,15 @@ class EmotionRecognizer(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         # take three times as long as with one.
         with threadpoolctl.threadpool_limits(1, user_api="blas"):
             fitted = self._learnt(table, classes, found, requests, speeds, config)
-        notes = (*_notes_of_labels(table, y), *_notes_of_model(fitted), *fitted.report.notes)
+        keys = [key for key, problem in zip(found.keys, found.problems, strict=True) if not problem]
+        agreed = f"{counted(undecided, 'recording')} whose annotators did not agree ({UNDECIDED!r}): no label."
+        notes = (
+            *([agreed] if undecided else []),
+            *_notes_of_labels(table, y),
+            *_notes_of_table(table, keys),
+            *_notes_of_model(fitted),
+            *fitted.report.notes,
+        )
         self.fitted_ = replace(fitted, report=replace(fitted.report, left_out=left_out, notes=notes))
         self.classes_ = classes
         return self
@@ -349,10 +362,7 @@ def _notes_of_labels(table: pd.DataFrame, y: Any) -> Iterator[str]:
         )
     labelled = table[table["emotion"] != ""]
     counts = labelled["emotion"].value_counts()
-    alike: dict[str, list[str]] = {}
-    for label in sorted(counts.index):
-        alike.setdefault(" ".join(label.split()).casefold(), []).append(label)
-    for first, *others in (names for names in alike.values() if len(names) > 1):
+    for first, *others in alike(counts.index):
         yield (
             f"The emotions {', '.join(map(repr, [first, *others]))} differ in upper and lower case or spaces alone, and are "
             f"learnt as {1 + len(others)}. If they are one, rename: "
@@ -378,11 +388,41 @@ def _notes_of_labels(table: pd.DataFrame, y: Any) -> Iterator[str]:
         )
 
 
+def _notes_of_table(table: pd.DataFrame, keys: Sequence[str]) -> Iterator[str]:
+    """What else in the table may not be as it is meant.
+
+    Args:
+        table: of the recordings that are learnt from.
+        keys: `(rows,)` hashes of their samples.
+    """
+    if alike(table["speaker"]):  # their names are not for model cards
+        yield (
+            "Names of speakers that differ in upper and lower case or spaces alone count as different speakers. If they are "
+            "one, a voice that trained is tested, and the scores are too good. See: emoviews check TABLE"
+        )
+    labels: dict[str, set[str]] = {}
+    for key, emotion in zip(keys, table["emotion"], strict=True):
+        if emotion:
+            labels.setdefault(key, set()).add(emotion)
+    if contradicted := sum(len(own) > 1 for own in labels.values()):
+        yield (
+            f"{counted(contradicted, 'recording')} with several labels that contradict each other: each row is learnt from. "
+            "Decide for one label of each recording."
+        )
+    if held := int((table["split"] == "test").sum()):
+        yield (
+            f"{counted(held, 'recording')} of the part 'test' (column 'split') trained as well: on them nothing can be tested "
+            "any more. To test on them, leave them out of the table."
+        )
+    if {"confidence", "mode"} <= set(table.columns) and any(name.startswith("p_") for name in table.columns):
+        yield "The labels look like answers of `predict`. Tested on them, it seems better than it is. Give labels by people."
+
+
 def _notes_of_model(fitted: Fitted) -> Iterator[str]:
     if np.isinf(fitted.limits.shift):
         yield (
             f"Whether recordings come over another channel can't be noticed later: that takes {FEWEST_SPEAKERS} speakers with "
-            f"{FEWEST} recordings each, labelled or not."
+            f"{FEWEST} recordings each, labelled or not, in more than one group."
         )
     if fitted.model.text_confounding > 0:
         yield (
@@ -423,6 +463,8 @@ def _require_classes(table: pd.DataFrame, y: Any, when: str = "") -> None:
     if len(found) < 2:
         have = ", ".join(found) or "none"
         hint = " Among whole numbers -1 means that there is no label." if _minus_ones(y) else ""
+        if others := [] if found else [str(name) for name in table.columns if name not in COLUMNS]:
+            hint += f" Labels stand in the column 'emotion'; other columns are {shorten(others)}."
         raise TableError(
             f"Learning needs labels of at least 2 emotions; the table's{when}: {have}.{hint} Label more recordings."
         )

@@ -72,9 +72,16 @@ def make_table(rows: Iterable[Mapping[str, object]] | pd.DataFrame, folder: str 
     ['one', '001', 'None']
     """
     given = rows if isinstance(rows, pd.DataFrame) else pd.DataFrame(list(rows))
+    _refuse_near_names(given)
     if "path" not in given.columns:
         have = ", ".join(map(str, given.columns)) or "none"
-        raise TableError(f"The table has no column 'path' (its columns: {have}). Name the column of the files 'path'.")
+        semicolons = len(given.columns) == 1 and ";" in str(given.columns[0])
+        remedy = (
+            "Columns are told apart by commas; save it with them, not with semicolons."
+            if semicolons
+            else ("Name the column of the files 'path'.")
+        )
+        raise TableError(f"The table has no column 'path' (its columns: {have}). {remedy}")
     table = pd.DataFrame(index=pd.RangeIndex(len(given)))
     for column in (*COLUMNS, *(c for c in given.columns if c not in COLUMNS)):
         if column in _NUMBERS:
@@ -131,6 +138,10 @@ def read_table(path: str | Path) -> pd.DataFrame:
         raise TableError(
             f"{path}: rows have more fields than the header has columns. Name every column, drop separators at the ends of "
             "lines, and quote fields that hold the separator."
+        ) from error
+    except UnicodeDecodeError as error:
+        raise TableError(
+            f"{path} is not UTF-8 text, as spreadsheets on Windows may write it. Save it again as 'CSV UTF-8'. ({error})"
         ) from error
     except (OSError, ValueError) as error:  # pandas' and pyarrow's parser errors are ValueErrors
         raise TableError(f"{path} can't be read as a table: {error}") from error
@@ -364,6 +375,30 @@ def _default_ids(table: pd.DataFrame) -> list[str]:
         f"{i}-{e:.10g}" if sharing[i, c] > 1 and not np.isnan(e) else i for (i, c), e in zip(places, ends, strict=True)
     ]
     return [i if np.isnan(c) else f"{i}#{c:.0f}" for i, c in zip(ids, channels, strict=True)]
+
+
+def alike(names: Iterable[str]) -> list[list[str]]:
+    """Names that differ in upper and lower case or spaces alone, together.
+
+    >>> alike(["Ann", "Bob", "ann ", "", "Ann"])
+    [['Ann', 'ann ']]
+    """
+    found: dict[str, list[str]] = {}
+    for name in sorted(set(names) - {""}):
+        found.setdefault(" ".join(name.split()).casefold(), []).append(name)
+    return [same for same in found.values() if len(same) > 1]
+
+
+def _refuse_near_names(given: pd.DataFrame) -> None:
+    """A column that is meant must not be passed over for its spelling.
+
+    Raises:
+        TableError: a column that differs from one of `COLUMNS`, which is missing, in upper and lower case or spaces alone.
+    """
+    for name in given.columns:
+        meant = str(name).strip().casefold()
+        if meant in COLUMNS and meant not in given.columns:
+            raise TableError(f"The table has the column {str(name)!r}; expected {meant!r}, spelt like that. Rename it.")
 
 
 def _relative(path: str, folder: Path) -> str:

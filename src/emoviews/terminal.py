@@ -128,9 +128,10 @@ def print_fit(report: Any) -> None:
                 "; other labels of the speaker are known" if found.labels_kept else "; no label of the speaker is known"
             )
         folds = counted(found.folds, "fold") + tested
+        by_chance = "" if math.isnan(found.error_by_chance) else f", {found.error_by_chance:.3f} by chance alone"
         show(
             f"Expected on {where}, {mode}: UAR {found.uar.estimate:.3f}, {_said(found.uar, found.resampled)}; chance "
-            f"{1 / len(report.n_labels):.3f}; calibration error {found.calibration_error:.3f} ({folds})"
+            f"{1 / len(report.n_labels):.3f}; calibration error {found.calibration_error:.3f}{by_chance} ({folds})"
         )
         for what, groups in (("speaker", found.by_speaker), ("gender", found.by_gender)):
             if groups:
@@ -147,14 +148,15 @@ def print_fit(report: Any) -> None:
 
 
 def print_predictions(results: pd.DataFrame) -> None:
-    """A row a recording or window, and the mode."""
-    timed = bool(results["start_seconds"].notna().any())
-    shown = Table("id", *(["from", "to"] if timed else []), "emotion", "confidence", box=None, pad_edge=False)
+    """A row a recording or window, and the mode, in a column where it is not the same for all."""
+    timed, several = bool(results["start_seconds"].notna().any()), len(set(results["mode"])) > 1
+    columns = [*(["from", "to"] if timed else []), "emotion", "confidence", *(["mode"] if several else [])]
+    shown = Table("id", *columns, box=None, pad_edge=False)
     for row in results.to_dict("records"):
         ends = [row["start_seconds"], row["end_seconds"]] if timed else []
         times = ["" if math.isnan(end) else f"{end:.2f}" for end in ends]
         said = [row["emotion"], f"{row['confidence']:.2f}"] if not row["problem"] else ["–", row["problem"]]
-        shown.add_row(str(row["id"]), *times, *said)
+        shown.add_row(str(row["id"]), *times, *said, *([row["mode"]] if several else []))
     show(shown)
     show(f"Mode: {modes_named(results['mode'])}")
 
