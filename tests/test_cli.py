@@ -231,6 +231,20 @@ def test_check_finds_what_is_wrong(world: Path, table: pd.DataFrame, capsys: pyt
     assert f"the same recording: {table.loc[0, 'id']}, {table.loc[1, 'id']}" in printed
 
 
+def test_check_names_what_is_spelt_in_two_ways_and_labels_that_contradict(
+    world: Path, table: pd.DataFrame, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table.loc[0, "speaker"] = table.loc[0, "group"] = table.loc[1, "speaker"].lower()
+    table.loc[2, "emotion"] = table.loc[3, "emotion"].upper()
+    table.loc[5, ["path", "emotion"]] = table.loc[4, "path"], "sadness"
+    path = write(table, world, "spelt.csv")
+    assert run("check", path, "--store", world / "store", "--workers", 1) == 1
+    printed = " ".join(capsys.readouterr().err.split())
+    assert "speakers that differ in upper and lower case or spaces alone: 'S01', 's01'" in printed
+    assert "emotions that differ in upper and lower case or spaces alone: 'HAPPINESS', 'happiness'" in printed
+    assert f"{table.loc[5, 'id']}, labelled {' and '.join(sorted((table.loc[4, 'emotion'], 'sadness')))}" in printed
+
+
 def test_dry_run_trains_nothing(world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["reproduce", world / "t.csv", "--views", VIEWS, "--store", world / "store", "--folds", 3]
     assert run(*arguments, "--out", tmp_path / "r", "--dry-run") == 0
@@ -635,6 +649,53 @@ def test_windows_with_gaps_are_warned_of(
 @pytest.mark.parametrize("workers", ["0", "-2"])
 def test_no_workers(command: str, workers: str, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     fails(capsys, 2, f"Expected at least 1 worker, got {workers}.", *command.split(), f"--workers={workers}")
+
+
+def test_predict_never_writes_over_what_it_reads(
+    model: Path, world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "folder").mkdir()
+    recording = tone(tmp_path / "folder" / "a.wav")
+    named = recording.rename(tmp_path / "folder" / "no-suffix")
+    held = [recording.with_name("a.wav").name, named.name]
+    recording = tone(tmp_path / "folder" / "a.wav")
+    table = tmp_path / "t.csv"
+    table.write_text("path\nfolder/a.wav\nfolder/no-suffix\n")
+    contents = {name: (tmp_path / "folder" / name).read_bytes() for name in held}
+    for place in (recording, tmp_path / "folder", table):
+        for name in held if place == table else ["a.wav"]:
+            assert run("predict", model, place, "--out", tmp_path / "folder" / name) == 2
+            assert "name another file for the answers" in " ".join(capsys.readouterr().err.split())
+    assert run("predict", model, table, "--out", table) == 2
+    assert contents == {name: (tmp_path / "folder" / name).read_bytes() for name in held}
+    assert table.read_text().startswith("path\n")
+
+
+@pytest.mark.parametrize(("name", "first"), [("a.jsonl", "{"), ("a.json", "{"), ("a.csv", "i"), ("a", "i")])
+def test_the_suffix_says_the_format(
+    model: Path, world: Path, table: pd.DataFrame, tmp_path: Path, name: str, first: str
+) -> None:
+    for number, options in enumerate(([], ["--format", "csv"])):
+        out = tmp_path / str(number) / name
+        out.parent.mkdir()
+        assert run("predict", model, world / table["path"][0], "--out", out, *options) == 0
+        assert out.read_text()[0] == ("i" if options else first)
+
+
+def test_the_mode_of_each_stands_where_they_differ(
+    model: Path, world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = pd.read_csv(world / "t.csv", dtype=str)
+    known = world / table["path"][0]
+    samples, rate = soundfile.read(known)
+    soundfile.write(tmp_path / "new.wav", 0.9 * samples, rate)
+    assert run("predict", model, known, tmp_path / "new.wav") == 0
+    head, *rows = capsys.readouterr().out.splitlines()
+    assert "mode" in head
+    assert rows[0].rstrip().endswith("transductive, alone")
+    assert rows[1].rstrip().endswith("inductive")
+    assert run("predict", model, known) == 0
+    assert "mode" not in capsys.readouterr().out.splitlines()[0]
 
 
 def test_predict_refuses_what_it_can_not_judge(

@@ -431,6 +431,13 @@ def test_a_session_that_nobody_cut_is_refused_before_it_is_decoded(tmp_path: Pat
     )
 
 
+def test_a_segment_beyond_the_end_of_its_file_is_not_called_long(tmp_path: Path) -> None:
+    (path,) = make_files(tmp_path / "a", 1)
+    (failure,) = run(table_of(path).assign(start_seconds=0.0, end_seconds=99999.0), tmp_path / "store").failures
+    assert "an utterance may last at most" not in failure.error, "the file is short"
+    assert "end" in failure.error
+
+
 def test_the_list_of_failures_takes_file_names_that_are_no_utf8(tmp_path: Path) -> None:
     write_failures(tmp_path, [extraction.Failure("a", os.fsdecode(b"/\xe4rger.wav"), "is silent, or so")])
     assert (tmp_path / "failed.csv").read_bytes() == b'id,path,error\r\na,/\xe4rger.wav,"is silent, or so"\r\n'
