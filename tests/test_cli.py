@@ -655,10 +655,9 @@ def test_predict_never_writes_over_what_it_reads(
     model: Path, world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "folder").mkdir()
+    held = ["a.wav", "no-suffix"]
     recording = tone(tmp_path / "folder" / "a.wav")
-    named = recording.rename(tmp_path / "folder" / "no-suffix")
-    held = [recording.with_name("a.wav").name, named.name]
-    recording = tone(tmp_path / "folder" / "a.wav")
+    (tmp_path / "folder" / "no-suffix").write_bytes(recording.read_bytes())
     table = tmp_path / "t.csv"
     table.write_text("path\nfolder/a.wav\nfolder/no-suffix\n")
     contents = {name: (tmp_path / "folder" / name).read_bytes() for name in held}

@@ -197,11 +197,9 @@ def load_fitted(folder: str | Path) -> Fitted:
 
 
 def _temperatures(saved: Mapping[str, Any]) -> dict[str, float]:
+    """Older bundles have none for what trained and is judged alone: it had the inductive one."""
     found = {mode: float(saved[mode]) for mode in (*MODES, TRANSDUCTIVE)}
-    return {
-        **found,
-        TRANSDUCTIVE_ALONE: float(saved.get(TRANSDUCTIVE_ALONE, found["inductive"])),
-    }  # as in older bundles
+    return {**found, TRANSDUCTIVE_ALONE: float(saved.get(TRANSDUCTIVE_ALONE, saved["inductive"]))}
 
 
 def _compare_views(folder: Path, fitted: Fitted) -> None:
@@ -231,13 +229,8 @@ def _report(saved: Mapping[str, Any]) -> FitReport:
     modes = {}
     for mode, own in saved["modes"].items():
         speaker, gender = ({n: (v[0], v[1]) for n, v in own[key].items()} for key in ("by_speaker", "by_gender"))
-        interval = Interval(**own["uar"])
-        resampled = own.get("resampled", "speakers" if speaker else "files")  # older bundles do not say
-        folds, kept = own.get("folds", saved["folds"]), own.get("labels_kept", False)
-        by_chance = own.get("error_by_chance", np.nan)
-        warnings = tuple(own["warnings"])
-        modes[mode] = ModeReport(
-            interval, own["calibration_error"], speaker, gender, warnings, resampled, folds, kept, by_chance
-        )
+        unsaid = {"resampled": "speakers" if speaker else "files", "folds": saved["folds"]}  # by older bundles
+        read = {"uar": Interval(**own["uar"]), "warnings": tuple(own["warnings"])}
+        modes[mode] = ModeReport(**{**unsaid, **own, **read, "by_speaker": speaker, "by_gender": gender})
     by_files = {int(k): Interval(**interval) for k, interval in saved["by_files"].items()}
     return FitReport(**{**saved, "modes": modes, "by_files": by_files, "notes": tuple(saved["notes"])})

@@ -85,12 +85,12 @@ def anonymous(report: FitReport) -> FitReport:
     """The report with numbers in place of speakers' names and files that were left out."""
 
     def of_mode(found: ModeReport) -> ModeReport:
+        if not found.by_speaker:
+            return found
         numbers = {name: f"speaker {n}" for n, name in enumerate(found.by_speaker, 1)}
         named = "|".join(map(re.escape, sorted(numbers, key=len, reverse=True)))
-        texts = tuple(
-            re.sub(rf"(?<= for )({named})(?= \(n |[,.])", lambda m: numbers[m[1]], text) if numbers else text
-            for text in found.warnings
-        )
+        place = re.compile(rf"(?<= for )({named})(?= \(n |[,.])")
+        texts = tuple(place.sub(lambda match: numbers[match[1]], text) for text in found.warnings)
         by_speaker = {numbers[name]: score for name, score in found.by_speaker.items()}
         return replace(found, by_speaker=by_speaker, warnings=texts)
 

@@ -658,10 +658,6 @@ def predict(
 
     if hop_seconds is not None and window_seconds is None:
         raise UsageError("--hop-seconds says how far windows move; give their length too: --window-seconds 4")
-    if out is not None and (out.suffix.lower() in AUDIO_SUFFIXES or out.resolve() in {p.resolve() for p in recordings}):
-        raise UsageError(
-            f"--out {out} is a recording, or one of the tables to read; name another file for the answers."
-        )
     if hop_seconds is not None and window_seconds is not None and hop_seconds > window_seconds > 0:
         warn(
             f"Windows of {window_seconds:g} s every {hop_seconds:g} s leave gaps that nothing judges. Give a hop that is not "
@@ -673,8 +669,13 @@ def predict(
             f"--same-speaker asks to judge all recordings together, {against}, to judge each alone. Leave one of them out."
         )
     frame = gather(recordings)
-    if out is not None and out.resolve() in {Path(path).resolve() for path in set(frame["path"])}:
-        raise UsageError(f"--out {out} is one of the recordings to judge; name another file for the answers.")
+    if out is not None and (
+        out.suffix.lower() in AUDIO_SUFFIXES
+        or out.resolve() in {Path(path).resolve() for path in {*recordings, *frame["path"]}}
+    ):
+        raise UsageError(
+            f"--out {out} is a recording, or one of the tables to read; name another file for the answers."
+        )
     if same_speaker:
         frame["speaker"] = "this speaker"
     if split_channels:

@@ -282,10 +282,13 @@ def _hidden_together(
     Where most recordings without a label are of speakers who have others, so are those that are tested: labels are hidden by
     file, in five parts. Else they are hidden by group.
     """
+    if by_file:
+        return groups, True
     labelled = {group for group, target in zip(groups, targets, strict=True) if target >= 0}
-    missing = [group in labelled for group, target in zip(groups, targets, strict=True) if target < 0]
-    parts = groups if by_file else _parts(targets, files) if np.mean(missing) >= 0.5 else []
-    return (parts, True) if len(set(parts)) > 1 else (groups, by_file)
+    if np.mean([group in labelled for group, target in zip(groups, targets, strict=True) if target < 0]) < 0.5:
+        return groups, False
+    parts = _parts(targets, files)
+    return (parts, True) if len(set(parts)) > 1 else (groups, False)
 
 
 def _scored(

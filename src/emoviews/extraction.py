@@ -398,8 +398,10 @@ def refuse_sessions(path: str, start_seconds: float, end_seconds: float) -> None
         AudioError: it lasts longer than `MAXIMUM_SECONDS`, or can't be read. (Times beyond the file's end are for `decode`.)
     """
     start = 0.0 if math.isnan(start_seconds) else start_seconds
-    end = audio.probe(path).duration_seconds if math.isnan(end_seconds) else end_seconds
-    if end - start > MAXIMUM_SECONDS and min(end, audio.probe(path).duration_seconds) - start > MAXIMUM_SECONDS:
+    end = math.inf if math.isnan(end_seconds) else end_seconds
+    if end - start > MAXIMUM_SECONDS:
+        end = min(end, audio.probe(path).duration_seconds)
+    if end - start > MAXIMUM_SECONDS:
         raise AudioError(
             f"{path} lasts {readable_seconds(end - start)}; an utterance may last at most "
             f"{readable_seconds(MAXIMUM_SECONDS)}, since one emotion for more means nothing. Give a table one row an "

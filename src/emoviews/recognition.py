@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Final, get_args
+from typing import Any, Final, TypeVar, get_args
 
 import numpy as np
 import pandas as pd
@@ -37,6 +37,7 @@ from emoviews.types import LAYERS, ViewSpec
 from emoviews.views import SPEED, VIEWS, View, ViewRequest
 
 Floats = NDArray[np.float64]
+T = TypeVar("T")
 
 Digest = Callable[[Mapping[str, NDArray[Any]]], Mapping[str, Floats]]
 """What is kept of a recording: its views as they are stored → arrays that have one shape for all recordings, by name."""
@@ -257,6 +258,10 @@ class Extracted:
     problems: list[str]
     keys: list[str]
     rates: list[int]
+
+    def of_usable(self, values: Sequence[T]) -> list[T]:
+        """`(usable rows,)` of `(rows,)`."""
+        return [value for value, problem in zip(values, self.problems, strict=True) if not problem]
 
 
 def as_table(X: Any, y: Any = None, speakers: Any = None) -> pd.DataFrame:

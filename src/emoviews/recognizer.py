@@ -160,18 +160,17 @@ class EmotionRecognizer(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             raise AudioError(f"None of the {len(table)} recordings can be used. The first: {found.problems[0]}")
         table = table[usable].reset_index(drop=True)
         _require_classes(table, y, " once recordings that can't be used are left out")
-        given = None if y is None else [label for label, good in zip(labels_of(y), usable, strict=True) if good]
+        given = None if y is None else found.of_usable(labels_of(y))
         classes = _classes(table, given, getattr(y, "dtype", None))
         # NumPy's BLAS and SciPy's take turns here on small matrices; with a thread a core each, they wait for each other and
         # take three times as long as with one.
         with threadpoolctl.threadpool_limits(1, user_api="blas"):
             fitted = self._learnt(table, classes, found, requests, speeds, config)
-        keys = [key for key, problem in zip(found.keys, found.problems, strict=True) if not problem]
-        agreed = f"{counted(undecided, 'recording')} whose annotators did not agree ({UNDECIDED!r}): no label."
+        no_label = f"{counted(undecided, 'recording')} whose annotators did not agree ({UNDECIDED!r}): no label."
         notes = (
-            *([agreed] if undecided else []),
+            *([no_label] if undecided else []),
             *_notes_of_labels(table, y),
-            *_notes_of_table(table, keys),
+            *_notes_of_table(table, found.of_usable(found.keys)),
             *_notes_of_model(fitted),
             *fitted.report.notes,
         )
@@ -197,8 +196,7 @@ class EmotionRecognizer(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         ]
         labels = tuple(str(label) for label in classes.tolist())
         targets = np.array([labels.index(e) if e else -1 for e in table["emotion"]], dtype=np.int64)
-        speakers, texts = list(table["speaker"]), list(table["text"])
-        keys = [key for key, problem in zip(found.keys, found.problems, strict=True) if not problem]
+        speakers, texts, keys = list(table["speaker"]), list(table["text"]), found.of_usable(found.keys)
         data = Recordings(table, Fusion(vectors, speakers, texts, at_speeds), targets, keys)
         model = data.fitted(len(labels), config)
         report, temperatures = evaluated(
@@ -219,7 +217,6 @@ class EmotionRecognizer(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         labelled = fit_map(own, targets[known], inductive.linear)
         heard = frozenset(short_key(key) for key in found.keys if key)
         given = tuple(classes.tolist())
-        rates = [rate for rate, problem in zip(found.rates, found.problems, strict=True) if not problem]
         return Fitted(
             requests,
             specs,
@@ -230,7 +227,7 @@ class EmotionRecognizer(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             heard,
             report,
             labelled,
-            sampling_rate=_lowest(rates),
+            sampling_rate=_lowest(found.of_usable(found.rates)),
             speeds=tuple(speeds),
         )
 

@@ -75,12 +75,9 @@ def make_table(rows: Iterable[Mapping[str, object]] | pd.DataFrame, folder: str 
     _refuse_near_names(given)
     if "path" not in given.columns:
         have = ", ".join(map(str, given.columns)) or "none"
-        semicolons = len(given.columns) == 1 and ";" in str(given.columns[0])
-        remedy = (
-            "Columns are told apart by commas; save it with them, not with semicolons."
-            if semicolons
-            else ("Name the column of the files 'path'.")
-        )
+        remedy = "Name the column of the files 'path'."
+        if len(given.columns) == 1 and ";" in have:
+            remedy = "Columns are told apart by commas; save it with them, not with semicolons."
         raise TableError(f"The table has no column 'path' (its columns: {have}). {remedy}")
     table = pd.DataFrame(index=pd.RangeIndex(len(given)))
     for column in (*COLUMNS, *(c for c in given.columns if c not in COLUMNS)):
