@@ -20,6 +20,8 @@ GRADIOS = (("scrollable-region-focusable", 'part="scroll"'), ("nested-interactiv
 """Rule and place of what axe finds inside Gradio's components: the waveform, which its buttons move as well; the button for
 more files, within the area to drop them on."""
 WIDE, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
+PATIENCE_SECONDS = 60
+"""How long a busy machine may take over what these tests wait for."""
 
 
 @contextmanager
@@ -33,6 +35,13 @@ def chromium() -> Iterator[Any]:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=sandbox)
         yield browser
         browser.close()
+
+
+def expect(place: Any) -> Any:
+    """Playwright's assertions, which wait until they hold. A look at once, such as `is_visible()`, sees a page half drawn."""
+    sync_api = pytest.importorskip("playwright.sync_api")
+    sync_api.expect.set_options(timeout=1000 * PATIENCE_SECONDS)
+    return sync_api.expect(place)
 
 
 @contextmanager
@@ -72,6 +81,7 @@ def watched(page: Any) -> list[str]:
 def barriers(page: Any) -> list[str]:
     """What axe-core finds that keeps people out."""
     axe = pytest.importorskip("axe_playwright_python.sync_playwright")
+    page.wait_for_timeout(500)  # colours that fade in have too little contrast meanwhile
     found = axe.Axe().run(page).response["violations"]
     own = [one for one in found if not any(one["id"] == rule and part in str(one) for rule, part in GRADIOS)]
     return [f"{one['id']}: {node['html'][:200]}" for one in own for node in one["nodes"]]

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
-from tests.pages import PHONE, WIDE, barriers, chromium, overflow, served, watched
+from tests.pages import PHONE, WIDE, barriers, chromium, expect, overflow, served, watched
 
 from emoviews import cli
 from emoviews.app.labels import label_page, token
@@ -186,14 +186,14 @@ def test_two_people_label_in_the_browser_and_a_kill_loses_nothing(tmp_path: Path
         page.keyboard.type("Ann")  # the field has the focus
         page.keyboard.press("Enter")
         page.get_by_role("heading", name="0 of 5 done").wait_for()
-        assert page.get_by_role("button", name="Undo").is_disabled()
+        expect(page.get_by_role("button", name="Undo")).to_be_disabled()
         page.evaluate(TOO_SOON)
         press("2", "Saved: joy.", "1 of 5 done")
         heard(page)
         assert page.evaluate("window.pressed")
-        assert page.get_by_role("heading", name="1 of 5 done").is_visible()
+        expect(page.get_by_role("heading", name="1 of 5 done")).to_be_visible()
         press("u", "Undone: the recording before is back.", "0 of 5 done")
-        assert page.locator("#status").inner_text() == "Undone: the recording before is back."
+        expect(page.locator("#status")).to_have_text("Undone: the recording before is back.")
         press("s", "Skipped.", "0 of 5 done")
         press("0", "Saved: can’t tell.", "1 of 5 done")
         press("1", "Saved: anger.", "2 of 5 done")
@@ -262,11 +262,11 @@ def test_somebody_else_can_go_on_in_the_same_window(tmp_path: Path):
         page.get_by_role("heading", name="1 of 2 done").wait_for()  # the window knows its annotator
         page.get_by_role("button", name="Not Ann?").click()
         page.locator("#name:focus").wait_for()
-        assert page.get_by_label("Who is labelling?").input_value() == ""
+        expect(page.get_by_label("Who is labelling?")).to_have_value("")
         page.keyboard.type("Bob")
         page.keyboard.press("Enter")
         page.get_by_role("heading", name="0 of 2 done").wait_for()
-        assert page.get_by_role("button", name="Not Bob?").is_visible()
+        expect(page.get_by_role("button", name="Not Bob?")).to_be_visible()
         heard(page)
         page.keyboard.press("2")
         page.get_by_role("heading", name="1 of 2 done").wait_for()
@@ -279,7 +279,7 @@ def test_keys_answer_wherever_the_focus_is(tmp_path: Path):
         for x in (25, 150, 150):  # its button, and its slider twice
             page.locator("audio").click(position={"x": x, "y": 27})
             page.keyboard.press("1")
-            page.get_by_role("heading", name="1 of 3 done").wait_for(timeout=5000)
+            page.get_by_role("heading", name="1 of 3 done").wait_for()
             heard(page)
             page.keyboard.press("u")
             page.get_by_role("heading", name="0 of 3 done").wait_for()
