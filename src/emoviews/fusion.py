@@ -247,6 +247,16 @@ def apart(speakers: Sequence[str]) -> list[str]:
     return [speaker or f"\x00{row}" for row, speaker in enumerate(speakers)]
 
 
+def beside_another(speakers: Sequence[str]) -> int:
+    """How many recordings there are beside another one of their speaker: they tell how a speaker's recordings differ.
+
+    >>> beside_another(["Ann", "Ann", "Ann", "Bob", "", ""])
+    2
+    """
+    named_speakers = [speaker for speaker in speakers if speaker]
+    return len(named_speakers) - len(set(named_speakers))
+
+
 def _part(
     name: str,
     values: Floats,
@@ -312,6 +322,8 @@ def principal_axes(centered: Floats, count: int) -> Floats:
     """`(features, dim)` orthonormal, the largest variance first; by way of the smaller Gram matrix."""
     rows, features = centered.shape
     count = min(count, rows, features)
+    if count == 0:
+        return np.zeros((features, 0))
     small = centered @ centered.T if rows < features else centered.T @ centered
     # Those that are kept alone: with a thousand rows in half the time of all.
     values, vectors = scipy.linalg.eigh(small, subset_by_index=[len(small) - count, len(small) - 1])
@@ -389,10 +401,12 @@ def rows_by(names: Sequence[str]) -> list[NDArray[np.int64]]:
 def _speaker_prior(scores: Floats, speakers: Sequence[str]) -> tuple[Floats, Floats]:
     """Pooled variance within speakers, and in how many recordings a speaker's own mean weighs as much as that of all."""
     groups, means, within = rows_by(speakers), [], np.zeros(scores.shape[1])
+    several = sum(len(rows) for rows in groups if len(rows) > 1)  # an only recording does not show how a speaker's differ
     for rows in groups:
         own = scores[rows]
         means.append(own.mean(axis=0))
-        within += len(own) * own.var(axis=0) / len(scores)
+        if len(own) > 1:
+            within += len(own) * own.var(axis=0) / several
     if len(groups) < 2:
         return np.maximum(within, 1e-6), np.ones(scores.shape[1])
     noise = within * np.mean([1 / len(rows) for rows in groups])

@@ -432,9 +432,12 @@ def _notes_of_model(fitted: Fitted) -> Iterator[str]:
             "would erase the emotion. Every recording will be judged alone, as it is."
         )
     elif not fitted.model.modes["speaker-adaptive"].adaptive:
+        why, remedy = "No recording has a speaker", "Fill in the column 'speaker'."
+        if fitted.report.n_speakers:
+            why, remedy = "Hardly a speaker has several recordings", "Add more recordings of each; they need no label."
         yield (
-            "No recording has a speaker, so nothing was learnt relative to speakers: every recording will be judged alone, "
-            "also with --same-speaker. Fill in the column 'speaker'."
+            f"{why}, so nothing was learnt relative to speakers: every recording will be judged alone, also with "
+            f"--same-speaker. {remedy}"
         )
 
 

@@ -33,7 +33,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emoviews.errors import UsageError
-from emoviews.fusion import Fusion, Space, ViewMap, apart, confounding, judges_alone, repeated, rows_by, vectors_in
+from emoviews.fusion import (
+    Fusion,
+    Space,
+    ViewMap,
+    apart,
+    beside_another,
+    confounding,
+    judges_alone,
+    repeated,
+    rows_by,
+    vectors_in,
+)
 from emoviews.propagation import Softmax, balanced_weights, fit_softmax, match_shares, neighbour_graph, softmax
 from emoviews.students import fit_students
 
@@ -48,6 +59,10 @@ REPEATED: Final = 0.75
 """From this `fusion.repeated` on, sentences are taken to be said with several emotions each, unless the labels tell otherwise
 (by any `fusion.confounding`). To be rid of what tells sentences apart gains a few points; where that is the emotion, all is
 lost."""
+
+FEWEST_BESIDE: Final = 10
+"""Recordings beside another one of their speaker, from which on recordings are seen relative to their speaker. With fewer, how
+much a speaker's recordings differ is hardly known; where each is of another speaker, nothing would be left of them."""
 
 SHARE_PRIOR: Final = 1.0
 """Labels of each class added before the classes' shares are taken from them."""
@@ -235,8 +250,8 @@ def fit_semisupervised(
     """Fit to training recordings.
 
     Args:
-        recordings: what trains. If nobody's speaker is known, no recording is seen relative to its speaker. The inductive
-            students learn from the copies, if there are any.
+        recordings: what trains. Where hardly a speaker has several (`FEWEST_BESIDE`), no recording is seen relative to its
+            speaker. The inductive students learn from the copies, if there are any.
         targets: `(rows,)` class numbers, -1 where there is no label.
         classes: how many.
         config: how.
@@ -247,7 +262,7 @@ def fit_semisupervised(
     names = [str(target) for target in targets[known]]
     by_speaker, by_text = (confounding([values[row] for row in known.tolist()], names) for values in (speakers, texts))
     remove_text = config.remove_text and by_text == 0 and repeated(texts, apart(speakers)) >= REPEATED
-    relative = any(speakers) and by_speaker < CONFOUNDED
+    relative = beside_another(speakers) >= FEWEST_BESIDE and by_speaker < CONFOUNDED
     alone = [[name] for name in views if config.views_apart and judges_alone(name, views)]
     (space, vectors), *by_themselves = (
         recordings.space(looked_at, adaptive=relative, remove_text=remove_text, dimensions=config.dimensions)
