@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import warnings
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -19,7 +20,7 @@ from sklearn.model_selection import StratifiedGroupKFold
 
 from emoviews import calibration, metrics, splits, statistics
 from emoviews.audio import MINIMUM_SECONDS
-from emoviews.fusion import Fusion, rows_by
+from emoviews.fusion import Fusion, apart, rows_by
 from emoviews.processes import worker_count
 from emoviews.progress import Progress, counted
 from emoviews.recognition import (
@@ -265,6 +266,12 @@ def _caveats(data: Recordings, tested: NDArray[np.int64], labels: tuple[str, ...
         notes.append(
             f"{n} of the {len(tested)} labelled recordings that test it are of one speaker, judged by what learnt from the few "
             "of others. Label recordings of more speakers evenly."
+        )
+    genders = _genders(rows := data.table.iloc[tested])
+    if len(set(genders) - {""}) > 1 and all(rows["speaker"]) and _least_p(list(rows["speaker"]), genders) >= 0.05:
+        notes.append(
+            f"{counted(rows['speaker'].nunique(), 'speaker')} test it: too few to tell whether genders are recognised equally "
+            "well, whatever the numbers by gender are."
         )
     if not by_file and not all(data.speakers[row] for row in tested):
         notes.append(
@@ -596,7 +603,8 @@ def _mode_report(
                 found[name] = (metrics.uar([truth[r] for r in rows], [guess[r] for r in rows]), len(rows))
         return dict(sorted(found.items()))
 
-    by_speaker, by_gender = scores(list(tested["speaker"])), scores(list(tested["gender"]))
+    genders = _genders(tested)
+    by_speaker, by_gender = scores(list(tested["speaker"])), scores(genders)
     right = np.array([t == g for t, g in zip(truth, guess, strict=True)])
     chance = 1 / len(labels)
     warnings = []
@@ -604,10 +612,12 @@ def _mode_report(
         warnings.append(f"It does no better than guessing ({chance:.3f}).")
     elif interval.low <= chance:
         warnings.append(f"It may do no better than guessing ({chance:.3f}), which lies in the interval.")
-    tests = {"speaker": _differ_by_chance(right, truth, list(tested["speaker"]), None)}
-    if all(tested["speaker"]):  # else whose recordings depend on each other is not known
-        tests["gender"] = _differ_by_chance(right, truth, list(tested["gender"]), list(tested["speaker"]))
-    for what, p in zip(tests, statistics.holm(list(tests.values())).tolist(), strict=True):
+    tests = {}
+    if len(by_speaker) > 1:
+        tests["speaker"] = _differ_by_chance(right, truth, list(tested["speaker"]), None)
+    if len(by_gender) > 1 and _least_p(tested["speaker"], genders) < 0.05:
+        tests["gender"] = _differ_by_chance(right, truth, genders, list(tested["speaker"]))
+    for what, p in zip(tests, statistics.holm(list(tests.values())).tolist() if tests else (), strict=True):
         if p < 0.05:
             scored = by_speaker if what == "speaker" else by_gender
             worst, best = min(scored, key=lambda n: scored[n][0]), max(scored, key=lambda n: scored[n][0])
@@ -634,12 +644,10 @@ def _differ_by_chance(
 ) -> float:
     """How often shuffled names give sub-groups that differ as much: a permutation test of the variance of their UARs.
 
-    Of speakers, the names are shuffled among recordings of one emotion; of genders, among speakers (`clusters`), since the
-    recordings of one are not independent. 1 where there are not two sub-groups.
+    Of speakers, the names are shuffled among recordings of one emotion; of genders, of which a speaker has one (`_genders`),
+    among speakers (`clusters`), since the recordings of one are not independent.
     """
     names = np.array(column, dtype=object)
-    if len(set(names) - {""}) < 2:
-        return 1.0
     values, true = sorted(set(names) - {""}), np.array(truth, dtype=object)
 
     def spread(of: NDArray[Any]) -> float:
@@ -664,3 +672,35 @@ def _differ_by_chance(
             shuffled = np.array([moved[person] for person in whose], dtype=object)
         hits += spread(shuffled) >= observed
     return (1 + hits) / (1 + rounds)
+
+
+def _genders(table: pd.DataFrame) -> list[str]:
+    """`(rows,)` one gender a speaker: the one that most of the speaker's recordings have, of those that tell, and in the spelling
+    that most recordings of that gender have. Empty where none tells, or two as often.
+    """
+    usual: dict[str, str] = {}
+    for spelling, _ in Counter(table["gender"]).most_common():
+        usual.setdefault(spelling.casefold(), spelling)
+    given = [usual[spelling.casefold()] for spelling in table["gender"]]
+    found = [""] * len(table)
+    for rows in rows_by(apart(list(table["speaker"]))):
+        counts = Counter(given[row] for row in rows.tolist() if given[row]).most_common(2)
+        if counts and (len(counts) == 1 or counts[0][1] > counts[1][1]):
+            for row in rows.tolist():
+                found[row] = counts[0][0]
+    return found
+
+
+def _least_p(speakers: Sequence[str], genders: Sequence[str]) -> float:
+    """The least p that shuffling genders among speakers can give, however much they differ; 1 where speakers are unknown.
+
+    >>> round(_least_p(["Ann", "Bea", "Cy", "Ann"], ["female", "female", "male", "female"]), 3)
+    0.333
+    """
+    if not all(speakers):  # whose recordings depend on each other is not known
+        return 1.0
+    counts = Counter(dict(zip(speakers, genders, strict=True)).values())
+    ways = math.factorial(counts.total()) // math.prod(math.factorial(n) for n in counts.values())
+    # With as many of each, those that are exchanged wholesale differ as much.
+    alike = math.prod(math.factorial(n) for n in Counter(n for name, n in counts.items() if name).values())
+    return alike / ways
