@@ -272,9 +272,9 @@ def test_labels_are_hidden_as_they_are_missing() -> None:
     alone = report.modes["transductive, alone"]
     assert alone.uar == uar_interval(truth, guesses(raw[known]), list(table["speaker"][known]))
     assert temperatures["transductive, alone"] == pytest.approx(fit_temperature(truth, raw[known], LABELS), rel=1e-9)
-    assert [(alone.folds, alone.labels_kept), (report.folds, report.modes["inductive"].labels_kept)] == [(2, False)] * 2
+    assert (alone.folds, report.folds, alone.hidden) == (2, 2, "no_label")
     usual = found()[0].modes["transductive, alone"]
-    assert (usual.folds, usual.labels_kept) == (5, True)
+    assert (usual.folds, usual.hidden) == (5, "labels_kept")
 
 
 def test_nothing_is_said_of_unlabelled_recordings_where_there_are_none() -> None:

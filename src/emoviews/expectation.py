@@ -29,15 +29,13 @@ from emoviews.recognition import (
     TRANSDUCTIVE_ALONE,
     FitReport,
     Floats,
+    Hidden,
     ModeReport,
     has_trained,
     mode_alone,
 )
-from emoviews.semisupervised import (
-    SemiSupervised,
-    SemiSupervisedConfig,
-    fit_semisupervised,
-)
+from emoviews.semisupervised import SemiSupervised, SemiSupervisedConfig, fit_semisupervised
+from emoviews.table import original_emotions
 
 FEWEST_LABELS: Final = 10
 """Of a test group's labelled recordings in all folds together: below, an expected UAR would mean nothing and none is given."""
@@ -96,6 +94,11 @@ class Recordings:
         """The rows with a label."""
         return np.flatnonzero(self.targets >= 0)
 
+    @property
+    def missing(self) -> NDArray[np.int64]:
+        """The rows whose emotion nobody knows: those whose label was dropped (`table.keep_labels`) are of none that is learnt."""
+        return np.flatnonzero((self.targets < 0) & (original_emotions(self.table) == "").to_numpy())
+
     def at(self, rows: NDArray[np.int64]) -> Recordings:
         """Some of them."""
         table = self.table.iloc[rows].reset_index(drop=True)
@@ -106,6 +109,13 @@ class Recordings:
         targets = self.targets.copy()
         targets[rows] = -1
         return replace(self, targets=targets)
+
+    def without_speakers(self, rows: NDArray[np.int64]) -> Recordings:
+        """All of them, and no speaker of these."""
+        speakers = list(self.speakers)
+        for row in rows.tolist():
+            speakers[row] = ""
+        return replace(self, fusion=Fusion(self.fusion.views, speakers, self.fusion.texts, self.fusion.copies))
 
     def fitted(self, n_classes: int, config: SemiSupervisedConfig) -> SemiSupervised:
         """The classifier that they give."""
@@ -140,16 +150,16 @@ def evaluated(
     modes: Sequence[str] = ADAPTIVELY,
     workers: int | None = None,
 ) -> tuple[FitReport, dict[str, float]]:
-    """Leave each group out, fit on the others, judge it in these modes; the expected UAR, and temperatures for calibration.
+    """The UAR to expect in these modes, on new speakers and on what trained without a label, and temperatures for calibration.
 
-    The modes of what trained are tested where some recordings have no label: all train, and those that are tested without their
-    labels, which are hidden a part at a time as the missing ones are missing (`_hidden_together`). The modes relative to the
-    speaker are tested on recordings that have one; in the speaker-adaptive mode each of these is also judged with few others of
-    its speaker (`FEW_FILES`, where most speakers have more).
+    New speakers: each group is left out, and judged by what learns from the others. Groups that share a speaker or a recording
+    (by the hash of its samples, or by times of a file that overlap) are left out together; recordings without a group are not
+    used where two groups have labels. Otherwise, with `allow_overlap`, folds are by file, and test no mode relative to the
+    speaker. The modes relative to the speaker are tested on recordings that have one; in the speaker-adaptive mode each of these
+    is also judged with few others of its speaker (`FEW_FILES`, where most speakers have more).
 
-    Groups that share a speaker or a recording (by the hash of its samples, or by times of a file that overlap) are left out
-    together; recordings without a group are not used where two groups have labels. Otherwise, with `allow_overlap`, folds are
-    by file, and test no mode relative to the speaker.
+    What trained is tested where some recordings have no label: all train, and those that are tested without their labels, which
+    are hidden a part at a time as the missing ones are missing (`_hidden_together`).
 
     Nothing is chosen by these scores: every choice (what to remove, what the unlabelled recordings are) is made again inside
     each fold from its training part. The calibration error of a fold is that of the temperatures which the other folds give,
@@ -158,93 +168,170 @@ def evaluated(
     Folds are judged on several threads (`workers`, at most `MOST_THREADS`; one a core when None), which changes nothing but the
     time.
     """
-    table, targets, groups = data.table, data.targets, list(data.table["group"])
-    speakers, known = data.speakers, data.known
-    counts = {label: int((targets == number).sum()) for number, label in enumerate(labels)}
-    labelled_speakers = {speakers[row] for row in known} - {""}
-    report = FitReport(len(table), counts, len(set(speakers) - {""}), len(labelled_speakers))
-    even: dict[str, float] = dict.fromkeys(ADAPTIVELY, 1.0)
+    threads = worker_count(workers)
     if not run:
         note = "Not evaluated: what to expect on new speakers is not known."
-        return replace(report, notes=(note, UNCALIBRATED)), even
-    if not any(speakers) and any(groups) and np.median(list(Counter(filter(None, groups)).values())) == 1:
-        groups = [""] * len(groups)  # of one recording each, they are no groups
-    of_labels = [(groups[row], targets[row]) for row in known if groups[row]]
-    testable_by_group = (
-        len(of_labels) >= FEWEST_LABELS and min(len(set(part)) for part in zip(*of_labels, strict=True)) > 1
+        return _untested(data, labels, note), dict.fromkeys(ADAPTIVELY, 1.0)
+    report, temperatures = _of_new_speakers(data, labels, config, modes, allow_overlap, threads)
+    if report.modes and len(data.missing):
+        trained = [mode for mode in modes if has_trained(mode)]
+        found, fitted, notes = _of_what_trained(data, labels, config, trained, allow_overlap, threads)
+        report = replace(report, modes={**report.modes, **found}, notes=(*report.notes, *notes))
+        temperatures |= fitted
+    return report, temperatures
+
+
+def _untested(data: Recordings, labels: tuple[str, ...], *notes: str) -> FitReport:
+    """What there is to learn from, and why it is not known what to expect."""
+    counts = {label: int((data.targets == number).sum()) for number, label in enumerate(labels)}
+    labelled = {data.speakers[row] for row in data.known} - {""}
+    return FitReport(
+        len(data.table), counts, len(set(data.speakers) - {""}), len(labelled), notes=(*notes, UNCALIBRATED)
     )
-    by_file = allow_overlap and not all(groups) and not testable_by_group
+
+
+def _groups(data: Recordings) -> list[str]:
+    """`(rows,)` as the table gives them; where speakers are unknown, groups of one recording each are none."""
+    groups = list(data.table["group"])
+    if not any(data.speakers) and any(groups) and np.median(list(Counter(filter(None, groups)).values())) == 1:
+        return [""] * len(groups)
+    return groups
+
+
+def _tested_by_file(data: Recordings, allow_overlap: bool) -> bool:
+    """Whether speakers can't be left out, since not all are known, and need not be."""
+    groups = _groups(data)
+    of_labels = [(groups[row], data.targets[row]) for row in data.known if groups[row]]
+    testable = len(of_labels) >= FEWEST_LABELS and min(len(set(part)) for part in zip(*of_labels, strict=True)) > 1
+    return allow_overlap and not all(groups) and not testable
+
+
+def _of_new_speakers(
+    data: Recordings,
+    labels: tuple[str, ...],
+    config: SemiSupervisedConfig,
+    modes: Sequence[str],
+    allow_overlap: bool,
+    threads: int,
+) -> tuple[FitReport, dict[str, float]]:
+    """The report without what trained, and temperatures of all modes; see `evaluated`."""
+    table, targets, groups = data.table, data.targets, _groups(data)
+    speakers, known = data.speakers, data.known
+    even: dict[str, float] = dict.fromkeys(ADAPTIVELY, 1.0)
+    by_file = _tested_by_file(data, allow_overlap)
     if not all(groups) and not by_file:
         if not any(groups):
             note = (
                 "Recordings without a speaker: folds by file would test on voices that trained, so what to expect on new "
                 "speakers is not known. Fill in the column 'speaker', or allow it (--allow-speaker-overlap)."
             )
-            return replace(report, notes=(note, UNCALIBRATED)), even
-        if not of_labels:
+            return _untested(data, labels, note), even
+        if not any(groups[row] for row in known):
             note = (
                 "No labelled recording has a speaker, so what to expect on new speakers is not known. Fill in the column "
                 "'speaker', or allow tests by file (--allow-speaker-overlap)."
             )
-            return replace(report, notes=(note, UNCALIBRATED)), even
+            return _untested(data, labels, note), even
         own = data.at(np.flatnonzero(table["group"] != ""))
-        rest, temperatures = evaluated(own, labels, config, run=True, allow_overlap=False, modes=modes, workers=workers)
-        note = f"{counted(len(table) - len(own.table), 'recording')} without a speaker: not used to find out what to expect."
-        if not testable_by_group:
+        rest, temperatures = _of_new_speakers(own, labels, config, modes, False, threads)
+        note = (
+            f"{counted(len(table) - len(own.table), 'recording')} without a speaker: not used to find out what to expect of new "
+            "speakers."
+        )
+        if not rest.modes:
             note += " Fill in the column 'speaker' of more, or allow tests by file (--allow-speaker-overlap)."
-        return replace(rest, n_recordings=len(table), n_labels=counts, notes=(note, *rest.notes)), temperatures
+        whole = _untested(data, labels)
+        return replace(rest, n_recordings=len(table), n_labels=whole.n_labels, notes=(note, *rest.notes)), temperatures
     files = _joined(list(table["path"]), data.keys)
     notes: list[str] = []
     groups, used = (_parts(targets, files), ALONE) if by_file else (_left_out_together(data, notes), modes)
     if len(testable := {groups[row] for row in known}) < 2:
         some = counted(len({files[row] for row in known}), "file") if by_file else counted(len(testable), "speaker")
         remedy = "Label recordings of others."
-        if not by_file and len(labelled_speakers) > 1:
+        if not by_file and len({speakers[row] for row in known} - {""}) > 1:
             some = "one group (column 'group'), or from groups that share speakers or recordings"
             remedy = "Leave the column out to test by speaker."
         notes.append(f"Labels from {some}: what to expect on new speakers can't be known. {remedy}")
-        return replace(report, notes=(*notes, UNCALIBRATED)), even
+        return _untested(data, labels, *notes), even
     if len(set(groups)) > splits.MOST_FOLDS:
         groups = splits.merge_groups(groups, splits.MOST_FOLDS)
-    ordered = splits.leave_one_group_out(groups, validation="none")
+    ordered = [fold for fold in splits.leave_one_group_out(groups, validation="none") if (targets[fold.test] >= 0).any()]
     named = Counter(speaker for speaker in speakers if speaker)
     few = [k for k in FEW_FILES if "speaker-adaptive" in used and named and k < np.median(list(named.values()))]
     new = [mode for mode in used if not has_trained(mode)]
-    threads = worker_count(workers)
     judged = _leave_each_out(data, ordered, partial(_judge_new, data, len(labels), config, new, few), threads)
     tested = known[~np.isnan(judged.by_mode["inductive"][known, 0])] if judged.folds else known[:0]
-    report = replace(report, folds=len(judged.folds))
     if skipped := len(ordered) - len(judged.folds):
-        notes.append(f"{skipped} of {len(ordered)} folds have no label to test, or labels of one class to learn from.")
+        notes.append(
+            f"{skipped} of {counted(len(ordered), 'fold')} could not be tested: what is left to learn from has labels of one "
+            "class."
+        )
     if len(tested) < FEWEST_LABELS or min(len({of[row] for row in tested}) for of in (groups, targets.tolist())) < 2:
         notes.append(
             f"{counted(len(tested), 'labelled recording')} could be tested; at least {FEWEST_LABELS} are needed to say what to "
             f"expect, of two {'files' if by_file else 'speakers'} and two emotions."
         )
-        return replace(report, notes=(*notes, UNCALIBRATED)), even
+        return replace(_untested(data, labels, *notes), folds=len(judged.folds)), even
     notes = [*_caveats(data, tested, labels, by_file=by_file), *notes]
-    kinds = ["speakers" if speaker else "files" if by_file else "groups" for speaker in speakers]
-    names_of = {"speakers": speakers, "groups": list(table["group"]), "files": files}
-    sources = [names_of[kind][row] for row, kind in enumerate(kinds)]
+    kinds, sources = _sources(data, files, by_file=by_file)
     reports, by_files, temperatures = _scored(data, judged, groups, kinds, sources, labels)
     temperatures |= {TRANSDUCTIVE: temperatures["speaker-adaptive"], TRANSDUCTIVE_ALONE: temperatures["inductive"]}
-    if len(known) < len(targets):
-        hidden, kept = _hidden_together(targets, groups, files, by_file=by_file)
-        trained = [mode for mode in used if has_trained(mode)]
-        ordered = splits.leave_one_group_out(hidden, validation="none")
-        without = _leave_each_out(data, ordered, partial(_judge_trained, data, len(labels), config, trained), threads)
-        found, _, fitted = _scored(data, without, hidden, kinds, sources, labels) if without.folds else ({}, {}, {})
-        if TRANSDUCTIVE_ALONE in found:
-            reports |= {mode: replace(one, labels_kept=kept) for mode, one in found.items()}
-            temperatures |= fitted
     if "speaker-adaptive" in modes and "speaker-adaptive" not in reports:
         notes.append(
             "What to expect where recordings are judged relative to their speaker is not known, and they are calibrated as if "
             f"judged alone: to know takes {FEWEST_LABELS} labelled recordings with a speaker, of two at least."
         )
     hashes = "".join(splits.split_hash(fold, list(table["id"])) for fold in judged.folds)
-    whole = hashlib.sha256(hashes.encode()).hexdigest()[:12]
-    return replace(report, modes=reports, by_files=by_files, split_hash=whole, notes=tuple(notes)), temperatures
+    report = replace(
+        _untested(data, labels),
+        folds=len(judged.folds),
+        modes=reports,
+        by_files=by_files,
+        split_hash=hashlib.sha256(hashes.encode()).hexdigest()[:12],
+        notes=tuple(notes),
+    )
+    return report, temperatures
+
+
+def _of_what_trained(
+    data: Recordings,
+    labels: tuple[str, ...],
+    config: SemiSupervisedConfig,
+    modes: Sequence[str],
+    allow_overlap: bool,
+    threads: int,
+) -> tuple[dict[str, ModeReport], dict[str, float], list[str]]:
+    """What to expect of recordings that trained without a label: reports, temperatures and notes; nothing where too few test it."""
+    files, by_file = _joined(list(data.table["path"]), data.keys), _tested_by_file(data, allow_overlap)
+    hidden, how = _hidden_together(data, files, by_file=by_file)
+    ordered = splits.leave_one_group_out(hidden, validation="none")
+    judge = partial(_judge_trained, data, len(labels), config, modes, how == "nameless")
+    judged = _leave_each_out(data, ordered, judge, threads)
+    if not judged.folds:
+        return {}, {}, []
+    reports, _, temperatures = _scored(data, judged, hidden, *_sources(data, files, by_file=by_file), labels)
+    if TRANSDUCTIVE_ALONE not in reports:
+        return {}, {}, []
+    groups = _groups(data)
+    labelled = {groups[row] for row in data.known}
+    notes = []
+    if others := sum(groups[row] not in labelled for row in data.missing) if how == "labels_kept" else 0:
+        notes.append(
+            f"{others} of the {counted(len(data.missing), 'recording')} without a label are of speakers who have none at all, or "
+            "of unknown ones. Of these expect less than is said of what was learnt from, and probabilities that are too sure."
+        )
+    return {mode: replace(found, hidden=how) for mode, found in reports.items()}, temperatures, notes
+
+
+def _sources(data: Recordings, files: Sequence[str], *, by_file: bool) -> tuple[list[str], list[str]]:
+    """`(rows,)` what intervals resample, in words, and which of them a recording is from."""
+    groups = list(data.table["group"])
+    kinds = [
+        "speakers" if speaker else "groups" if group and not by_file else "files"
+        for speaker, group in zip(data.speakers, groups, strict=True)
+    ]
+    names_of = {"speakers": data.speakers, "groups": groups, "files": files}
+    return kinds, [names_of[kind][row] for row, kind in enumerate(kinds)]
 
 
 def _caveats(data: Recordings, tested: NDArray[np.int64], labels: tuple[str, ...], *, by_file: bool) -> list[str]:
@@ -281,21 +368,25 @@ def _caveats(data: Recordings, tested: NDArray[np.int64], labels: tuple[str, ...
     return notes
 
 
-def _hidden_together(
-    targets: NDArray[np.int64], groups: list[str], files: Sequence[str], *, by_file: bool
-) -> tuple[list[str], bool]:
-    """`(rows,)` whose labels are hidden together to test what trained; and whether speakers keep others.
+def _hidden_together(data: Recordings, files: Sequence[str], *, by_file: bool) -> tuple[list[str], Hidden]:
+    """`(rows,)` whose labels are hidden together to test what trained, and what else is (`recognition.Hidden`).
 
-    Where most recordings without a label are of speakers who have others, so are those that are tested: labels are hidden by
-    file, in five parts. Else they are hidden by group.
+    As most recordings without a label are, so are those that are tested: of speakers who have other labels, or of unknown ones,
+    in five parts by file; or of speakers who have none, by group.
     """
-    if by_file:
-        return groups, True
-    labelled = {group for group, target in zip(groups, targets, strict=True) if target >= 0}
-    if np.mean([group in labelled for group, target in zip(groups, targets, strict=True) if target < 0]) < 0.5:
-        return groups, False
-    parts = _parts(targets, files)
-    return (parts, True) if len(set(parts)) > 1 else (groups, False)
+    groups = _groups(data)
+    labelled = {groups[row] for row in data.known} - {""}
+    missing = [groups[row] for row in data.missing]
+    if np.mean([group == "" for group in missing]) >= 0.5:
+        how: Hidden = "nameless"
+    else:
+        how = "labels_kept" if by_file or np.mean([group in labelled for group in missing]) >= 0.5 else "no_label"
+    if how != "no_label" and len(set(parts := _parts(data.targets, files))) > 1:
+        return parts, how
+    together = _left_out_together(data, [])
+    if len(set(together)) > splits.MOST_FOLDS:
+        together = splits.merge_groups(together, splits.MOST_FOLDS)
+    return together, "no_label"
 
 
 def _scored(
@@ -402,16 +493,22 @@ def _judge_new(
 
 
 def _judge_trained(
-    data: Recordings, n_classes: int, config: SemiSupervisedConfig, modes: Sequence[str], fold: splits.Fold
+    data: Recordings, n_classes: int, config: SemiSupervisedConfig, modes: Sequence[str], nameless: bool, fold: splits.Fold
 ) -> _Judged | None:
-    """A fold's test part in each mode, by what learnt from all recordings, from these without their labels. None where there is
-    nothing to learn from or to test.
+    """A fold's test part in each mode, by what learnt from all recordings, from these without their labels, and `nameless`
+    without their speakers. None where there is nothing to learn from or to test.
     """
     learnt = data.without_labels(fold.test)
     if len(set(learnt.targets[learnt.known])) < 2 or len(learnt.known) == len(data.known):
         return None
-    by_mode, weights = _in_modes(learnt.fitted(n_classes, config), data, modes)
-    return _Judged([fold], {mode: said[fold.test] for mode, said in by_mode.items()}, {}, weights[fold.test])
+    if nameless:
+        learnt = learnt.without_speakers(fold.test)
+    whose = {learnt.speakers[row] for row in fold.test} - {""}
+    others = [row for row, speaker in enumerate(learnt.speakers) if speaker in whose]  # judged with those that are tested
+    near = np.union1d(fold.test, others).astype(np.int64)
+    by_mode, weights = _in_modes(learnt.fitted(n_classes, config), learnt.at(near), modes)
+    tested = np.searchsorted(near, fold.test)
+    return _Judged([fold], {mode: said[tested] for mode, said in by_mode.items()}, {}, weights[tested])
 
 
 def _in_modes(model: SemiSupervised, data: Recordings, modes: Sequence[str]) -> tuple[dict[str, Floats], Floats]:

@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Final, TypeVar, get_args
+from typing import Any, Final, Literal, TypeVar, get_args
 
 import numpy as np
 import pandas as pd
@@ -75,6 +75,10 @@ NARROW: Final = "fewer samples a second than those learnt from: high frequencies
 """Likewise, of a recording of another band, as a telephone's; of which a single one can be known."""
 
 
+Hidden = Literal["labels_kept", "no_label", "nameless"]
+"""Of recordings whose labels are hidden: their speakers keep other labels; keep none; or are hidden as well."""
+
+
 @dataclass(frozen=True)
 class ModeReport:
     """What a mode is expected to do on new speakers, from group cross-validation.
@@ -88,8 +92,8 @@ class ModeReport:
         warnings: sub-groups that differ beyond chance.
         resampled: what the interval resamples, in words.
         folds: of the cross-validation.
-        labels_kept: of a mode of what trained, whether speakers of tested recordings kept other labels, as speakers of most
-            recordings without one have.
+        hidden: of a mode of what trained, what is not known of those that are tested, as it is not of most recordings without a
+            label.
         error_by_chance: the calibration error that so many recordings show if every probability is right; NaN where unknown.
     """
 
@@ -100,7 +104,7 @@ class ModeReport:
     warnings: tuple[str, ...] = ()
     resampled: str = "speakers"
     folds: int = 0
-    labels_kept: bool = False
+    hidden: Hidden = "no_label"
     error_by_chance: float = np.nan
 
     @property

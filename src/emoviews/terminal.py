@@ -124,9 +124,11 @@ def print_fit(report: Any) -> None:
         where, tested = report.strangers, ""
         if has_trained(mode):
             where = "the unlabelled recordings learnt from"
-            tested = (
-                "; other labels of the speaker are known" if found.labels_kept else "; no label of the speaker is known"
-            )
+            tested = {
+                "labels_kept": "; other labels of the speaker are known",
+                "no_label": "; no label of the speaker is known",
+                "nameless": "; who speaks is not known",
+            }[found.hidden]
         folds = counted(found.folds, "fold") + tested
         by_chance = "" if math.isnan(found.error_by_chance) else f", {found.error_by_chance:.3f} by chance alone"
         show(
