@@ -31,7 +31,7 @@ from emoviews.expectation import (
 )
 from emoviews.fusion import Fusion
 from emoviews.metrics import expected_calibration_error, uar
-from emoviews.recognition import FitReport
+from emoviews.recognition import FitReport, ModeReport
 from emoviews.semisupervised import SemiSupervisedConfig, fit_semisupervised
 from emoviews.statistics import uar_interval
 from emoviews.table import make_table
@@ -277,6 +277,54 @@ def test_labels_are_hidden_as_they_are_missing() -> None:
     assert (usual.folds, usual.hidden) == (5, "labels_kept")
 
 
+def nameless() -> tuple[pd.DataFrame, dict[str, np.ndarray], np.ndarray]:
+    """`world`, in which only labelled recordings have a speaker."""
+    table, views, targets = world()
+    unknown = targets < 0
+    blank = {name: table[name].where(~unknown, "") for name in ("speaker", "group")}
+    return table.assign(**blank), views, targets
+
+
+def test_where_those_without_a_label_have_no_speaker_speakers_are_hidden_too() -> None:
+    table, views, targets = nameless()
+    report, temperatures = expected(table, views, targets)
+    assert list(report.modes) == ["inductive", "speaker-adaptive", "transductive, alone"]
+    parts, known = np.array(_parts(targets, list(table["path"]))), np.flatnonzero(targets >= 0)
+    raw = np.zeros((len(table), 3))
+    for name in set(parts):
+        out = parts == name
+        whose = list(table["speaker"].where(~out, ""))
+        model = fit_semisupervised(Fusion(views, whose), np.where(out, -1, targets), 3)
+        raw[out] = model.probabilities(views, "inductive")[out]
+    truth, alone = [LABELS[t] for t in targets[known]], report.modes["transductive, alone"]
+    assert alone.uar == uar_interval(truth, guesses(raw[known]), list(table["speaker"][known]))
+    assert temperatures["transductive, alone"] == pytest.approx(fit_temperature(truth, raw[known], LABELS), rel=1e-9)
+    assert temperatures["transductive"] == temperatures["transductive, alone"]
+    assert (alone.folds, alone.hidden) == (5, "nameless")
+    assert "47 recordings without a speaker: not used to find out what to expect of new speakers." in report.notes
+
+
+def test_recordings_whose_label_was_dropped_are_of_no_emotion_that_is_learnt() -> None:
+    """They have one, so what to expect of the others says nothing of them."""
+    table, views, targets = world()
+    dropped = table.assign(original_emotion=table["emotion"].where(targets >= 0, "fear"))
+    assert list(expected(dropped, views, targets)[0].modes) == ["inductive", "speaker-adaptive"]
+    dropped.loc[np.flatnonzero(targets < 0)[0], "original_emotion"] = ""
+    assert expected(dropped, views, targets)[0].modes == found()[0].modes
+
+
+def test_that_some_are_of_speakers_without_any_label_is_said() -> None:
+    """Labels are hidden as most are missing; of the others that promises too much."""
+    table, views, targets = world()
+    few = np.where(table["speaker"] == "S0", -1, targets)
+    notes = expected(table, views, few)[0].notes
+    others, missing = int((table["speaker"] == "S0").sum()), int((few < 0).sum())
+    assert any(
+        f"{others} of the {missing} recordings without a label are of speakers who have none" in n for n in notes
+    )
+    assert not any("of speakers who have none at all" in note for note in found()[0].notes)
+
+
 def test_nothing_is_said_of_unlabelled_recordings_where_there_are_none() -> None:
     table, views, targets = world()
     rows = np.flatnonzero(targets >= 0)
@@ -456,6 +504,81 @@ def test_a_mode_that_only_guesses_is_warned_of(right: float, told: bool) -> None
     tested = pd.DataFrame({"speaker": [f"S{n % 6}" for n in range(180)], "gender": ""})
     report = _mode_report(tested, list(tested["speaker"]), [LABELS[n] for n in truth], np.eye(3)[guess], LABELS)
     assert ("It does no better than guessing (0.333)." in report.warnings) == told
+
+
+PEOPLE = np.repeat(np.arange(8), 24)
+
+
+def scored(genders: Sequence[str], right: np.ndarray) -> ModeReport:
+    """Eight speakers with 24 recordings each, all of two emotions; `right` of them are recognised."""
+    truth = ["anger" if n % 2 else "joy" for n in range(len(PEOPLE))]
+    said = np.array([[0.2, 0.8] if (t == "joy") == r else [0.8, 0.2] for t, r in zip(truth, right, strict=True)])
+    speakers = [f"S{who}" for who in PEOPLE]
+    tested = pd.DataFrame({"speaker": speakers, "gender": list(genders)})
+    return _mode_report(tested, speakers, truth, said, ("anger", "joy"))
+
+
+def differences(report: ModeReport) -> list[str]:
+    return [warning for warning in report.warnings if warning.startswith("UAR differs")]
+
+
+def right_of(shares: Sequence[float]) -> np.ndarray:
+    """`(rows,)` whether a recording is recognised, of each speaker this share of each emotion, the same ones each time."""
+    return np.array([n % 24 // 2 < 12 * shares[who] for n, who in enumerate(PEOPLE)])
+
+
+FEMALE = ["female" if who % 2 else "male" for who in PEOPLE]
+
+
+def test_genders_that_differ_beyond_chance_are_warned_of() -> None:
+    differ = right_of([0.4, 0.9, 0.45, 0.95, 0.5, 0.85, 0.42, 0.8])
+    [by_speaker, by_gender] = differences(scored(FEMALE, differ))
+    assert by_speaker.startswith("UAR differs by speaker beyond chance")
+    assert by_gender.startswith("UAR differs by gender beyond chance (p = 0.0")
+    assert "for male (n 96), " in by_gender
+    # The same differences between people, which do not go with their gender.
+    assert not any("gender" in w for w in scored(["female" if who < 4 else "male" for who in PEOPLE], differ).warnings)
+
+
+def test_one_odd_cell_is_no_other_gender() -> None:
+    """Of a speaker the usual one counts, also where a cell is empty or spelt otherwise."""
+    even = right_of([0.5] * 8)
+    even[0] = not even[0]
+    odd = ["n/a" if row == 0 else "" if row % 3 == 1 else FEMALE[row].upper() if row % 5 == 0 else FEMALE[row] for row in range(len(FEMALE))]  # fmt: skip # noqa: E501
+    found, clean = scored(odd, even), scored(FEMALE, even)
+    assert found == clean
+    assert set(found.by_gender) == {"female", "male"}
+    assert not differences(found)
+
+
+def test_of_few_speakers_no_difference_of_genders_is_told() -> None:
+    """With three women and a man, one arrangement in four differs as much."""
+    few = PEOPLE < 4
+    genders = ["male" if who == 0 else "female" for who in PEOPLE[few]]
+    right = right_of([0.1, 1, 1, 1, 0, 0, 0, 0])[few]
+    truth = ["anger" if n % 2 else "joy" for n in range(len(right))]
+    said = np.array([[0.2, 0.8] if (t == "joy") == r else [0.8, 0.2] for t, r in zip(truth, right, strict=True)])
+    speakers = [f"S{who}" for who in PEOPLE[few]]
+    tested = pd.DataFrame({"speaker": speakers, "gender": genders})
+    found = _mode_report(tested, speakers, truth, said, ("anger", "joy"))
+    assert [warning.partition(" beyond")[0] for warning in differences(found)] == ["UAR differs by speaker"]
+    table, views, targets = world()
+    few_speakers = table.assign(gender=["male" if name == "S0" else "female" for name in table["speaker"]])
+    told = "6 speakers test it: too few to tell whether genders are recognised equally well"
+    assert any(told in note for note in expected(few_speakers, views, targets)[0].notes)
+    enough = table.assign(gender=["male" if name < "S3" else "" for name in table["speaker"]])
+    assert not any("genders" in note for note in expected(enough, views, targets)[0].notes)
+
+
+def test_several_tests_of_a_mode_are_corrected_and_those_not_made_do_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    """p is 0.03 of speakers, 0.2 of genders: by Holm 0.06 together, 0.03 of speakers alone."""
+    monkeypatch.setattr(
+        expectation, "_differ_by_chance", lambda right, truth, names, clusters: 0.2 if clusters else 0.03
+    )
+    even = right_of([0.6] * 8)
+    assert not differences(scored(FEMALE, even))
+    [warning] = differences(scored([""] * len(FEMALE), even))
+    assert "by speaker beyond chance (p = 0.030)" in warning
 
 
 def test_an_interval_that_holds_chance_is_warned_of() -> None:

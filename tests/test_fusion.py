@@ -114,6 +114,21 @@ def test_constant_features_are_harmless() -> None:
     assert np.isfinite(fit_space(views, speakers, texts, adaptive=True).vectors(views, speakers)).all()
 
 
+def test_only_recordings_do_not_hide_how_much_a_speakers_differ() -> None:
+    """Nine speakers with one recording each beside two with many: variance within is that of the two."""
+    rng = np.random.default_rng(0)
+    values = np.vstack([rng.normal(size=(100, 3)), 5 + rng.normal(size=(100, 3)), 5 * rng.normal(size=(100, 3))])
+    speakers = ["Ann"] * 100 + ["Bob"] * 100 + [f"S{row}" for row in range(100)]
+    space, _ = Fusion({"mfcc": values}, speakers).space(["mfcc"], adaptive=True)
+    within = space.maps["mfcc"].within * space.maps["mfcc"].deviation ** 2
+    assert within == pytest.approx((values[:100].var(axis=0) + values[100:200].var(axis=0)) / 2)
+
+
+def test_of_nothing_there_are_no_principal_axes() -> None:
+    assert principal_axes(np.zeros((5, 0)), 4).shape == (0, 0)
+    assert principal_axes(np.zeros((5, 3)), 4).shape[0] == 3
+
+
 @pytest.mark.parametrize("shape", [(10, 40), (40, 10)])
 def test_principal_axes_are_those_of_the_svd(shape: tuple[int, int]) -> None:
     x = np.random.default_rng(0).normal(size=shape)

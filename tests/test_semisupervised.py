@@ -9,7 +9,7 @@ import pytest
 
 from emoviews.fusion import Fusion, apart, rows_by
 from emoviews.metrics import uar
-from emoviews.semisupervised import ModeModel, SemiSupervisedConfig, fit_semisupervised
+from emoviews.semisupervised import FEWEST_BESIDE, ModeModel, SemiSupervisedConfig, fit_semisupervised
 
 
 def world(seed: int = 0, nested: bool = False) -> tuple[dict[str, np.ndarray], np.ndarray, list[str], list[str]]:
@@ -47,6 +47,19 @@ def test_recordings_without_labels_help() -> None:
             own.append(uar(felt[test], p.argmax(axis=1)))
         scores.append(np.mean(own))
     assert scores[0] > scores[1] + 0.03
+
+
+@pytest.mark.parametrize("several", [1, 2, FEWEST_BESIDE, FEWEST_BESIDE + 1])
+def test_speakers_of_one_recording_each_are_judged_alone(several: int) -> None:
+    """One speaker has several, which may be too few to tell how a speaker's recordings differ."""
+    views, felt, _, _ = world()
+    speakers = ["Ann"] * several + [f"S{row}" for row in range(several, 240)]
+    model = fit_semisupervised(Fusion(views, speakers), few(felt, speakers, 20), 3)
+    assert model.modes["speaker-adaptive"].adaptive == (several > FEWEST_BESIDE)
+    said = model.probabilities(views, "speaker-adaptive", speakers)
+    assert uar(felt, said.argmax(axis=1)) > 0.5
+    if several <= FEWEST_BESIDE:
+        assert said == pytest.approx(fit_semisupervised(Fusion(views, [""] * 240), few(felt, speakers, 20), 3).probabilities(views, "inductive"))  # fmt: skip # noqa: E501
 
 
 def test_copies_stand_for_voices_that_are_not_there() -> None:

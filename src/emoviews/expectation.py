@@ -35,7 +35,7 @@ from emoviews.recognition import (
     mode_alone,
 )
 from emoviews.semisupervised import SemiSupervised, SemiSupervisedConfig, fit_semisupervised
-from emoviews.table import original_emotions
+from emoviews.table import ORIGINAL
 
 FEWEST_LABELS: Final = 10
 """Of a test group's labelled recordings in all folds together: below, an expected UAR would mean nothing and none is given."""
@@ -96,8 +96,9 @@ class Recordings:
 
     @property
     def missing(self) -> NDArray[np.int64]:
-        """The rows whose emotion nobody knows: those whose label was dropped (`table.keep_labels`) are of none that is learnt."""
-        return np.flatnonzero((self.targets < 0) & (original_emotions(self.table) == "").to_numpy())
+        """The rows whose emotion nobody knows. One whose label was dropped (`table.keep_labels`) is of none that is learnt."""
+        unknown = self.targets < 0
+        return np.flatnonzero(unknown & (self.table[ORIGINAL] == "") if ORIGINAL in self.table.columns else unknown)
 
     def at(self, rows: NDArray[np.int64]) -> Recordings:
         """Some of them."""
@@ -155,8 +156,8 @@ def evaluated(
     New speakers: each group is left out, and judged by what learns from the others. Groups that share a speaker or a recording
     (by the hash of its samples, or by times of a file that overlap) are left out together; recordings without a group are not
     used where two groups have labels. Otherwise, with `allow_overlap`, folds are by file, and test no mode relative to the
-    speaker. The modes relative to the speaker are tested on recordings that have one; in the speaker-adaptive mode each of these
-    is also judged with few others of its speaker (`FEW_FILES`, where most speakers have more).
+    speaker. The modes relative to the speaker are tested on recordings that have one; in the speaker-adaptive mode each of
+    these is also judged with few others of its speaker (`FEW_FILES`, where most speakers have more).
 
     What trained is tested where some recordings have no label: all train, and those that are tested without their labels, which
     are hidden a part at a time as the missing ones are missing (`_hidden_together`).
@@ -235,8 +236,8 @@ def _of_new_speakers(
         own = data.at(np.flatnonzero(table["group"] != ""))
         rest, temperatures = _of_new_speakers(own, labels, config, modes, False, threads)
         note = (
-            f"{counted(len(table) - len(own.table), 'recording')} without a speaker: not used to find out what to expect of new "
-            "speakers."
+            f"{counted(len(table) - len(own.table), 'recording')} without a speaker: not used to find out what to expect of "
+            "new speakers."
         )
         if not rest.modes:
             note += " Fill in the column 'speaker' of more, or allow tests by file (--allow-speaker-overlap)."
@@ -255,7 +256,9 @@ def _of_new_speakers(
         return _untested(data, labels, *notes), even
     if len(set(groups)) > splits.MOST_FOLDS:
         groups = splits.merge_groups(groups, splits.MOST_FOLDS)
-    ordered = [fold for fold in splits.leave_one_group_out(groups, validation="none") if (targets[fold.test] >= 0).any()]
+    ordered = [
+        fold for fold in splits.leave_one_group_out(groups, validation="none") if (targets[fold.test] >= 0).any()
+    ]
     named = Counter(speaker for speaker in speakers if speaker)
     few = [k for k in FEW_FILES if "speaker-adaptive" in used and named and k < np.median(list(named.values()))]
     new = [mode for mode in used if not has_trained(mode)]
@@ -301,7 +304,7 @@ def _of_what_trained(
     allow_overlap: bool,
     threads: int,
 ) -> tuple[dict[str, ModeReport], dict[str, float], list[str]]:
-    """What to expect of recordings that trained without a label: reports, temperatures and notes; nothing where too few test it."""
+    """Reports, temperatures and notes of recordings that trained without a label; nothing where too few test it."""
     files, by_file = _joined(list(data.table["path"]), data.keys), _tested_by_file(data, allow_overlap)
     hidden, how = _hidden_together(data, files, by_file=by_file)
     ordered = splits.leave_one_group_out(hidden, validation="none")
@@ -317,8 +320,9 @@ def _of_what_trained(
     notes = []
     if others := sum(groups[row] not in labelled for row in data.missing) if how == "labels_kept" else 0:
         notes.append(
-            f"{others} of the {counted(len(data.missing), 'recording')} without a label are of speakers who have none at all, or "
-            "of unknown ones. Of these expect less than is said of what was learnt from, and probabilities that are too sure."
+            f"{others} of the {counted(len(data.missing), 'recording')} without a label are of speakers who have none at all, "
+            "or of unknown ones. Of these expect less than is said of what was learnt from, and probabilities that are too "
+            "sure."
         )
     return {mode: replace(found, hidden=how) for mode, found in reports.items()}, temperatures, notes
 
@@ -493,7 +497,12 @@ def _judge_new(
 
 
 def _judge_trained(
-    data: Recordings, n_classes: int, config: SemiSupervisedConfig, modes: Sequence[str], nameless: bool, fold: splits.Fold
+    data: Recordings,
+    n_classes: int,
+    config: SemiSupervisedConfig,
+    modes: Sequence[str],
+    nameless: bool,
+    fold: splits.Fold,
 ) -> _Judged | None:
     """A fold's test part in each mode, by what learnt from all recordings, from these without their labels, and `nameless`
     without their speakers. None where there is nothing to learn from or to test.
@@ -504,7 +513,9 @@ def _judge_trained(
     if nameless:
         learnt = learnt.without_speakers(fold.test)
     whose = {learnt.speakers[row] for row in fold.test} - {""}
-    others = [row for row, speaker in enumerate(learnt.speakers) if speaker in whose]  # judged with those that are tested
+    others = [
+        row for row, speaker in enumerate(learnt.speakers) if speaker in whose
+    ]  # judged with those that are tested
     near = np.union1d(fold.test, others).astype(np.int64)
     by_mode, weights = _in_modes(learnt.fitted(n_classes, config), learnt.at(near), modes)
     tested = np.searchsorted(near, fold.test)
@@ -712,7 +723,7 @@ def _mode_report(
     tests = {}
     if len(by_speaker) > 1:
         tests["speaker"] = _differ_by_chance(right, truth, list(tested["speaker"]), None)
-    if len(by_gender) > 1 and _least_p(tested["speaker"], genders) < 0.05:
+    if len(by_gender) > 1 and _least_p(list(tested["speaker"]), genders) < 0.05:
         tests["gender"] = _differ_by_chance(right, truth, genders, list(tested["speaker"]))
     for what, p in zip(tests, statistics.holm(list(tests.values())).tolist() if tests else (), strict=True):
         if p < 0.05:
@@ -772,8 +783,8 @@ def _differ_by_chance(
 
 
 def _genders(table: pd.DataFrame) -> list[str]:
-    """`(rows,)` one gender a speaker: the one that most of the speaker's recordings have, of those that tell, and in the spelling
-    that most recordings of that gender have. Empty where none tells, or two as often.
+    """`(rows,)` one gender a speaker: the one that most of the speaker's recordings have, of those that tell, spelt as most
+    recordings of that gender spell it. Empty where none tells, or two as often.
     """
     usual: dict[str, str] = {}
     for spelling, _ in Counter(table["gender"]).most_common():

@@ -401,7 +401,9 @@ def rows_by(names: Sequence[str]) -> list[NDArray[np.int64]]:
 def _speaker_prior(scores: Floats, speakers: Sequence[str]) -> tuple[Floats, Floats]:
     """Pooled variance within speakers, and in how many recordings a speaker's own mean weighs as much as that of all."""
     groups, means, within = rows_by(speakers), [], np.zeros(scores.shape[1])
-    several = sum(len(rows) for rows in groups if len(rows) > 1)  # an only recording does not show how a speaker's differ
+    several = sum(
+        len(rows) for rows in groups if len(rows) > 1
+    )  # an only recording does not show how a speaker's differ
     for rows in groups:
         own = scores[rows]
         means.append(own.mean(axis=0))
