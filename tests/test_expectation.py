@@ -564,7 +564,7 @@ def test_of_few_speakers_no_difference_of_genders_is_told() -> None:
     assert [warning.partition(" beyond")[0] for warning in differences(found)] == ["UAR differs by speaker"]
     table, views, targets = world()
     few_speakers = table.assign(gender=["male" if name == "S0" else "female" for name in table["speaker"]])
-    told = "6 speakers test it: too few to tell whether genders are recognised equally well"
+    told = "6 speakers: too few to tell whether genders are recognised equally well."
     assert any(told in note for note in expected(few_speakers, views, targets)[0].notes)
     enough = table.assign(gender=["male" if name < "S3" else "" for name in table["speaker"]])
     assert not any("genders" in note for note in expected(enough, views, targets)[0].notes)

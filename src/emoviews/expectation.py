@@ -361,8 +361,7 @@ def _caveats(data: Recordings, tested: NDArray[np.int64], labels: tuple[str, ...
     genders = _genders(rows := data.table.iloc[tested])
     if len(set(genders) - {""}) > 1 and all(rows["speaker"]) and _least_p(list(rows["speaker"]), genders) >= 0.05:
         notes.append(
-            f"{counted(rows['speaker'].nunique(), 'speaker')} test it: too few to tell whether genders are recognised equally "
-            "well, whatever the numbers by gender are."
+            f"{counted(rows['speaker'].nunique(), 'speaker')}: too few to tell whether genders are recognised equally well."
         )
     if not by_file and not all(data.speakers[row] for row in tested):
         notes.append(
