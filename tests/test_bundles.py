@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from emoviews import cli
 from emoviews.bundles import load_recognizer, save_recognizer
+from emoviews.checkpoints import described
 from emoviews.errors import CheckpointError
 from emoviews.recognizer import EmotionRecognizer
 from emoviews.table import read_table
 from emoviews.types import SAMPLING_RATE, ViewSpec
+
+TEMPERATURES = ("inductive", "speaker-adaptive", "transductive")
 
 
 @pytest.fixture(scope="module")
@@ -33,8 +37,9 @@ def bundle(world: Path, tmp_path: Path) -> Path:
 
 
 def change(bundle: Path, **changes: object) -> None:
+    """As if it had been written so, with the digest of that."""
     notes = json.loads((bundle / "emoviews.json").read_text())
-    (bundle / "emoviews.json").write_text(json.dumps({**notes, **changes}))
+    (bundle / "emoviews.json").write_bytes(described({**notes, **changes}))
 
 
 @pytest.mark.parametrize("mode", ["inductive", "speaker-adaptive"])
@@ -95,16 +100,100 @@ def test_what_is_none_is_refused(tmp_path: Path) -> None:
             r"the labels anger, happiness; its classifier was trained on anger, happiness, n",
         ),
         ({"labels": ["sadness", "neutral", "happiness", "anger"]}, "labels sadness, .* was trained on anger, "),
-        ({"limits": {"outlier": -1.0, "shift": 1.0}}, "expected numbers above 0"),
-        ({"limits": {"outlier": 1.0, "shift": 0.0}}, "expected numbers above 0"),
-        ({"temperatures": dict.fromkeys(("inductive", "speaker-adaptive", "transductive"), float("nan"))}, "above 0"),
+        ({"limits": {"outlier": -1.0, "shift": 1.0}}, r"expected an outlier from 0 to 8\.45 and a shift above 0"),
+        (
+            {"limits": {"outlier": 1e9, "shift": 1.0}},
+            r"has the Limits\(outlier=1000000000.0.*expected an outlier from 0",
+        ),
+        ({"limits": {"outlier": 1.0, "shift": 0.0}}, "expected an outlier from 0"),
+        (
+            {"temperatures": dict.fromkeys(TEMPERATURES, float("nan"))},
+            r"expected numbers from 0\.05 to 20\. It was changed",
+        ),
+        ({"temperatures": dict.fromkeys(TEMPERATURES, 0.0)}, "expected numbers from 0.05 to 20"),
+        ({"temperatures": dict.fromkeys(TEMPERATURES, 50.0)}, "expected numbers from 0.05 to 20"),
+        ({"sampling_rate": 10**9}, "the sampling rate 1000000000; expected a number from 0 to 16000"),
         ({"modes": {}}, "can't be read as a recogniser"),
+        ({"configuration": {"strength": -1.0}}, "can't be read as a recogniser .*strength: expected a number above 0"),
     ],
 )
 def test_what_does_not_match_is_refused(bundle: Path, changes: dict[str, object], said: str) -> None:
     change(bundle, **changes)
     with pytest.raises(CheckpointError, match=said):
         load_recognizer(bundle)
+
+
+@pytest.mark.parametrize(
+    ("mode", "key", "value", "said"),
+    [
+        ("inductive", "bandwidth", -1.0, "has the bandwidths {'inductive': -1.0, .*; expected finite numbers from 0"),
+        ("speaker-adaptive", "bandwidth", float("inf"), "expected finite numbers from 0"),
+        ("inductive", "adaptive", True, "the modes' adaptive .*; expected False for the inductive one"),
+    ],
+)
+def test_a_mode_that_no_fit_makes_is_refused(bundle: Path, mode: str, key: str, value: object, said: str) -> None:
+    modes = json.loads((bundle / "emoviews.json").read_text())["modes"]
+    modes[mode][key] = value
+    change(bundle, modes=modes)
+    with pytest.raises(CheckpointError, match=said):
+        load_recognizer(bundle)
+
+
+@pytest.mark.parametrize("place", ["modes", "by_files"])
+def test_an_expected_recall_that_can_not_be_is_refused(bundle: Path, place: str) -> None:
+    report = json.loads((bundle / "emoviews.json").read_text())["report"]
+    scored = report["by_files"]["3"] if place == "by_files" else report["modes"]["inductive"]["uar"]
+    scored["estimate"] = 1.5
+    change(bundle, report=report)
+    with pytest.raises(CheckpointError, match=r"has the expected UARs .*1\.5.*; expected numbers from 0 to 1"):
+        load_recognizer(bundle)
+
+
+def changed(notes: dict[str, Any], *place: str, value: object) -> dict[str, Any]:
+    """The same, but for what stands at a place."""
+    first, *rest = place
+    return {**notes, first: changed(notes[first], *rest, value=value) if rest else value}
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        (("report", "modes", "inductive", "uar", "estimate"), 0.99),
+        (("report", "by_files", "3", "estimate"), 0.99),
+        (("temperatures", "inductive"), 2.0),
+        (("limits", "outlier"), 5.0),
+        (("modes", "speaker-adaptive", "adaptive"), False),
+        (("modes", "speaker-adaptive", "bandwidth"), 0.5),
+        (("views", "mfcc", "licence"), "none"),
+        (("made", "corpus"), "another"),
+        (("unheard_of",), 1),
+    ],
+)
+def test_a_description_that_was_changed_is_refused(bundle: Path, place: tuple[str, ...], value: object) -> None:
+    """Each value might be a `fit`'s: nothing but the digest tells that it is not this one's."""
+    notes = changed(json.loads((bundle / "emoviews.json").read_text()), *place, value=value)
+    (bundle / "emoviews.json").write_text(json.dumps(notes))
+    with pytest.raises(
+        CheckpointError, match=r"was changed after .* is \w{64}, expected \w{64}\. Get a whole copy, or fit"
+    ):
+        load_recognizer(bundle)
+    del notes["sha256"]
+    (bundle / "emoviews.json").write_text(json.dumps(notes))
+    load_recognizer(bundle)
+
+
+def test_how_a_description_is_laid_out_does_not_count(bundle: Path) -> None:
+    notes = json.loads((bundle / "emoviews.json").read_text())
+    (bundle / "emoviews.json").write_text(json.dumps(notes, sort_keys=True, indent=7))
+    assert (bundle / "emoviews.json").read_bytes() != described(notes)
+    load_recognizer(bundle)
+
+
+def test_an_older_description_has_no_digest(bundle: Path) -> None:
+    notes = json.loads((bundle / "emoviews.json").read_text())
+    del notes["sha256"]
+    (bundle / "emoviews.json").write_text(json.dumps(notes))
+    load_recognizer(bundle)
 
 
 def test_damaged_weights_are_refused(bundle: Path) -> None:

@@ -120,6 +120,35 @@ def test_numbers_of_speakers_who_are_called_like_numbers_are_not_mixed_up() -> N
     assert older.endswith("10 % for speaker 1 (n 10), 70 % for speaker 3.")
 
 
+def anonymised(scores: dict[str, tuple[float, int]], warning: str) -> str:
+    found = replace(fitted().report.modes["inductive"], by_speaker=scores, warnings=(warning,))
+    return anonymous(replace(fitted().report, modes={"inductive": found})).modes["inductive"].warnings[0]
+
+
+def test_a_name_that_another_begins_with_is_not_taken_for_it() -> None:
+    """The longest is tried first: what follows the shorter one here is what may follow a whole name."""
+    scores = {
+        "Dr": (0.1, 10),
+        "Dr. No": (0.7, 9),
+        "Mr (n 1) X": (0.2, 9),
+        "Mr": (0.3, 9),
+        "A": (0.3, 9),
+        "A, B": (0.3, 9),
+    }
+    said = anonymised(scores, "beyond chance: 10 % for Dr (n 10), 70 % for Dr. No (n 9).")
+    assert said == "beyond chance: 10 % for speaker 1 (n 10), 70 % for speaker 2 (n 9)."
+    said = anonymised(scores, "beyond chance: 20 % for Mr (n 1) X (n 9), 30 % for A, B (n 9).")
+    assert said == "beyond chance: 20 % for speaker 3 (n 9), 30 % for speaker 6 (n 9)."
+
+
+def test_words_that_begin_or_stand_like_a_name_are_left() -> None:
+    scores = {"f": (0.1, 10), "m": (0.7, 9), "interval": (0.5, 9)}
+    gender = "UAR differs by gender beyond chance (p = 0.010): 10 % for female (n 10), 70 % for male (n 9)."
+    guessing = "It may do no better than guessing (0.250), which lies in the interval."
+    assert anonymised(scores, gender) == gender
+    assert anonymised(scores, guessing) == guessing
+
+
 def test_what_chance_gives_stands_beside_the_calibration_error() -> None:
     assert "| inductive | 0.712 | 0.610 to 0.810 | 0.050 |  |\n" in model_card(fitted())
     found = replace(fitted().report.modes["inductive"], error_by_chance=0.0412)

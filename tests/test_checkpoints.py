@@ -18,6 +18,7 @@ from emoviews.batching import Scaler
 from emoviews.checkpoints import (
     Checkpoint,
     ViewCheckpoint,
+    described,
     holds_checkpoint,
     load_checkpoint,
     load_tensors,
@@ -54,7 +55,8 @@ def notes_of(folder: Path) -> dict[str, Any]:
 
 
 def rewrite(folder: Path, **changes: Any) -> None:
-    (folder / "emoviews.json").write_text(json.dumps(notes_of(folder) | changes), encoding="utf-8")
+    """As if it had been written so, with the digest of that."""
+    (folder / "emoviews.json").write_bytes(described(notes_of(folder) | changes))
 
 
 def weights_file(folder: Path) -> Path:
@@ -190,6 +192,27 @@ def test_an_edited_specification_is_refused(checkpoint: Checkpoint, tmp_path: Pa
         load_checkpoint(tmp_path)
     assert edited.fingerprint in str(caught.value)
     assert FRAMES.fingerprint in str(caught.value)
+
+
+def test_a_changed_description_is_refused_and_an_older_one_has_no_digest(
+    checkpoint: Checkpoint, tmp_path: Path
+) -> None:
+    save_checkpoint(tmp_path, checkpoint)
+    notes = notes_of(tmp_path) | {"made": {"job_id": "def"}}
+    (tmp_path / "emoviews.json").write_text(json.dumps(notes), encoding="utf-8")
+    with pytest.raises(CheckpointError, match=r"was changed after .* is \w{64}, expected \w{64}\. Pre-train again\."):
+        load_checkpoint(tmp_path)
+    del notes["sha256"]
+    (tmp_path / "emoviews.json").write_text(json.dumps(notes, sort_keys=True), encoding="utf-8")
+    assert load_checkpoint(tmp_path).made == {"job_id": "def"}
+
+
+def test_the_digest_is_of_what_is_read_back() -> None:
+    """Names that are no text come back as text, in another order; numbers, infinities and letters as they were."""
+    notes = {"by": {1: 0.1 + 0.2, 3: float("inf"), 10: (2**62, "ż")}, "none": None}
+    first = described(notes)
+    assert described(json.loads(first)) == first
+    assert described({**notes, "none": 0}) != first
 
 
 @pytest.mark.parametrize("damage", ["cut", "changed", "missing"])

@@ -20,10 +20,12 @@ from tests.hub_stand_in import Hub, hub
 
 from emoviews import cli, from_pretrained, push_to_hub
 from emoviews.bundles import load_recognizer, save_recognizer
+from emoviews.checkpoints import described
 from emoviews.errors import CheckpointError, HubError, UsageError
 from emoviews.hub import fetched
 from emoviews.recognizer import EmotionRecognizer
 from emoviews.table import read_table, write_table
+from emoviews.verification import verify
 
 
 @pytest.fixture(scope="module")
@@ -104,6 +106,8 @@ def test_no_speaker_and_no_file_is_named_in_what_is_pushed(world: Path, server: 
         text = server.commits[commit][name].decode()
         assert "Name-" not in text
         assert "gone" not in text
+    (found,) = verify(fetched("someone/voices", commit))
+    assert (found.what, found.problems) == ("a recogniser, weights and description (emoviews.json)", ())
     report = from_pretrained("someone/voices", commit).fitted_.report
     assert len(report.left_out) == 1
     scores = recognizer.fitted_.report.modes["inductive"].by_speaker.values()
@@ -130,7 +134,7 @@ def test_a_graph_goes_with_it(world: Path, server: Hub, tmp_path: Path, capsys: 
     cli.main(["predict", pushed, recording, "--backend", "onnx", "--format", "csv"])
     assert recording in capsys.readouterr().out
     notes = json.loads((tmp_path / "model" / "emoviews.json").read_text())
-    (tmp_path / "model" / "emoviews.json").write_text(json.dumps({**notes, "limits": {"outlier": 1.0, "shift": 1.0}}))
+    (tmp_path / "model" / "emoviews.json").write_bytes(described({**notes, "limits": {"outlier": 1.0, "shift": 1.0}}))
     with pytest.raises(CheckpointError, match="was made from another recogniser"):
         push_to_hub(tmp_path / "model", "someone/voices")
 

@@ -15,7 +15,7 @@ import pytest
 import soundfile
 from tests.pages import PHONE, WIDE, barriers, chromium, expect, overflow, served, watched
 
-from emoviews import cli
+from emoviews import cli, extraction
 from emoviews.app.labels import label_page, token
 from emoviews.labelling import Journal, journal_of, read_journal
 from emoviews.table import make_table, read_table, write_table
@@ -137,6 +137,17 @@ def test_sound_is_the_recording_or_its_part_and_names_no_file(client, caplog: py
     assert sound("d").json() == {"error": "the terminal of emoviews label says why."}
     assert client.get("/audio/none").status_code == 404
     assert "b.wav" not in client.get("/state", params={"annotator": "Ann"}).text
+
+
+def test_what_is_too_long_for_one_emotion_is_not_played(
+    client, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(extraction, "MAXIMUM_SECONDS", 0.4)
+    assert client.get(f"/audio/{client.tokens['cut']}").status_code == 200
+    assert client.get(f"/audio/{client.tokens['b']}").status_code == 404
+    assert (
+        "b.wav lasts 0 s; an utterance may last at most 0 s, since one emotion for more means nothing." in caplog.text
+    )
 
 
 def test_it_says_how_well_annotators_agree(client):

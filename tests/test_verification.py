@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import sqlite3
 from pathlib import Path
@@ -56,12 +57,26 @@ def test_a_store_is_read_array_by_array(world: Path, tmp_path: Path, capsys: pyt
     assert "can't be read" in verify(shard.parent)[0].problems[0]
 
 
-def test_a_recogniser_is_compared_with_its_digest(world: Path, tmp_path: Path) -> None:
-    assert verify(world / "model")[0].what == "a recogniser"
+def test_a_recogniser_is_compared_with_its_digests(
+    world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert verify(world / "model")[0].what == "a recogniser, weights and description (emoviews.json)"
     assert not verify(world / "model")[0].problems
     model = shutil.copytree(world / "model", tmp_path / "model")
+    notes = json.loads((model / NOTES).read_text())
+    notes["report"]["modes"]["inductive"]["uar"]["estimate"] = 0.99
+    (model / NOTES).write_text(json.dumps(notes))
+    (problem,) = verify(model)[0].problems
+    assert "emoviews.json was changed after it was written" in problem
+    del notes["sha256"]
+    (model / NOTES).write_text(json.dumps(notes))
+    capsys.readouterr()
+    cli.main(["verify", str(model)])
+    assert "weights alone (its description, emoviews.json, can't be compared: it has no" in capsys.readouterr().out
     flip(next(model.glob("*.safetensors")))
-    assert verify(model)[0].problems
+    (found,) = verify(model)
+    assert found.what == "a recogniser"
+    assert "is damaged" in found.problems[0]
 
 
 def test_a_run_and_its_checkpoints(tmp_path: Path) -> None:

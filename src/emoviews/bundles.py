@@ -2,7 +2,8 @@
 
 Laid out as a checkpoint of encoders is (`checkpoints`), with `"kind": "recognizer"`. `emoviews.json` names the views with
 their fingerprints and licences, the labels in their order, how probabilities are calibrated, what `fit` found, and the versions
-of all packages that decide about a prediction. Loading compares, and refuses with both values what does not match.
+of all packages that decide about a prediction; its own digest and that of the weights. Loading compares, and refuses with both
+values what does not match.
 """
 
 from __future__ import annotations
@@ -18,12 +19,13 @@ import safetensors
 import safetensors.numpy
 from numpy.typing import NDArray
 
+from emoviews.calibration import FARTHEST
 from emoviews.card import CARD, model_card
-from emoviews.checkpoints import NOTES, pinned_spec, read_weights, versions, write_folder
-from emoviews.errors import CheckpointError
-from emoviews.fusion import Space, ViewMap
+from emoviews.checkpoints import NOTES, compare_notes, pinned_spec, read_weights, versions, write_folder
+from emoviews.errors import CheckpointError, UsageError
+from emoviews.fusion import CLIP, Space, ViewMap
 from emoviews.labelled_map import LabelledMap
-from emoviews.novelty import Limits
+from emoviews.novelty import OUTLIER_FACTOR, Limits
 from emoviews.propagation import Softmax
 from emoviews.recognition import (
     SPEEDS,
@@ -37,6 +39,7 @@ from emoviews.recognition import (
 from emoviews.semisupervised import MODES, Mode, ModeModel, SemiSupervised, SemiSupervisedConfig
 from emoviews.statistics import Interval
 from emoviews.store import write_atomically, write_failed
+from emoviews.types import SAMPLING_RATE
 from emoviews.views import ViewRequest
 
 if TYPE_CHECKING:
@@ -148,8 +151,10 @@ def load_fitted(folder: str | Path) -> Fitted:
                 raise CheckpointError(
                     f"{folder} has {name} {notes[name]!r}; expected {mine!r}. Make it again with: emoviews fit"
                 )
-        digest, remedy = notes["weights"]["sha256"], "Get a whole copy, or fit again."
-        tensors = safetensors.numpy.load(read_weights(folder / notes["weights"]["file"], digest, remedy))
+        remedy = "Get a whole copy, or fit again."
+        compare_notes(path, notes, remedy)
+        weights = notes["weights"]
+        tensors = safetensors.numpy.load(read_weights(folder / weights["file"], weights["sha256"], remedy))
         requests = tuple(ViewRequest.parse(view["request"]) for view in notes["views"].values())
         specs = {label: pinned_spec(path, label, view, "Fit again.") for label, view in notes["views"].items()}
         fitted = Fitted(
@@ -167,7 +172,7 @@ def load_fitted(folder: str | Path) -> Fitted:
             speeds=tuple(notes.get("speeds", SPEEDS)),
         )
         trained = tuple(json.loads(tensors["labels"].tobytes()))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, safetensors.SafetensorError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, UsageError, safetensors.SafetensorError) as error:
         raise CheckpointError(
             f"{folder} can't be read as a recogniser ({type(error).__name__}: {error}). Make it again with: emoviews fit"
         ) from error
@@ -176,14 +181,7 @@ def load_fitted(folder: str | Path) -> Fitted:
             f"{folder} names the labels {', '.join(fitted.labels)}; its classifier was trained on {', '.join(trained)}. They "
             "were changed; make it again with: emoviews fit"
         )
-    limits = fitted.limits
-    if not (
-        all(0 < t < np.inf for t in fitted.temperatures.values()) and 0 <= limits.outlier < np.inf and limits.shift > 0
-    ):
-        raise CheckpointError(
-            f"{folder} has the temperatures {dict(fitted.temperatures)} and the limits {limits}; expected numbers above 0. "
-            "They were changed; make it again with: emoviews fit"
-        )
+    _refuse_impossible(folder, fitted)
     _compare_views(folder, fitted)
     here = versions()
     for package in COMPUTE_VIEWS:
@@ -200,6 +198,44 @@ def _temperatures(saved: Mapping[str, Any]) -> dict[str, float]:
     """Older bundles have none for what trained and is judged alone: it had the inductive one."""
     found = {mode: float(saved[mode]) for mode in (*MODES, TRANSDUCTIVE)}
     return {**found, TRANSDUCTIVE_ALONE: float(saved.get(TRANSDUCTIVE_ALONE, saved["inductive"]))}
+
+
+def _refuse_impossible(folder: Path, fitted: Fitted) -> None:
+    """Refuse numbers that no `fit` comes to: older bundles bear no digest by which a change would show."""
+    temperatures, limits, report = fitted.temperatures, fitted.limits, fitted.report
+    coldest, hottest = np.exp(-FARTHEST), np.exp(FARTHEST)
+    farthest = OUTLIER_FACTOR**2 * CLIP  # z-scores are clipped, so distances are at most CLIP
+    modes = fitted.model.modes
+    adaptive = {mode: model.adaptive for mode, model in modes.items()}
+    bandwidths = {mode: model.bandwidth for mode, model in modes.items()}
+    uars = [found.uar.estimate for found in report.modes.values()] + [
+        found.estimate for found in report.by_files.values()
+    ]
+    checks = (
+        (
+            f"the temperatures {dict(temperatures)}",
+            f"numbers from {coldest:.2f} to {hottest:.0f}",
+            all(coldest <= temperature <= hottest for temperature in temperatures.values()),
+        ),
+        (
+            f"the {limits}",
+            f"an outlier from 0 to {farthest:.2f} and a shift above 0",
+            0 <= limits.outlier <= farthest and limits.shift > 0,
+        ),
+        (f"the bandwidths {bandwidths}", "finite numbers from 0", all(0 <= b < np.inf for b in bandwidths.values())),
+        (f"the modes' adaptive {adaptive}", "False for the inductive one", not adaptive["inductive"]),
+        (f"the expected UARs {uars}", "numbers from 0 to 1", all(0 <= uar <= 1 for uar in uars)),
+        (
+            f"the sampling rate {fitted.sampling_rate}",
+            f"a number from 0 to {SAMPLING_RATE}",
+            0 <= fitted.sampling_rate <= SAMPLING_RATE,
+        ),
+    )
+    for found, expected, holds in checks:
+        if not holds:
+            raise CheckpointError(
+                f"{folder} has {found}; expected {expected}. It was changed; make it again with: emoviews fit"
+            )
 
 
 def _compare_views(folder: Path, fitted: Fitted) -> None:

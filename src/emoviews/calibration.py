@@ -23,6 +23,9 @@ Floats = NDArray[np.float64]
 PRIOR_DEVIATION: Final = 1.0
 """Of the temperature's natural logarithm: without data it lies between 1/2.7 and 2.7 in two of three cases."""
 
+FARTHEST: Final = 3.0
+"""From 0, of the temperature's natural logarithm: none is fitted below 1/20 or above 20."""
+
 LOWEST: Final = 1e-12
 """Probability below which none is taken; its logarithm is finite."""
 
@@ -87,5 +90,5 @@ def fit_temperature(
         given = scaled(p, np.exp(log_temperature * np.broadcast_to(powers, len(true)))[:, None])[rows, columns]
         return float(-np.log(np.maximum(given, LOWEST)).sum() + 0.5 * (log_temperature / PRIOR_DEVIATION) ** 2)
 
-    found = scipy.optimize.minimize_scalar(loss, bounds=(-3.0, 3.0), method="bounded")
+    found = scipy.optimize.minimize_scalar(loss, bounds=(-FARTHEST, FARTHEST), method="bounded")
     return float(np.exp(found.x))

@@ -1,8 +1,8 @@
 """Checkpoints: a folder with one safetensors file (tensors prefixed by view) and `emoviews.json`. Never pickle.
 
 `emoviews.json` names everything that made the weights: the views' specifications and fingerprints, the encoders and their
-parameters, label order, split hash, package versions, the licences of the views. Loading compares, and refuses with both
-values what does not match.
+parameters, label order, split hash, package versions, the licences of the views; and digests, of the weights and of all that it
+says itself. Loading compares, and refuses with both values what does not match.
 """
 
 from __future__ import annotations
@@ -34,6 +34,8 @@ if (
 
 FORMAT: Final = 1
 NOTES: Final = "emoviews.json"
+DIGEST: Final = "sha256"
+"""What `emoviews.json` calls the digest of all else that it says (`described`). Older versions wrote none."""
 
 
 @dataclass(frozen=True)
@@ -138,7 +140,7 @@ def write_folder(folder: Path, blob: bytes, kind: str, format_: int, notes: Mapp
         blob: a safetensors file.
         kind: of folder.
         format_: its version.
-        notes: the rest of `emoviews.json`; the weights' file, its digest and the versions of all packages are added.
+        notes: the rest of `emoviews.json`; the weights' file, the versions of all packages and the digests are added.
 
     Raises:
         StoreError: the disk is full or the folder can't be written.
@@ -146,11 +148,11 @@ def write_folder(folder: Path, blob: bytes, kind: str, format_: int, notes: Mapp
     digest = hashlib.sha256(blob).hexdigest()
     weights = folder / f"model-{digest[:12]}.safetensors"
     named = {"format": format_, "kind": kind, "weights": {"file": weights.name, "sha256": digest}}
-    text = json.dumps({**named, **notes, "versions": versions()}, indent=1, ensure_ascii=False) + "\n"
+    text = described({**named, **notes, "versions": versions()})
     try:
         folder.mkdir(parents=True, exist_ok=True)
         write_atomically(weights, blob)
-        write_atomically(folder / NOTES, text.encode())
+        write_atomically(folder / NOTES, text)
         for old in folder.glob("model-*.safetensors"):
             if old != weights:
                 old.unlink()
@@ -176,6 +178,7 @@ def load_checkpoint(folder: Path) -> Checkpoint:
                 f"{folder} has checkpoint format {notes['format']}; this version reads format {FORMAT}. Use the version that "
                 "wrote it, or pre-train again."
             )
+        compare_notes(path, notes)
         tensors = safetensors.torch.load(read_weights(folder / notes["weights"]["file"], notes["weights"]["sha256"]))
         views = {label: _view(path, label, entry, tensors) for label, entry in notes["views"].items()}
         return Checkpoint(views, notes["made"])
@@ -250,6 +253,30 @@ def read_weights(path: Path, digest: str, remedy: str = "Pre-train again.") -> b
     if found != digest:
         raise CheckpointError(f"{path} is damaged: its SHA-256 is {found}, expected {digest}. {remedy}")
     return blob
+
+
+def described(notes: Mapping[str, Any]) -> bytes:
+    """`emoviews.json` as it is written: the notes, JSON values, with the digest of what they say in place of any before."""
+    return (json.dumps({**notes, DIGEST: _digest(notes)}, indent=1, ensure_ascii=False) + "\n").encode()
+
+
+def compare_notes(path: Path, notes: Mapping[str, Any], remedy: str = "Pre-train again.") -> None:
+    """Compare what `emoviews.json` says with its digest, if it has one.
+
+    Raises:
+        CheckpointError: it says something else than was written; it ends in the remedy.
+    """
+    if DIGEST in notes and (found := _digest(notes)) != notes[DIGEST]:
+        raise CheckpointError(
+            f"{path} was changed after it was written, or is damaged: the SHA-256 of what it says is {found}, expected "
+            f"{notes[DIGEST]}. {remedy}"
+        )
+
+
+def _digest(notes: Mapping[str, Any]) -> str:
+    """SHA-256 over what notes say, `DIGEST` aside; how they are spaced and in which order names stand does not count."""
+    said = json.loads(json.dumps({name: value for name, value in notes.items() if name != DIGEST}))  # all names as text
+    return hashlib.sha256(json.dumps(said, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
 def pinned_spec(path: Path, label: str, entry: Mapping[str, Any], remedy: str = "Pre-train again.") -> ViewSpec:

@@ -738,6 +738,8 @@ def predict(
 def verify(folder: Path) -> bool:
     """Re-check a store, a recogniser, a checkpoint or a run folder: all is read and compared with its checksums.
 
+    A description (emoviews.json) that an older version wrote has no checksum; that is said. Cards and graphs are not compared.
+
     Args:
         folder: what another command wrote.
     """

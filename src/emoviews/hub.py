@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final
 
 from emoviews.bundles import load_fitted, load_recognizer, save_recognizer
 from emoviews.card import CARD, anonymous, model_card
-from emoviews.checkpoints import NOTES
+from emoviews.checkpoints import NOTES, described
 from emoviews.errors import CheckpointError, HubError, UsageError
 from emoviews.inference import GRAPH, Graph, made_from
 from emoviews.semisupervised import Mode
@@ -153,7 +153,7 @@ def _stage(folder: Path, staged: Path, repository: str) -> None:
     notes = json.loads((folder / NOTES).read_text(encoding="utf-8"))
     notes["report"] = dataclasses.asdict(anonymous(fitted.report))
     staged.mkdir()
-    (staged / NOTES).write_text(json.dumps(notes, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    (staged / NOTES).write_bytes(described(notes))  # with the digest of what is pushed
     shutil.copy(folder / notes["weights"]["file"], staged)
     if (folder / GRAPH).is_file():
         Graph.of(folder)  # refused if it is another recogniser's

@@ -15,7 +15,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from emoviews.checkpoints import NOTES
+from emoviews.checkpoints import DIGEST, NOTES
 from emoviews.errors import CheckpointError, MissingExtraError
 
 Floats = NDArray[np.float64]
@@ -36,7 +36,7 @@ def input_name(label: str) -> str:
 def made_from(folder: Path) -> str:
     """SHA-256 over what of a folder's `emoviews.json` decides about answers; it names the weights by their content."""
     notes = json.loads((folder / NOTES).read_text(encoding="utf-8"))
-    deciding = {name: value for name, value in notes.items() if name not in ("report", "made", "versions")}
+    deciding = {name: value for name, value in notes.items() if name not in ("report", "made", "versions", DIGEST)}
     return hashlib.sha256(json.dumps(deciding, sort_keys=True).encode()).hexdigest()
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from emoviews import results
 from emoviews.bundles import KIND, load_fitted
-from emoviews.checkpoints import NOTES, load_checkpoint
+from emoviews.checkpoints import DIGEST, NOTES, load_checkpoint
 from emoviews.errors import EmoViewsError, StoreError, UsageError
 from emoviews.store import SPEC, ViewStore
 from emoviews.types import ViewSpec
@@ -23,8 +23,8 @@ class Verified:
 
     Attributes:
         folder: that was looked at.
-        what: it holds, in words.
-        problems: a sentence each; empty if all is as it was written.
+        what: it holds, and what of that was compared, in words.
+        problems: a sentence each; empty if all that was compared is as it was written.
     """
 
     folder: Path
@@ -66,16 +66,22 @@ def _view(folder: Path) -> Verified:
 
 
 def _weights(folder: Path) -> Verified:
-    what = "a checkpoint"
+    what, compared = "a checkpoint", ""
     load: Callable[[Path], object] = load_checkpoint
     with contextlib.suppress(OSError, ValueError, AttributeError):  # what can't be read is said by `load`
-        if json.loads((folder / NOTES).read_text(encoding="utf-8")).get("kind") == KIND:
+        notes = json.loads((folder / NOTES).read_text(encoding="utf-8"))
+        if notes.get("kind") == KIND:
             what, load = "a recogniser", load_fitted
+        compared = (
+            f"weights and description ({NOTES})"
+            if DIGEST in notes
+            else f"weights alone (its description, {NOTES}, can't be compared: it has no checksum, as older versions wrote it)"
+        )
     try:
         load(folder)
     except EmoViewsError as error:
         return Verified(folder, what, (str(error),))
-    return Verified(folder, what, ())
+    return Verified(folder, f"{what}, {compared}", ())
 
 
 def _database(folder: Path) -> Verified:

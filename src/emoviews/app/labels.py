@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import io
 import logging
-import math
 from collections.abc import Callable
 from importlib import resources
 from typing import TYPE_CHECKING, Any, Final
@@ -20,8 +19,8 @@ import soundfile
 
 from emoviews import audio
 from emoviews.app import address, hosts, open_socket
-from emoviews.errors import AudioError, EmoViewsError, UsageError
-from emoviews.extraction import MAXIMUM_SECONDS
+from emoviews.errors import EmoViewsError, UsageError
+from emoviews.extraction import refuse_sessions
 from emoviews.labelling import Journal, TurnError, agreement, answers, require_name, waiting
 
 if TYPE_CHECKING:
@@ -106,10 +105,7 @@ def as_wav(path: str, start_seconds: float, end_seconds: float, channel: float) 
         AudioError: it can't be read, or lasts too long to be one utterance.
         MissingExtraError: it needs PyAV.
     """
-    first = 0.0 if math.isnan(start_seconds) else start_seconds
-    last = audio.probe(path).duration_seconds if math.isnan(end_seconds) else end_seconds
-    if last - first > MAXIMUM_SECONDS:
-        raise AudioError(f"It lasts {last - first:.0f} s; at most {MAXIMUM_SECONDS:.0f} s get one label. Cut it first.")
+    refuse_sessions(path, start_seconds, end_seconds)
     decoded = audio.decode(path, start_seconds, end_seconds, channel)
     buffer = io.BytesIO()
     soundfile.write(buffer, decoded.samples, decoded.sampling_rate, format="WAV", subtype="PCM_16")
