@@ -786,12 +786,14 @@ def suggest(
     from emoviews.annotation import drawn, suggested
     from emoviews.bundles import load_fitted
     from emoviews.hub import located
-    from emoviews.table import read_table, write_table
+    from emoviews.table import read_table, require_table_name, write_table
 
     if out is not None and out.resolve() == table.resolve():
         raise UsageError(f"--out {out} is the table itself, whose other rows would be lost; name another file.")
     if out is not None and out.is_dir():
         raise UsageError(f"--out {out}: expected a name for a file; it is a folder.")
+    if out is not None:
+        require_table_name(out)
     frame = read_table(table)
     if strategy == "random":
         load_fitted(located(str(model), warn))  # it is not asked, but a wrong name is not passed over
