@@ -160,7 +160,7 @@ def corpus(name: str, root: Path, *, out: Path, preset: str | None = None, speak
 
 @app.command
 def check(table: Path, *, store: Path | None = None, workers: Workers = None) -> bool:
-    """Check a table and its recordings: counts, durations, unusable or duplicate audio, leakage between groups.
+    """Check a table and its recordings: counts, what may not be meant, durations, unusable or duplicate audio, leakage.
 
     Args:
         table: the utterance table.
@@ -169,21 +169,21 @@ def check(table: Path, *, store: Path | None = None, workers: Workers = None) ->
     """
     import numpy as np
 
+    from emoviews import doubts
     from emoviews.extraction import extract as run_extraction
     from emoviews.extraction import locate
     from emoviews.splits import audit_groups
-    from emoviews.table import alike, read_table
+    from emoviews.table import UNDECIDED, read_table
 
     frame, folder = read_table(table), _store(store)
     show(f"{table}: {counted(len(frame), 'utterance')}")
     print_counts(frame)
-    doubtful = [
-        f"{what}s that differ in upper and lower case or spaces alone: {', '.join(map(repr, names))}"
-        for what in ("emotion", "speaker")
-        for names in alike(frame[what])
-    ]
+    decided = frame.assign(emotion=frame["emotion"].where(frame["emotion"] != UNDECIDED, ""))
+    doubtful = [*doubts.of_labels(decided), *doubts.of_people(frame)]
     for doubt in doubtful:
         warn(doubt)
+    for remark in doubts.of_parts(frame):
+        say(remark)
     report = run_extraction(frame, folder, [], workers=workers, warn=warn)
     sources = locate(frame, folder)
     usable = np.array([not s.error for s in sources])
