@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -240,8 +241,8 @@ def test_check_names_what_is_spelt_in_two_ways_and_labels_that_contradict(
     path = write(table, world, "spelt.csv")
     assert run("check", path, "--store", world / "store", "--workers", 1) == 1
     printed = " ".join(capsys.readouterr().err.split())
-    assert "speakers that differ in upper and lower case or spaces alone: 'S01', 's01'" in printed
-    assert "emotions that differ in upper and lower case or spaces alone: 'HAPPINESS', 'happiness'" in printed
+    assert "The speakers 'S01', 's01' differ in upper and lower case" in printed
+    assert "The emotions 'HAPPINESS', 'happiness' differ in upper and lower case" in printed
     assert f"{table.loc[5, 'id']}, labelled {' and '.join(sorted((table.loc[4, 'emotion'], 'sadness')))}" in printed
 
 
@@ -291,7 +292,7 @@ def test_bad_tables(world: Path, table: pd.DataFrame, tmp_path: Path, capsys: py
     fails(
         capsys,
         2,
-        f"{table.loc[0, 'id']!r} stands in more than one row (rows 2, 5)",
+        f"{table.loc[0, 'id']!r} stands in more than one row (rows 2 and 5)",
         "extract",
         write(twice, world, "bad.csv"),
         *store,
@@ -662,15 +663,146 @@ def test_predict_never_writes_over_what_it_reads(
     assert table.read_text().startswith("path\n")
 
 
-@pytest.mark.parametrize(("name", "first"), [("a.jsonl", "{"), ("a.json", "{"), ("a.csv", "i"), ("a", "i")])
-def test_the_suffix_says_the_format(
-    model: Path, world: Path, table: pd.DataFrame, tmp_path: Path, name: str, first: str
+def test_predict_replaces_its_answers_and_nothing_else(
+    model: Path, world: Path, table: pd.DataFrame, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for number, options in enumerate(([], ["--format", "csv"])):
-        out = tmp_path / str(number) / name
-        out.parent.mkdir()
-        assert run("predict", model, world / table["path"][0], "--out", out, *options) == 0
-        assert out.read_text()[0] == ("i" if options else first)
+    """Refused before anything is judged: no recording of these can be."""
+    recording = world / table["path"][0]
+    (tmp_path / "bad.wav").write_text("no audio")
+    mine = {"notes.csv": "mine", "table.csv": "path,emotion\nx.wav,joy\n", "run.json": "{}", "no-suffix": "mine"}
+    for name, text in mine.items():
+        (tmp_path / name).write_text(text)
+        fails(
+            capsys, 2, f"{tmp_path / name} is there and holds no answers of `predict`; name another file",
+            "predict", model, tmp_path / "bad.wav", "--out", tmp_path / name,
+        )  # fmt: skip
+        assert (tmp_path / name).read_text() == text
+    fails(capsys, 2, "is a folder; name a file", "predict", model, tmp_path / "bad.wav", "--out", tmp_path)
+    for what, place in (("recogniser", model), ("store", world / "store")):
+        fails(
+            capsys, 2, f"lies in the folder of the {what}, {place}; name a file elsewhere",
+            "predict", model, tmp_path / "bad.wav", "--out", place / "sub" / "new.csv", "--store", world / "store",
+        )  # fmt: skip
+        assert not (place / "sub").exists()
+    for name in ("a.csv", "a.tsv", "a.parquet", "a.json", "a.jsonl", "a"):
+        for _ in range(2):
+            assert run("predict", model, recording, "--out", tmp_path / name) == 0
+
+
+def test_the_default_store_is_no_place_for_answers(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("platformdirs.user_cache_dir", lambda name: str(tmp_path / "cache" / name))
+    (tmp_path / "bad.wav").write_text("no audio")
+    place = tmp_path / "cache" / "emoviews" / "store" / "a.csv"
+    fails(capsys, 2, "lies in the folder of the store", "predict", model, tmp_path / "bad.wav", "--out", place)
+    assert not (tmp_path / "cache").exists()
+
+
+def test_the_suffix_says_the_format(
+    model: Path, world: Path, table: pd.DataFrame, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    predict = ["predict", model, world / table["path"][0], world / table["path"][1], "--out"]
+    for name in ("a.csv", "a.tsv", "a.tab", "a.parquet", "a.pq"):
+        assert run(*predict, tmp_path / name) == 0
+        again = read_table(tmp_path / name)
+        assert list(again["path"]) == [str(world / path) for path in table["path"][:2]]
+        assert set(again["mode"]) == {"transductive, alone"}
+    assert "\t" in (tmp_path / "a.tsv").read_text()
+    assert run(*predict, tmp_path / "a.json") == 0
+    array = json.loads((tmp_path / "a.json").read_text())
+    assert run(*predict, tmp_path / "a.jsonl", "--format", "json") == 0
+    assert [json.loads(line) for line in (tmp_path / "a.jsonl").read_text().splitlines()] == array
+    assert run(*predict, tmp_path / "a", "--format", "json") == 0
+    assert (tmp_path / "a").read_text() == (tmp_path / "a.jsonl").read_text()
+    assert run(*predict, tmp_path / "b") == 0
+    assert (tmp_path / "b").read_text() == (tmp_path / "a.csv").read_text()
+    fails(capsys, 2, "Known are .csv, .tsv,", *predict, tmp_path / "a.xlsx")
+    fails(capsys, 2, "--format json contradicts --out", *predict, tmp_path / "new.csv", "--format", "json")
+    fails(capsys, 2, "is the name of a recording", *predict, tmp_path / "new.wav", "--format", "csv")
+    assert not {"a.xlsx", "new.csv", "new.wav"} & {path.name for path in tmp_path.iterdir()}
+
+
+def test_a_segment_beyond_its_file_is_one_row_with_a_reason(
+    model: Path, world: Path, table: pd.DataFrame, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    speech = np.concatenate([soundfile.read(world / path)[0] for path in table["path"][:3]])
+    soundfile.write(tmp_path / "a.wav", speech, SAMPLING_RATE)
+    (tmp_path / "t.csv").write_text("path,start_seconds,end_seconds\na.wav,1,900\na.wav,0,2\n")
+    predict = ["predict", model, tmp_path / "t.csv", "--window-seconds", 1, "--format", "csv"]
+    assert run(*predict, "--store", world / "store", "--workers", 1) == 0
+    printed = capsys.readouterr()
+    said = pd.read_csv(io.StringIO(printed.out), keep_default_na=False)
+    assert list(said["id"]) == ["a@1", "a@0@0", "a@0@1"]
+    assert list(said["problem"] != "") == [True, False, False]
+    assert "the segment ends beyond the end of the file" in said["problem"][0]
+    assert "1 of 3 recordings get no emotion" in printed.err
+
+
+def test_tables_of_spreadsheets(
+    model: Path, world: Path, table: pd.DataFrame, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = "".join(f"{world / path};0,1;{path}, so\n" for path in table["path"][:2])
+    for name, separator in (("a.csv", ";"), ("b.csv", "\t"), ("b.txt", "\t")):
+        (tmp_path / name).write_text(f"\ufeffpath;start_seconds;text\n{rows}".replace(";", separator))
+        capsys.readouterr()
+        assert run("predict", model, tmp_path / name, "--format", "csv") == 0
+        assert list(pd.read_csv(io.StringIO(capsys.readouterr().out))["start_seconds"]) == [0.1, 0.1]
+    (tmp_path / "t.xlsx").write_bytes(b"PK")
+    said = "t.xlsx is a spreadsheet. Tables are .csv, .tsv or .parquet: open it, choose 'Save as'"
+    fails(capsys, 2, said, "predict", model, tmp_path / "t.xlsx")
+    fails(capsys, 2, said, "fit", tmp_path / "t.xlsx", "--out", tmp_path / "m")
+    (tmp_path / "notes.txt").write_text("Dear all\n")
+    fails(capsys, 2, "no rows", "predict", model, tmp_path / "notes.txt")
+    fails(capsys, 2, "Name it x.csv", "suggest", model, world / "t.csv", "--out", tmp_path / "x.xlsx")
+
+
+def test_a_recording_that_stands_in_two_rows_is_named(
+    world: Path, model: Path, table: pd.DataFrame, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = world / table["path"][0]
+    (tmp_path / "t.csv").write_text(f"path,emotion\n{path},anger\n{world / table['path'][1]},joy\n{path},joy\n")
+    said = f"The recording {path} stands in rows 2 and 4. Keep one row of each recording;"
+    fails(capsys, 2, said, "predict", model, tmp_path / "t.csv")
+    fails(capsys, 2, said, "fit", tmp_path / "t.csv", "--out", tmp_path / "m")
+
+
+def test_check_doubts_what_fit_would_learn(
+    world: Path, table: pd.DataFrame, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    common = ["--store", world / "store", "--workers", 1]
+    assert run("check", write(table.assign(split=["test", *["train"] * 71]), world, "parts.csv"), *common) == 0
+    printed = capsys.readouterr()
+    assert "1 recording of the part 'test' (column 'split'): `fit` learns" in printed.err
+    assert "by gender: female 36, male 36" in printed.out
+    odd = table.assign(mode="inductive", confidence="0.5", p_anger="0.5")
+    odd.loc[odd["emotion"] == "anger", "emotion"] = "undecided"
+    odd.loc[odd["emotion"] == "sadness", "emotion"] = "unknown"
+    odd.loc[0, "gender"] = "Male" if odd.loc[0, "gender"] == "female" else "Female"
+    assert run("check", write(odd, world, "odd.csv"), *common) == 1
+    printed = capsys.readouterr()
+    assert "There are problems" in printed.out
+    assert "'unknown' is learnt as an emotion like any other (18 labels)." in printed.err
+    assert """or say so: --label-map '{"unknown": ""}'""" in printed.err
+    assert "undecided" not in printed.err, "fit takes it for no label"
+    assert "The labels look like answers of `predict`" in printed.err
+    assert "The speaker 'S01' has the genders" in printed.err
+    assert "The genders" in printed.err
+
+
+def test_the_command_that_a_doubt_names_is_taken(
+    world: Path, table: pd.DataFrame, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    odd = table.assign(path=[str(world / path) for path in table["path"]])
+    odd.loc[odd["emotion"] == "anger", "emotion"] = ["unknown", "NaN", *["anger"] * 15, "Anger"]
+    odd.loc[odd["emotion"] == "sadness", "emotion"] = ["Sadness", *["sadness"] * 17]
+    fit = ["fit", write(odd, tmp_path, "odd.csv"), "--store", world / "store", "--views", "mfcc", "--workers", 1]
+    assert run(*fit, "--out", tmp_path / "m") == 0
+    (note,) = (line for line in capsys.readouterr().err.splitlines() if "both this and the renaming" in line)
+    assert run(*fit, "--out", tmp_path / "m", *shlex.split(note[note.index("--label-map") :])) == 0
+    printed = capsys.readouterr()
+    assert "(anger 16, happiness 18, neutral 18, sadness 18)" in printed.out
+    assert "like any other" not in printed.err
 
 
 def test_the_mode_of_each_stands_where_they_differ(

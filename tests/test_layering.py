@@ -17,7 +17,7 @@ import emoviews
 
 ORDER = [
     *["errors", "types", "registry", "progress", "seeds", "configs", "processes"],
-    *["audio", "metrics", "statistics", "table", "corpora", "splits", "views", "store"],
+    *["audio", "metrics", "statistics", "table", "doubts", "corpora", "splits", "views", "store"],
     *["extraction", "batching", "checkpoints", "augmentation", "encoders", "heads", "presets", "losses"],
     *[
         "pretraining",
@@ -48,6 +48,7 @@ ORDER = [
         "card",
         "bundles",
         "predicting",
+        "answers",
         "inference",
         "exporting",
         "hub",

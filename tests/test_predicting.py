@@ -1,17 +1,15 @@
-"""Which rows are judged: files, folders, tables, windows, channels; and how they are written."""
+"""Which rows are judged: files, folders, tables, windows, channels."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 import soundfile
 
-from emoviews.errors import UsageError
-from emoviews.predicting import by_channel, gather, longer, windows, written
+from emoviews.errors import TableError, UsageError
+from emoviews.predicting import by_channel, gather, longer, windows
 from emoviews.table import make_table
 
 
@@ -94,11 +92,23 @@ def test_a_file_that_is_no_audio_stays_a_row(tmp_path: Path) -> None:
     assert len(windows(by_channel(table), 4, 1)) == 1
 
 
-def test_json_is_one_object_a_line_and_missing_is_null() -> None:
-    results = pd.DataFrame({"id": ["a", "b"], "confidence": [0.123456789, float("nan")], "problem": ["", "Stille ü"]})
-    lines = [json.loads(line) for line in written(results, "json").splitlines()]
-    assert lines == [
-        {"id": "a", "confidence": 0.123457, "problem": ""},
-        {"id": "b", "confidence": None, "problem": "Stille ü"},
+def test_a_segment_that_ends_beyond_its_file_stays_one_row(tmp_path: Path) -> None:
+    path = str(sound(tmp_path / "a.wav", 27.0))
+    (tmp_path / "text.wav").write_text("hello")
+    rows = [
+        {"path": path, "start_seconds": 3, "end_seconds": 900},
+        {"path": path, "start_seconds": 20, "end_seconds": 27.05},
+        {"path": path, "start_seconds": 900},
+        {"path": str(tmp_path / "text.wav"), "start_seconds": 3, "end_seconds": 13},
     ]
-    assert written(results, "csv").splitlines()[0] == "id,confidence,problem"
+    slid = windows(make_table([{"id": str(n), **row} for n, row in enumerate(rows)]), 4, 4)
+    assert list(slid["id"]) == ["0", "1@20", "1@23.05", "2", "3@3", "3@7", "3@9"], "rounding is no error"
+    assert slid.loc[0, ["start_seconds", "end_seconds"]].tolist() == [3, 900]
+
+
+def test_a_text_is_a_table_and_a_spreadsheet_is_neither_table_nor_recording(tmp_path: Path) -> None:
+    (tmp_path / "t.txt").write_text("path\tspeaker\na.wav\tAnn\n")
+    assert gather([tmp_path / "t.txt"])["speaker"].tolist() == ["Ann"]
+    (tmp_path / "t.xlsx").write_bytes(b"PK")
+    with pytest.raises(TableError, match=r"t\.xlsx is a spreadsheet"):
+        gather([tmp_path / "t.xlsx"])

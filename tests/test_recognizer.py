@@ -29,7 +29,7 @@ from emoviews import calibration, cli
 from emoviews.errors import AudioError, TableError, UsageError
 from emoviews.recognition import DIRECTLY, NARROW, UNLIKE, as_table, labels_of, recognise
 from emoviews.recognizer import EmotionRecognizer
-from emoviews.table import read_table
+from emoviews.table import apply_label_map, read_table
 from emoviews.types import SAMPLING_RATE
 
 CHECKS = [
@@ -276,7 +276,7 @@ def test_words_that_may_mean_that_there_is_no_label_are_learnt_and_named(
         assert report.n_labels[word] == len(table) // 4
         (note,) = [note for note in report.notes if "like any other" in note]
         assert note.startswith(f"{word!r} is learnt as an emotion like any other ({len(table) // 4} labels).")
-        assert "leave the cell empty" in note
+        assert note.endswith(f'leave the cell empty (in Python: None), or say so: --label-map \'{{"{word}": ""}}\'')
     left_out = made(world).fit(table.assign(emotion=table["emotion"].where(table.index % 4 > 0, ""))).fitted_.report
     assert not any("like any other" in note for note in left_out.notes)
 
@@ -648,11 +648,11 @@ def test_what_may_not_be_meant_is_said(world: Path, table: pd.DataFrame) -> None
     other = np.where(table.index % 2 > 0, table["speaker"].str.lower(), table["speaker"])
     again = table.head(3).assign(id="again " + table["id"].head(3), emotion=["anger", "sadness", "neutral"])
     cases = {
-        "Names of speakers that differ in upper and lower case or spaces alone count as different": table.assign(
+        "Names of speakers that differ in upper and lower case, spaces or the coding of accents alone": table.assign(
             speaker=other, group=other
         ),
         "2 recordings with several labels that contradict each other": pd.concat([table, again]),
-        "8 recordings of the part 'test' (column 'split') trained as well": table.assign(
+        "8 recordings of the part 'test' (column 'split'): `fit` learns from what is in the table": table.assign(
             split=np.where(table.index < 8, "test", "train")
         ),
         "The labels look like answers of `predict`": table.assign(confidence="0.4", mode="inductive", p_anger="0.4"),
@@ -680,18 +680,16 @@ def test_what_annotators_did_not_agree_on_has_no_label(world: Path, table: pd.Da
 def test_where_labels_stand_is_said(world: Path, table: pd.DataFrame) -> None:
     with pytest.raises(TableError, match=r"Labels stand in the column 'emotion'; other columns are .*label"):
         made(world).fit(table.rename(columns={"emotion": "label"}))
+    with pytest.raises(TableError, match=r"Labels stand in the column 'emotion'; other columns are label\. Label more"):
+        made(world).fit(apply_label_map(table.assign(label="x", emotion="", corpus="own"), {}))
 
 
 def test_labels_that_are_alike_are_named(world: Path, table: pd.DataFrame) -> None:
     y = [
         e if row % 2 else {"anger": "Anger", "sadness": "sadness "}.get(e, e) for row, e in enumerate(table["emotion"])
     ]
-    notes = [n for n in made(world).fit(table, y).fitted_.report.notes if "differ in upper and lower case" in n]
-    assert [n.partition(" differ")[0] for n in notes] == [
-        "The emotions 'Anger', 'anger'",
-        "The emotions 'sadness', 'sadness '",
-    ]
-    assert notes[0].endswith("""rename: --label-map '{"anger": "Anger"}'""")
+    (note,) = [n for n in made(world).fit(table, y).fitted_.report.notes if "differ in upper and lower case" in n]
+    assert note.startswith("The emotions 'Anger', 'anger'; 'sadness', 'sadness ' differ in")
     assert not any("differ" in note for note in made(world).fit(table).fitted_.report.notes)
 
 

@@ -18,6 +18,7 @@ from emoviews.table import (
     COLUMNS,
     ORIGINAL,
     UNDECIDED,
+    alike,
     apply_label_map,
     join_tables,
     keep_labels,
@@ -150,8 +151,18 @@ def test_an_empty_table_is_a_table():
         ([{"file": "a.wav", "label": "x"}], r"no column 'path' \(its columns: file, label\)\. Name the column"),
         ([], r"no column 'path' \(its columns: none\)"),
         ([{"path": "a.wav"}, {"path": " "}], "Row 3 of the table has an empty 'path'"),
-        ([{"path": "a.wav"}, {"path": "a.wav"}], r"id 'a' stands in more than one row \(rows 2, 3\)"),
-        ([{"path": f"{i}.wav", "id": "x"} for i in range(9)], r"'x' .*\(rows 2, 3, 4, 5, 6\)"),
+        ([{"path": "a.wav"}, {"path": "a.wav"}], "The recording .*a.wav stands in rows 2 and 3. Keep one row of each"),
+        ([{"path": f"{i}.wav", "id": "x"} for i in range(9)], r"'x' .*\(rows 2, 3, 4, 5, 6 and 4 more\)"),
+        (
+            [{"path": "a.wav", "start_seconds": 1, "end_seconds": 2.5, "channel": 1}] * 3,
+            r"a\.wav, from 1 s to 2\.5 s, channel 1 stands in rows 2, 3 and 4\. .*add a column 'id' with a name of its own",
+        ),
+        ([{"path": "a.wav", "end_seconds": 2}] * 2, r"a\.wav, from 0 s to 2 s stands in rows"),
+        ([{"path": "a.wav", "start_seconds": 2}] * 2, r"a\.wav, from 2 s to its end stands in rows"),
+        (
+            [{"path": "a@2.wav"}, {"path": "a.wav", "start_seconds": 2}],
+            "Rows 2 and 3 would all have the id 'a@2'. Give each row an 'id' of its own",
+        ),
         ([{"path": "a.wav", "id": "1"}, {"path": "b.wav", "id": ""}], "Row 3 has an empty 'id'; fill it or drop"),
         ([{"path": "a.wav", "start_seconds": "1,5"}], r"Row 2: 'start_seconds' is '1,5'; expected a time in seconds"),
         ([{"path": "a.wav", "start_seconds": -1}], "Row 2: 'start_seconds' is '-1'"),
@@ -190,7 +201,23 @@ def test_a_file_that_is_none(tmp_path):
         ("t.csv", b"path,speaker\na.wav,J\xe4rvi\n", r"t\.csv is not UTF-8 text.* Save it again as 'CSV UTF-8'"),
         ("t.csv", b"path,emotion\na.wav,x\nb.wav,y,z\n", "can't be read as a table: .*line 3"),
         ("t.parquet", b"path\na.wav\n", "can't be read as a table"),
-        ("t.csv", b"path;emotion\na.wav;x\n", r"t\.csv: The table has no .*path;emotion\)\. Columns are told apart by"),
+        (
+            "t.csv",
+            b"name;emotion\na.wav;x\n",
+            r"t\.csv: The table has no .*\(its columns: name, emotion\)\. Name the column",
+        ),
+        ("t.csv", b'path,start_seconds\na.wav,"1,5"\n', r"t\.csv: Row 2: 'start_seconds' is '1,5'"),
+        ("t.csv", b"path;start_seconds\na.wav;1.234,5\n", r"t\.csv: Row 2: 'start_seconds' is '1\.234,5'"),
+        (
+            "t.XLSX",
+            b"PK",
+            r"t\.XLSX is a spreadsheet\. Tables are \.csv, \.tsv or \.parquet: open it, choose 'Save as'",
+        ),
+        (
+            "t.txt",
+            b"Dear all,\nwe came\nas, you, know\n",
+            r"t\.txt can't be read as a table: .*\. Tables are \.csv, \.tsv or",
+        ),
         ("t.csv", b"path,emotion\na.wav,x\n,y\n", r"t\.csv: Row 3 of the table has an empty 'path'"),
         ("t.csv", b"path,emotion\na.wav,happy,\nb.wav,sad,\n", r"t\.csv: rows have more fields than the header"),
         ("t.tsv", b"path\temotion\na.wav\thappy\tloud\n", r"t\.tsv: rows have more fields .*Name every column"),
@@ -214,6 +241,41 @@ def test_files_as_spreadsheets_write_them(tmp_path):
     ]
     tab = read_table(write(tmp_path, "path\ttext\na.wav\tyes, no\n", "t.tab"))
     assert tab.loc[0, "text"] == "yes, no"
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("t.csv", "\ufeffpath;start_seconds;text\r\na.wav;0,5;yes, no\r\n"),
+        ("t.csv", '\n"path";"start_seconds";"text"\n"a.wav";"0,5";"yes, no"\n'),
+        ("t.csv", '"path";"start_seconds";"text";"so, so"\n"a.wav";"0.5";"yes, no";1\n'),
+        ("t.csv", "path\tstart_seconds\ttext\na.wav\t0,5\tyes, no\n"),
+        ("t.txt", "path\tstart_seconds\ttext\na.wav\t0,5\tyes, no\n"),
+        ("t.tsv", "path\tstart_seconds\ttext\na.wav\t0.5\tyes, no\n"),
+        ("t.txt", 'path,start_seconds,text\na.wav,0.5,"yes, no"\n'),
+        ("t.csv", 'path,start_seconds,text,a;b\na.wav,0.5,"yes, no",1\n'),
+    ],
+)
+def test_the_header_says_what_tells_columns_apart(tmp_path, name, text):
+    assert read_table(write(tmp_path, text, name)).loc[0, ["id", "start_seconds", "text"]].tolist() == [
+        "a@0.5",
+        0.5,
+        "yes, no",
+    ]
+
+
+def test_one_column_alone_is_a_table(tmp_path):
+    assert read_table(write(tmp_path, "path\na;b.wav\n"))["path"].tolist() == [str(tmp_path / "a;b.wav")]
+
+
+def test_no_table_is_written_by_the_name_of_a_spreadsheet(tmp_path):
+    with pytest.raises(TableError, match=r"t\.xlsx: Tables are \.csv, \.tsv or \.parquet\. Name it t\.csv"):
+        write_table(make_table([{"path": "a.wav"}]), tmp_path / "t.xlsx")
+    assert os.listdir(tmp_path) == []
+
+
+def test_names_are_alike_however_their_accents_are_coded():
+    assert alike(["José", "Jose\u0301", "JOSE\u0301", "Jose"]) == [["JOSE\u0301", "Jose\u0301", "José"]]
 
 
 def test_parquet_of_other_tools(tmp_path):

@@ -160,7 +160,7 @@ def corpus(name: str, root: Path, *, out: Path, preset: str | None = None, speak
 
 @app.command
 def check(table: Path, *, store: Path | None = None, workers: Workers = None) -> bool:
-    """Check a table and its recordings: counts, durations, unusable or duplicate audio, leakage between groups.
+    """Check a table and its recordings: counts, what may not be meant, durations, unusable or duplicate audio, leakage.
 
     Args:
         table: the utterance table.
@@ -169,21 +169,21 @@ def check(table: Path, *, store: Path | None = None, workers: Workers = None) ->
     """
     import numpy as np
 
+    from emoviews import doubts
     from emoviews.extraction import extract as run_extraction
     from emoviews.extraction import locate
     from emoviews.splits import audit_groups
-    from emoviews.table import alike, read_table
+    from emoviews.table import UNDECIDED, read_table
 
     frame, folder = read_table(table), _store(store)
     show(f"{table}: {counted(len(frame), 'utterance')}")
     print_counts(frame)
-    doubtful = [
-        f"{what}s that differ in upper and lower case or spaces alone: {', '.join(map(repr, names))}"
-        for what in ("emotion", "speaker")
-        for names in alike(frame[what])
-    ]
+    decided = frame.assign(emotion=frame["emotion"].where(frame["emotion"] != UNDECIDED, ""))
+    doubtful = [*doubts.of_labels(decided), *doubts.of_people(frame)]
     for doubt in doubtful:
         warn(doubt)
+    for remark in doubts.of_parts(frame):
+        say(remark)
     report = run_extraction(frame, folder, [], workers=workers, warn=warn)
     sources = locate(frame, folder)
     usable = np.array([not s.error for s in sources])
@@ -636,7 +636,8 @@ def predict(
         model: folder that `emoviews fit` wrote, or one on the Hugging Face hub: hf://OWNER/NAME@COMMIT.
         recordings: files, folders or utterance tables.
         format: table, csv, or json (one object a line).
-        out: file to write to, instead of printing; without a format, json where it ends in .json or .jsonl, else csv.
+        out: file to write to, instead of printing; its suffix says how: .csv, .tsv, .parquet, .jsonl (one object a line) or
+            .json (one array); csv where it has none. Only earlier answers are replaced.
         mode: inductive judges each recording alone, speaker-adaptive all of a speaker together. By default speaker-adaptive
             where every recording has a speaker, inductive elsewhere, also if some have one; which it was stands in the column
             mode (transductive: a recording that fit learnt from; transductive, alone: one that was judged alone).
@@ -649,11 +650,11 @@ def predict(
         store: folder of the extracted views, used for more than 16 recordings; the user's cache folder if not given.
         workers: processes; all cores by default.
     """
-    from emoviews.audio import AUDIO_SUFFIXES
+    from emoviews.answers import kind_of, require_replaceable, written
     from emoviews.bundles import load_fitted
     from emoviews.hub import located
     from emoviews.inference import Graph
-    from emoviews.predicting import by_channel, gather, longer, windows, written
+    from emoviews.predicting import by_channel, gather, longer, windows
     from emoviews.recognition import DIRECTLY, LONG_SECONDS, has_trained, recognise
 
     if hop_seconds is not None and window_seconds is None:
@@ -668,21 +669,19 @@ def predict(
         raise UsageError(
             f"--same-speaker asks to judge all recordings together, {against}, to judge each alone. Leave one of them out."
         )
+    kind = None if out is None else kind_of(out, format)
     frame = gather(recordings)
-    if out is not None and (
-        out.suffix.lower() in AUDIO_SUFFIXES
-        or out.resolve() in {Path(path).resolve() for path in {*recordings, *frame["path"]}}
-    ):
-        raise UsageError(
-            f"--out {out} is a recording, or one of the tables to read; name another file for the answers."
-        )
+    folder = located(str(model), warn)
+    fitted = load_fitted(folder)
+    if out is not None:
+        read = (*recordings, *map(Path, dict.fromkeys(frame["path"])))
+        require_replaceable(out, read, (("recogniser", folder), ("store", store or _default_store())))
     if same_speaker:
         frame["speaker"] = "this speaker"
     if split_channels:
         frame = by_channel(frame)
     if window_seconds is not None:
         frame = windows(frame, window_seconds, window_seconds if hop_seconds is None else hop_seconds)
-    folder = located(str(model), warn)
     nameless = int((frame["speaker"] == "").sum())
     adaptive = not nameless and backend == "numpy"
     if mode is None and backend == "numpy" and 0 < nameless < len(frame):
@@ -690,7 +689,6 @@ def predict(
             f"{nameless} of {len(frame)} recordings have no speaker, so all are judged alone (inductive). Fill in the column "
             "'speaker' to have each judged with its speaker's others, or say --mode inductive."
         )
-    fitted = load_fitted(folder)
     graph = Graph.of(folder).judge if backend == "onnx" else None
     if unknown := sorted(set(frame["emotion"]) - {"", *fitted.labels}):
         warn(
@@ -706,12 +704,11 @@ def predict(
         graph=graph,
     )
     results = found.frame(frame)
-    if out is not None:
-        by_suffix: Literal["csv", "json"] = "json" if out.suffix.lower() in (".json", ".jsonl", ".ndjson") else "csv"
-        _write_text(out, written(results, by_suffix if format == "table" else format))
+    if out is not None and kind is not None:
+        _write(out, written(results, kind))
         say(f"{counted(len(results), 'row')} written to {out} ({modes_named(found.modes)})")
     elif format != "table":
-        show(written(results, format), end="")
+        show(written(results, "lines" if format == "json" else format).decode(), end="")
     else:
         print_predictions(results)
     if trained := [mode for mode in found.modes if has_trained(mode)]:
@@ -788,12 +785,14 @@ def suggest(
     from emoviews.annotation import drawn, suggested
     from emoviews.bundles import load_fitted
     from emoviews.hub import located
-    from emoviews.table import read_table, write_table
+    from emoviews.table import read_table, require_table_name, write_table
 
     if out is not None and out.resolve() == table.resolve():
         raise UsageError(f"--out {out} is the table itself, whose other rows would be lost; name another file.")
     if out is not None and out.is_dir():
         raise UsageError(f"--out {out}: expected a name for a file; it is a folder.")
+    if out is not None:
+        require_table_name(out)
     frame = read_table(table)
     if strategy == "random":
         load_fitted(located(str(model), warn))  # it is not asked, but a wrong name is not passed over
@@ -1087,13 +1086,17 @@ def _store(store: Path | None) -> Path:
     global _store_said
     if store is not None:
         return store
-    import platformdirs
-
-    folder = Path(platformdirs.user_cache_dir("emoviews")) / "store"
+    folder = _default_store()
     if not _store_said:
         say(f"Store: {folder} (name another with --store)")
         _store_said = True
     return folder
+
+
+def _default_store() -> Path:
+    import platformdirs
+
+    return Path(platformdirs.user_cache_dir("emoviews")) / "store"
 
 
 def _requests(views: Sequence[str], preset: str) -> tuple[ViewRequest, ...]:
@@ -1410,14 +1413,14 @@ def _labelling_order(
     return list(chosen["id"]), recognizer.fitted_.labels
 
 
-def _write_text(path: Path, text: str) -> None:
+def _write(path: Path, blob: bytes) -> None:
     from emoviews.store import write_atomically, write_failed
 
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, text.encode())
+        write_atomically(path, blob)
     except OSError as error:
-        raise write_failed(path, error, len(text)) from error
+        raise write_failed(path, error, len(blob)) from error
 
 
 def _summary(registry: Any, name: str) -> str:

@@ -5,22 +5,20 @@ Nothing is decoded here but headers. A file that can't be opened stays a row, so
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import numpy as np
 import pandas as pd
 
 from emoviews import audio
 from emoviews.errors import AudioError, MissingExtraError, UsageError
-from emoviews.table import make_table, read_table
+from emoviews.table import SPREADSHEETS, make_table, read_table
 
-TABLE_SUFFIXES: Final = frozenset({".csv", ".tsv", ".tab", ".parquet", ".pq"})
-
-Format = Literal["table", "csv", "json"]
+TABLE_SUFFIXES: Final = frozenset({".csv", ".tsv", ".tab", ".txt", ".parquet", ".pq"}) | SPREADSHEETS
+"""Of what is no recording and read as a table; `read_table` says what to do about a spreadsheet."""
 
 
 def gather(inputs: Sequence[Path]) -> pd.DataFrame:
@@ -77,7 +75,8 @@ def by_channel(table: pd.DataFrame) -> pd.DataFrame:
 def windows(table: pd.DataFrame, window_seconds: float, hop_seconds: float) -> pd.DataFrame:
     """A row for each window that slides over each row's stretch; what is shorter than one window stays one row.
 
-    The last window ends with the stretch, so that nothing is left out.
+    The last window ends with the stretch, so that nothing is left out. A stretch that ends beyond its file stays one row, so
+    that what is wrong with it is said once.
 
     Raises:
         UsageError: a window shorter than 0.1 s, or a hop that is not above 0.
@@ -95,8 +94,10 @@ def windows(table: pd.DataFrame, window_seconds: float, hop_seconds: float) -> p
     rows: list[dict[Any, Any]] = []
     for row in table.to_dict("records"):
         start = 0.0 if math.isnan(row["start_seconds"]) else row["start_seconds"]
-        end = lengths[row["path"]] if math.isnan(row["end_seconds"]) else row["end_seconds"]
-        if not end - start > window_seconds:  # also where the length is not known
+        length = lengths[row["path"]]
+        end = length if math.isnan(row["end_seconds"]) else row["end_seconds"]
+        # Where the length is not known, a segment is taken at its word, and a whole recording stays one row.
+        if end > length + audio.TOLERANCE_SECONDS or not end - start > window_seconds:
             rows.append(row)
             continue
         last = end - window_seconds
@@ -114,21 +115,6 @@ def longer(table: pd.DataFrame, seconds: float) -> int:
     starts = places["start_seconds"].fillna(0.0)
     ends = places["end_seconds"].fillna(places["path"].map(lengths))
     return int((ends - starts > seconds).sum())  # not those whose length is not known
-
-
-def written(results: pd.DataFrame, kind: Format) -> str:
-    """The results as CSV, or as JSON, one object a line (a missing value is null)."""
-    shown = results.copy()
-    numbers = shown.select_dtypes("number").columns
-    shown[numbers] = shown[numbers].round(6)
-    if kind == "json":
-        lines = []
-        for row in shown.to_dict("records"):
-            plain = {k: None if isinstance(v, float) and math.isnan(v) else v for k, v in row.items()}
-            lines.append(json.dumps(plain, ensure_ascii=False))
-        return "\n".join(lines) + "\n"
-    text: str = shown.to_csv(index=False)
-    return text
 
 
 def _channels(path: str) -> int:

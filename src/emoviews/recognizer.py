@@ -10,8 +10,6 @@ probabilities on speakers who did not train, and says what unweighted average re
 
 from __future__ import annotations
 
-import json
-import shlex
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -26,7 +24,7 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.exceptions import NotFittedError
 
-from emoviews import metrics
+from emoviews import doubts, metrics
 from emoviews.errors import AudioError, TableError, UsageError
 from emoviews.expectation import ADAPTIVELY, ALONE, Recordings, evaluated
 from emoviews.fusion import Fusion
@@ -56,19 +54,13 @@ from emoviews.semisupervised import (
     Mode,
     SemiSupervisedConfig,
 )
-from emoviews.table import COLUMNS, UNDECIDED, alike
+from emoviews.table import COLUMNS, CORPUS, ORIGINAL, UNDECIDED
 from emoviews.types import SAMPLING_RATE
 from emoviews.views import ViewRequest, parse_requests
 
 WITH_OPENSMILE: Final = ("egemaps", "compare_2016", "mfcc")
 
 WITHOUT_OPENSMILE: Final = ("mfcc", "mel_spectrogram")
-
-
-NO_LABEL: Final = frozenset(
-    ("-1", "-1.0", "-", "nan", "none", "null", "n/a", "na", "unknown", "unlabelled", "unlabeled", "xxx", "?", UNDECIDED)
-)
-"""Texts (in lower case) that often mean that there is no label; in some corpora they are a class, so they are learnt."""
 
 
 def default_views() -> tuple[str, ...]:
@@ -169,8 +161,10 @@ class EmotionRecognizer(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         no_label = f"{counted(undecided, 'recording')} whose annotators did not agree ({UNDECIDED!r}): no label."
         notes = (
             *([no_label] if undecided else []),
-            *_notes_of_labels(table, y),
-            *_notes_of_table(table, found.of_usable(found.keys)),
+            *_notes_of_minus_ones(y),
+            *doubts.of_labels(table),
+            *doubts.of_recordings(table, found.of_usable(found.keys)),
+            *doubts.of_parts(table),
             *_notes_of_model(fitted),
             *fitted.report.notes,
         )
@@ -350,71 +344,6 @@ def _classes(table: pd.DataFrame, given: Sequence[Any] | None, dtype: Any) -> ND
     return np.array(found, dtype=dtype if kept else None)
 
 
-def _notes_of_labels(table: pd.DataFrame, y: Any) -> Iterator[str]:
-    """What may be wrong with the labels of the recordings that are learnt from."""
-    if unlabelled := _minus_ones(y):
-        yield (
-            f"-1 among whole numbers means that there is no label ({counted(unlabelled, 'label')}), as in scikit-learn's "
-            "semi-supervised learners. If it is an emotion, give it another number or a name."
-        )
-    labelled = table[table["emotion"] != ""]
-    counts = labelled["emotion"].value_counts()
-    for first, *others in alike(counts.index):
-        yield (
-            f"The emotions {', '.join(map(repr, [first, *others]))} differ in upper and lower case or spaces alone, and are "
-            f"learnt as {1 + len(others)}. If they are one, rename: "
-            f"--label-map {shlex.quote(json.dumps(dict.fromkeys(others, first), ensure_ascii=False))}"
-        )
-    for label in (label for label in sorted(counts.index) if label.strip().casefold() in NO_LABEL):
-        yield (
-            f"{label!r} is learnt as an emotion like any other ({counted(counts[label], 'label')}). If it means that there is "
-            "no label, leave the cell empty (in Python: None)."
-        )
-    if once := sorted(counts.index[counts == 1]):
-        yield f"Only one recording each is labelled {shorten(once)}: too few to learn from. Label more of them." + (
-            f" These are {len(once)} of {len(counts)} emotions; are they ratings or words, to be grouped into a few?"
-            if 2 * len(once) > len(counts)
-            else ""
-        )
-    voices = {str(emotion): set(own["speaker"]) for emotion, own in labelled.groupby("emotion")}
-    alone = [e for e, names in voices.items() if len(names) == 1 and names != {""} and counts[e] > 1]
-    if alone and len(set().union(*voices.values())) > 1:
-        yield (
-            f"All labels of {', '.join(alone)} come from one speaker{' each' * (len(alone) > 1)}, so the voice may be learnt "
-            "in place of the emotion. Label recordings of others."
-        )
-
-
-def _notes_of_table(table: pd.DataFrame, keys: Sequence[str]) -> Iterator[str]:
-    """What else in the table may not be as it is meant.
-
-    Args:
-        table: of the recordings that are learnt from.
-        keys: `(rows,)` hashes of their samples.
-    """
-    if alike(table["speaker"]):  # their names are not for model cards
-        yield (
-            "Names of speakers that differ in upper and lower case or spaces alone count as different speakers. If they are "
-            "one, a voice that trained is tested, and the scores are too good. See: emoviews check TABLE"
-        )
-    labels: dict[str, set[str]] = {}
-    for key, emotion in zip(keys, table["emotion"], strict=True):
-        if emotion:
-            labels.setdefault(key, set()).add(emotion)
-    if contradicted := sum(len(own) > 1 for own in labels.values()):
-        yield (
-            f"{counted(contradicted, 'recording')} with several labels that contradict each other: each row is learnt from. "
-            "Decide for one label of each recording."
-        )
-    if held := int((table["split"] == "test").sum()):
-        yield (
-            f"{counted(held, 'recording')} of the part 'test' (column 'split') trained as well: on them nothing can be tested "
-            "any more. To test on them, leave them out of the table."
-        )
-    if {"confidence", "mode"} <= set(table.columns) and any(name.startswith("p_") for name in table.columns):
-        yield "The labels look like answers of `predict`. Tested on them, it seems better than it is. Give labels by people."
-
-
 def _notes_of_model(fitted: Fitted) -> Iterator[str]:
     if np.isinf(fitted.limits.shift):
         yield (
@@ -447,7 +376,7 @@ def _refuse_ratings(table: pd.DataFrame) -> None:
     Raises:
         UsageError: every label is a number, with a decimal point or comma, and one at least is not whole.
     """
-    labels = table["emotion"][(table["emotion"] != "") & ~table["emotion"].str.casefold().isin(NO_LABEL)]
+    labels = table["emotion"][(table["emotion"] != "") & ~table["emotion"].str.casefold().isin(doubts.NO_LABEL)]
     numbers = pd.to_numeric(labels.str.replace(",", ".", regex=False), errors="coerce")
     rated = labels[numbers % 1 != 0]
     if numbers.notna().all() and len(rated):
@@ -463,10 +392,18 @@ def _require_classes(table: pd.DataFrame, y: Any, when: str = "") -> None:
     if len(found) < 2:
         have = ", ".join(found) or "none"
         hint = " Among whole numbers -1 means that there is no label." if _minus_ones(y) else ""
-        if others := [] if found else [str(name) for name in table.columns if name not in COLUMNS]:
+        if others := [] if found else [str(name) for name in table.columns if name not in (*COLUMNS, ORIGINAL, CORPUS)]:
             hint += f" Labels stand in the column 'emotion'; other columns are {shorten(others)}."
         raise TableError(
             f"Learning needs labels of at least 2 emotions; the table's{when}: {have}.{hint} Label more recordings."
+        )
+
+
+def _notes_of_minus_ones(y: Any) -> Iterator[str]:
+    if unlabelled := _minus_ones(y):
+        yield (
+            f"-1 among whole numbers means that there is no label ({counted(unlabelled, 'label')}), as in scikit-learn's "
+            "semi-supervised learners. If it is an emotion, give it another number or a name."
         )
 
 

@@ -1,8 +1,8 @@
 """The utterance table: one row an utterance, and the only way recordings and labels enter.
 
-On disk CSV, TSV or Parquet; in Python a pandas DataFrame. Everything is read as text, so that the label `None` and the
-speaker `001` survive; only times and channels become numbers. Paths in a file are relative to the table's folder (or
-absolute), in memory they are absolute.
+On disk CSV (with commas, or as spreadsheets write it where the comma is decimal, with semicolons), TSV or Parquet; in Python a
+pandas DataFrame. Everything is read as text, so that the label `None` and the speaker `001` survive; only times and channels
+become numbers. Paths in a file are relative to the table's folder (or absolute), in memory they are absolute.
 """
 
 from __future__ import annotations
@@ -10,7 +10,9 @@ from __future__ import annotations
 import csv
 import hashlib
 import os
+import re
 import tempfile
+import unicodedata
 import warnings
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -21,6 +23,7 @@ import numpy as np
 import pandas as pd
 
 from emoviews.errors import TableError
+from emoviews.progress import NAMED, listed, shorten
 
 COLUMNS: Final = (
     "id",
@@ -47,6 +50,10 @@ UNDECIDED: Final = "undecided"
 CORPUS: Final = "corpus"
 """The column in which `join_tables` notes where a row comes from."""
 
+SPREADSHEETS: Final = frozenset({".xlsx", ".xls", ".xlsm", ".xlsb", ".ods", ".numbers"})
+"""Suffixes of spreadsheets, which are neither read nor written."""
+
+_TABLES: Final = "Tables are .csv, .tsv or .parquet"
 _NUMBERS: Final = ("start_seconds", "end_seconds", "channel")
 _SPLITS: Final = ("train", "val", "test")
 
@@ -75,10 +82,7 @@ def make_table(rows: Iterable[Mapping[str, object]] | pd.DataFrame, folder: str 
     _refuse_near_names(given)
     if "path" not in given.columns:
         have = ", ".join(map(str, given.columns)) or "none"
-        remedy = "Name the column of the files 'path'."
-        if len(given.columns) == 1 and ";" in have:
-            remedy = "Columns are told apart by commas; save it with them, not with semicolons."
-        raise TableError(f"The table has no column 'path' (its columns: {have}). {remedy}")
+        raise TableError(f"The table has no column 'path' (its columns: {have}). Name the column of the files 'path'.")
     table = pd.DataFrame(index=pd.RangeIndex(len(given)))
     for column in (*COLUMNS, *(c for c in given.columns if c not in COLUMNS)):
         if column in _NUMBERS:
@@ -97,9 +101,7 @@ def make_table(rows: Iterable[Mapping[str, object]] | pd.DataFrame, folder: str 
             f"Row {np.flatnonzero(table['id'] == '')[0] + 2} has an empty 'id'; fill it or drop the column."
         )
     if (twice := table["id"].duplicated(keep=False)).any():
-        first = table["id"][twice].iloc[0]
-        where = ", ".join(str(i + 2) for i in np.flatnonzero(table["id"] == first)[:5])
-        raise TableError(f"The id {first!r} stands in more than one row (rows {where}); every utterance needs its own.")
+        raise TableError(_why_twice(table[table["id"] == table["id"][twice].iloc[0]], "id" in given.columns))
     table["group"] = table["group"].where(table["group"] != "", table["speaker"])
     wrong = ~table["split"].isin(("", *_SPLITS))
     if wrong.any():
@@ -113,24 +115,34 @@ def make_table(rows: Iterable[Mapping[str, object]] | pd.DataFrame, folder: str 
 def read_table(path: str | Path) -> pd.DataFrame:
     """Read an utterance table from CSV, TSV or Parquet; see `make_table` for what comes back and what is refused.
 
+    Where the header has semicolons or tabs and no comma, these tell columns apart, and a comma in a time is decimal.
+
     Raises:
-        TableError: the file is missing, not readable as a table, or breaks the contract.
+        TableError: the file is missing, a spreadsheet, not readable as a table, or breaks the contract.
     """
     path = Path(path)
     if not path.is_file():
         kind = "is a folder" if path.is_dir() else "does not exist"
         raise TableError(f"The table {path} {kind}. To make one from a folder: emoviews corpus folder ROOT --out TABLE")
+    if path.suffix.lower() in SPREADSHEETS:
+        raise TableError(
+            f"{path} is a spreadsheet. {_TABLES}: open it, choose 'Save as' (in some programs 'Export') and the kind 'CSV "
+            "UTF-8', and name that file."
+        )
     try:
         if path.suffix.lower() in (".parquet", ".pq"):
             frame = pd.read_parquet(path)
         else:
-            separator = "\t" if path.suffix.lower() in (".tsv", ".tab") else ","
+            separator = _separator(path)
             # Without index_col=False, rows with one field more than the header lose their first field to the index.
             with warnings.catch_warnings():
                 warnings.simplefilter("error", pd.errors.ParserWarning)
                 frame = pd.read_csv(
                     path, sep=separator, dtype=str, keep_default_na=False, encoding="utf-8-sig", index_col=False
                 )
+            if separator != ",":
+                for column in {"start_seconds", "end_seconds"} & set(frame.columns):
+                    frame[column] = frame[column].str.replace(r"^(\s*\d+),(\d+\s*)$", r"\1.\2", regex=True)
     except pd.errors.ParserWarning as error:
         raise TableError(
             f"{path}: rows have more fields than the header has columns. Name every column, drop separators at the ends of "
@@ -141,7 +153,7 @@ def read_table(path: str | Path) -> pd.DataFrame:
             f"{path} is not UTF-8 text, as spreadsheets on Windows may write it. Save it again as 'CSV UTF-8'. ({error})"
         ) from error
     except (OSError, ValueError) as error:  # pandas' and pyarrow's parser errors are ValueErrors
-        raise TableError(f"{path} can't be read as a table: {error}") from error
+        raise TableError(f"{path} can't be read as a table: {str(error).strip().rstrip('.')}. {_TABLES}.") from error
     if frame.empty:
         raise TableError(f"{path} has no rows; expected one row an utterance.")
     try:
@@ -155,8 +167,12 @@ def write_table(table: pd.DataFrame, path: str | Path) -> None:
 
     Paths below the table's folder are written relative to it, so that the folder can be moved. Columns without any value are
     left out (`path` and `id` always stand).
+
+    Raises:
+        TableError: the suffix is that of a spreadsheet, which `read_table` would refuse.
     """
     path = Path(path)
+    require_table_name(path)
     folder = path.absolute().parent
     folder.mkdir(parents=True, exist_ok=True)
     out = table.copy()
@@ -182,6 +198,16 @@ def write_table(table: pd.DataFrame, path: str | Path) -> None:
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+def require_table_name(path: Path) -> None:
+    """Refuse to write a table by a name that is not a table's.
+
+    Raises:
+        TableError: the suffix is that of a spreadsheet.
+    """
+    if path.suffix.lower() in SPREADSHEETS:
+        raise TableError(f"{path}: {_TABLES}. Name it {path.stem}.csv, which spreadsheets open.")
 
 
 def apply_label_map(table: pd.DataFrame, label_map: Mapping[str, str]) -> pd.DataFrame:
@@ -351,6 +377,33 @@ def _check_times(table: pd.DataFrame) -> None:
         )
 
 
+def _why_twice(rows: pd.DataFrame, named: bool) -> str:
+    """What to do about rows with one id.
+
+    Args:
+        rows: a part of the table, indexed as it is.
+        named: whether the id was given; else it was made of path, segment and channel.
+    """
+    numbers = [str(row + 2) for row in rows.index]
+    where = listed(numbers) if len(numbers) <= NAMED else shorten(numbers)
+    first = rows.iloc[0]
+    if named:
+        return f"The id {first['id']!r} stands in more than one row (rows {where}); every utterance needs its own."
+    if rows["path"].nunique() > 1:
+        return f"Rows {where} would all have the id {first['id']!r}. Give each row an 'id' of its own."
+    start, end, channel = (first[name] for name in _NUMBERS)
+    segment = (
+        ""
+        if np.isnan([start, end]).all()
+        else f", from {0 if np.isnan(start) else start:.10g} s to " + ("its end" if np.isnan(end) else f"{end:.10g} s")
+    )
+    part = "" if np.isnan(channel) else f", channel {channel:.0f}"
+    return (
+        f"The recording {first['path']}{segment}{part} stands in rows {where}. Keep one row of each recording; if all are "
+        "meant, add a column 'id' with a name of its own for each row."
+    )
+
+
 def _default_ids(table: pd.DataFrame) -> list[str]:
     """File name without suffix; with the folders that tell equal names apart, then segment and channel, where needed.
 
@@ -375,15 +428,30 @@ def _default_ids(table: pd.DataFrame) -> list[str]:
 
 
 def alike(names: Iterable[str]) -> list[list[str]]:
-    """Names that differ in upper and lower case or spaces alone, together.
+    """Names that differ in upper and lower case, spaces or how accents are coded (NFC, NFD) alone, together.
 
     >>> alike(["Ann", "Bob", "ann ", "", "Ann"])
     [['Ann', 'ann ']]
     """
     found: dict[str, list[str]] = {}
     for name in sorted(set(names) - {""}):
-        found.setdefault(" ".join(name.split()).casefold(), []).append(name)
+        found.setdefault(" ".join(unicodedata.normalize("NFC", name).split()).casefold(), []).append(name)
     return [same for same in found.values() if len(same) > 1]
+
+
+def _separator(path: Path) -> str:
+    """What tells the columns of a text apart: by its suffix, or by its header, the first line that is not blank.
+
+    Raises:
+        OSError: it can't be read.
+        UnicodeDecodeError: it is not UTF-8.
+    """
+    if path.suffix.lower() in (".tsv", ".tab"):
+        return "\t"
+    with path.open(encoding="utf-8-sig") as lines:
+        header = next((line for line in lines if line.strip()), "")
+    unquoted = re.sub(r'"[^"]*"', "", header.strip("\r\n"))
+    return next((separator for separator in ",;\t" if separator in unquoted), ",")
 
 
 def _refuse_near_names(given: pd.DataFrame) -> None:

@@ -44,8 +44,8 @@ def fail(error: object) -> None:
 
 
 def print_counts(table: pd.DataFrame) -> None:
-    """How many recordings each emotion, group, speaker and part has."""
-    for column, noun in (("emotion", "emotion"), ("group", "group"), ("speaker", "speaker"), ("split", "split")):
+    """How many recordings each emotion, group, speaker, gender and part has."""
+    for column in ("emotion", "group", "speaker", "gender", "split"):
         counts = table[column].value_counts(sort=False)
         if set(counts.index) == {""}:
             continue
@@ -54,7 +54,7 @@ def print_counts(table: pd.DataFrame) -> None:
         named = sorted(counts.items(), key=lambda item: str(item[0]))
         shown = ", ".join(f"{name or '(none)'} {count}" for name, count in named[:20])
         more = f", … ({len(named)} in all)" if len(named) > 20 else ""
-        show(f"  by {noun}: {shown}{more}")
+        show(f"  by {column}: {shown}{more}")
 
 
 def print_scores(rows: pd.DataFrame, results: Any, workspace: Workspace) -> None:

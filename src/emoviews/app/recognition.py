@@ -23,13 +23,13 @@ import numpy as np
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup, escape
 
+from emoviews.answers import written
 from emoviews.app import address, hosts, is_local, open_socket, pictures, require
 from emoviews.app.archives import Limits, unpack
 from emoviews.app.judging import Advance, Judgement, hears_first, judge, judge_all, without_place
 from emoviews.audio import AUDIO_SUFFIXES
 from emoviews.card import anonymous
 from emoviews.errors import EmoViewsError
-from emoviews.predicting import written
 from emoviews.progress import counted, listed, whose
 from emoviews.recognition import LONG_SECONDS, TRANSDUCTIVE_ALONE, FitReport, Fitted
 from emoviews.recognizer import EmotionRecognizer
@@ -70,7 +70,7 @@ def batch(
             recordings, others = _gathered([Path(path) for path in paths], Path(folder), limits)
             results, warnings = judge_all(recognizer, recordings, limits, advance)
         target = Path(tempfile.mkdtemp()) / CSV_NAME
-        target.write_text(written(results, "csv"), encoding="utf-8")
+        target.write_bytes(written(results, "csv"))
         csv.append(str(target))
         bad = int((results["problem"] != "").sum())
         said = f"{len(results) - bad} of {len(results)} recordings got an emotion."
