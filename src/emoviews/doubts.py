@@ -105,10 +105,10 @@ def of_people(table: pd.DataFrame) -> Iterator[str]:
             "voice that trained is tested."
         )
     for names in _alike_genders(table["gender"]):
-        yield f"The genders {_quoted(names)} count as {len(names)}. If they are one, spell them alike, for scores by gender."
+        yield f"The genders {_quoted(names)} may count as {len(names)} in scores by gender. If they are one, spell them alike."
     known = table[(table["speaker"] != "") & (table["gender"] != "")]
     for speaker, genders in known.groupby("speaker")["gender"]:
-        if len(kinds := {_gender(name): name for name in sorted(set(genders), reverse=True)}) > 1:
+        if len(kinds := {gender_of(name): name for name in sorted(set(genders), reverse=True)}) > 1:
             yield (
                 f"The speaker {speaker!r} has the genders {_quoted(sorted(kinds.values()))}. If these are several people of "
                 "one name, tell them apart in the column 'speaker'; else correct the column 'gender'."
@@ -123,11 +123,16 @@ def _alike_genders(genders: Iterable[str]) -> list[list[str]]:
     """
     found: dict[str, list[str]] = {}
     for name in sorted(set(genders) - {""}):
-        found.setdefault(_gender(name), []).append(name)
+        found.setdefault(gender_of(name), []).append(name)
     return [same for same in found.values() if len(same) > 1]
 
 
-def _gender(name: str) -> str:
+def gender_of(name: str) -> str:
+    """One text for all that is written for a gender.
+
+    >>> gender_of(" F"), gender_of("Female"), gender_of("diverse")
+    ('female', 'female', 'diverse')
+    """
     plain = " ".join(unicodedata.normalize("NFC", name).split()).casefold()
     return _GENDERS.get(plain, plain)
 

@@ -20,6 +20,7 @@ from sklearn.model_selection import StratifiedGroupKFold
 
 from emoviews import calibration, metrics, splits, statistics
 from emoviews.audio import MINIMUM_SECONDS
+from emoviews.doubts import gender_of
 from emoviews.fusion import Fusion, apart, rows_by
 from emoviews.processes import worker_count
 from emoviews.progress import Progress, counted
@@ -787,8 +788,8 @@ def _genders(table: pd.DataFrame) -> list[str]:
     """
     usual: dict[str, str] = {}
     for spelling, _ in Counter(table["gender"]).most_common():
-        usual.setdefault(spelling.casefold(), spelling)
-    given = [usual[spelling.casefold()] for spelling in table["gender"]]
+        usual.setdefault(gender_of(spelling), spelling)
+    given = [usual[gender_of(spelling)] for spelling in table["gender"]]
     found = [""] * len(table)
     for rows in rows_by(apart(list(table["speaker"]))):
         counts = Counter(given[row] for row in rows.tolist() if given[row]).most_common(2)
