@@ -92,8 +92,8 @@ def test_people_are_named_where_they_may_be_one_or_two() -> None:
     )
     assert [note.partition(". ")[0] for note in of_people(table)] == [
         "The speakers 'Ann', 'ann' differ in upper and lower case, spaces or the coding of accents alone, and count as 2",
-        "The genders 'Female', 'f', 'female' may count as 3",
-        "The genders 'm', 'male' may count as 2",
+        "The genders 'Female', 'f', 'female' may count as 3 in scores by gender",
+        "The genders 'm', 'male' may count as 2 in scores by gender",
         "The speaker 'Bo' has the genders 'f', 'male'",
     ]
 
