@@ -117,11 +117,25 @@ class Recordings:
         speakers = list(self.speakers)
         for row in rows.tolist():
             speakers[row] = ""
+        if speakers == self.speakers:
+            return self  # with what its fusion has found
         return replace(self, fusion=Fusion(self.fusion.views, speakers, self.fusion.texts, self.fusion.copies))
 
     def fitted(self, n_classes: int, config: SemiSupervisedConfig) -> SemiSupervised:
         """The classifier that they give."""
         return fit_semisupervised(self.fusion, self.targets, n_classes, config)
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What is to be found out, of which recordings; see `evaluated`."""
+
+    data: Recordings
+    labels: tuple[str, ...]
+    config: SemiSupervisedConfig
+    modes: Sequence[str]
+    allow_overlap: bool
+    threads: int
 
 
 @dataclass(frozen=True)
@@ -170,14 +184,13 @@ def evaluated(
     Folds are judged on several threads (`workers`, at most `MOST_THREADS`; one a core when None), which changes nothing but the
     time.
     """
-    threads = worker_count(workers)
     if not run:
         note = "Not evaluated: what to expect on new speakers is not known."
         return _untested(data, labels, note), dict.fromkeys(ADAPTIVELY, 1.0)
-    report, temperatures = _of_new_speakers(data, labels, config, modes, allow_overlap, threads)
+    asked = _Asked(data, labels, config, modes, allow_overlap, worker_count(workers))
+    report, temperatures = _of_new_speakers(asked)
     if report.modes and len(data.missing):
-        trained = [mode for mode in modes if has_trained(mode)]
-        found, fitted, notes = _of_what_trained(data, labels, config, trained, allow_overlap, threads)
+        found, fitted, notes = _of_what_trained(asked)
         report = replace(report, modes={**report.modes, **found}, notes=(*report.notes, *notes))
         temperatures |= fitted
     return report, temperatures
@@ -200,27 +213,21 @@ def _groups(data: Recordings) -> list[str]:
     return groups
 
 
-def _tested_by_file(data: Recordings, allow_overlap: bool) -> bool:
+def _tested_by_file(asked: _Asked) -> bool:
     """Whether speakers can't be left out, since not all are known, and need not be."""
-    groups = _groups(data)
+    data, groups = asked.data, _groups(asked.data)
     of_labels = [(groups[row], data.targets[row]) for row in data.known if groups[row]]
     testable = len(of_labels) >= FEWEST_LABELS and min(len(set(part)) for part in zip(*of_labels, strict=True)) > 1
-    return allow_overlap and not all(groups) and not testable
+    return asked.allow_overlap and not all(groups) and not testable
 
 
-def _of_new_speakers(
-    data: Recordings,
-    labels: tuple[str, ...],
-    config: SemiSupervisedConfig,
-    modes: Sequence[str],
-    allow_overlap: bool,
-    threads: int,
-) -> tuple[FitReport, dict[str, float]]:
+def _of_new_speakers(asked: _Asked) -> tuple[FitReport, dict[str, float]]:
     """The report without what trained, and temperatures of all modes; see `evaluated`."""
+    data, labels, modes = asked.data, asked.labels, asked.modes
     table, targets, groups = data.table, data.targets, _groups(data)
     speakers, known = data.speakers, data.known
     even: dict[str, float] = dict.fromkeys(ADAPTIVELY, 1.0)
-    by_file = _tested_by_file(data, allow_overlap)
+    by_file = _tested_by_file(asked)
     if not all(groups) and not by_file:
         if not any(groups):
             note = (
@@ -235,7 +242,7 @@ def _of_new_speakers(
             )
             return _untested(data, labels, note), even
         own = data.at(np.flatnonzero(table["group"] != ""))
-        rest, temperatures = _of_new_speakers(own, labels, config, modes, False, threads)
+        rest, temperatures = _of_new_speakers(replace(asked, data=own, allow_overlap=False))
         note = (
             f"{counted(len(table) - len(own.table), 'recording')} without a speaker: not used to find out what to expect of "
             "new speakers."
@@ -263,7 +270,7 @@ def _of_new_speakers(
     named = Counter(speaker for speaker in speakers if speaker)
     few = [k for k in FEW_FILES if "speaker-adaptive" in used and named and k < np.median(list(named.values()))]
     new = [mode for mode in used if not has_trained(mode)]
-    judged = _leave_each_out(data, ordered, partial(_judge_new, data, len(labels), config, new, few), threads)
+    judged = _leave_each_out(asked, ordered, partial(_judge_new, asked, new, few))
     tested = known[~np.isnan(judged.by_mode["inductive"][known, 0])] if judged.folds else known[:0]
     if skipped := len(ordered) - len(judged.folds):
         notes.append(
@@ -297,23 +304,17 @@ def _of_new_speakers(
     return report, temperatures
 
 
-def _of_what_trained(
-    data: Recordings,
-    labels: tuple[str, ...],
-    config: SemiSupervisedConfig,
-    modes: Sequence[str],
-    allow_overlap: bool,
-    threads: int,
-) -> tuple[dict[str, ModeReport], dict[str, float], list[str]]:
+def _of_what_trained(asked: _Asked) -> tuple[dict[str, ModeReport], dict[str, float], list[str]]:
     """Reports, temperatures and notes of recordings that trained without a label; nothing where too few test it."""
-    files, by_file = _joined(list(data.table["path"]), data.keys), _tested_by_file(data, allow_overlap)
+    data = asked.data
+    files, by_file = _joined(list(data.table["path"]), data.keys), _tested_by_file(asked)
     hidden, how = _hidden_together(data, files, by_file=by_file)
     ordered = splits.leave_one_group_out(hidden, validation="none")
-    judge = partial(_judge_trained, data, len(labels), config, modes, how == "nameless")
-    judged = _leave_each_out(data, ordered, judge, threads)
+    trained = [mode for mode in asked.modes if has_trained(mode)]
+    judged = _leave_each_out(asked, ordered, partial(_judge_trained, asked, trained, how == "nameless"))
     if not judged.folds:
         return {}, {}, []
-    reports, _, temperatures = _scored(data, judged, hidden, *_sources(data, files, by_file=by_file), labels)
+    reports, _, temperatures = _scored(data, judged, hidden, *_sources(data, files, by_file=by_file), asked.labels)
     if TRANSDUCTIVE_ALONE not in reports:
         return {}, {}, []
     groups = _groups(data)
@@ -449,16 +450,16 @@ def _left_out_together(data: Recordings, notes: list[str]) -> list[str]:
 
 
 def _leave_each_out(
-    data: Recordings, folds: Sequence[splits.Fold], judge: Callable[[splits.Fold], _Judged | None], threads: int
+    asked: _Asked, folds: Sequence[splits.Fold], judge: Callable[[splits.Fold], _Judged | None]
 ) -> _Judged:
     """What is said of every fold's test part, in the rows of all."""
-    rows = len(data.speakers)
+    rows = len(asked.data.speakers)
     found = _Judged([], {}, {}, np.zeros(rows))
     # Threads, since the arrays are large and what takes time is NumPy's; a pool whose threads end with the process, so that
     # Ctrl-C does not wait for a fold.
     with (
         Progress(len(folds), "cross-validate", "folds") as progress,
-        ThreadPool(max(1, min(threads, MOST_THREADS, len(folds)))) as pool,
+        ThreadPool(max(1, min(asked.threads, MOST_THREADS, len(folds)))) as pool,
     ):
         for fold, said in zip(folds, pool.imap(judge, folds), strict=True):
             progress.advance()
@@ -473,42 +474,28 @@ def _leave_each_out(
     return found
 
 
-def _judge_new(
-    data: Recordings,
-    n_classes: int,
-    config: SemiSupervisedConfig,
-    modes: Sequence[str],
-    few: Sequence[int],
-    fold: splits.Fold,
-) -> _Judged | None:
+def _judge_new(asked: _Asked, modes: Sequence[str], few: Sequence[int], fold: splits.Fold) -> _Judged | None:
     """A fold's test part in each mode, by what learnt from the others; and its labelled recordings with few others of their
     speaker. None where there is nothing to learn from or to test.
     """
-    train, test = data.at(fold.train), data.at(fold.test)
+    train, test = asked.data.at(fold.train), asked.data.at(fold.test)
     if len(set(train.targets[train.known])) < 2 or not len(test.known):
         return None
-    model = train.fitted(n_classes, config)
+    model = train.fitted(len(asked.labels), asked.config)
     by_mode, weights = _in_modes(model, test, modes)
-    asked = np.array([row for row in test.known.tolist() if test.speakers[row]], dtype=np.int64)
+    named = np.array([row for row in test.known.tolist() if test.speakers[row]], dtype=np.int64)
     random = np.random.default_rng(0)
-    by_files = _with_few_files(model, test.fusion.views, test.speakers, asked, few, random) if len(asked) else {}
+    by_files = _with_few_files(model, test.fusion.views, test.speakers, named, few, random) if len(named) else {}
     rows = len(test.speakers)
-    return _Judged([fold], by_mode, {k: _placed(rows, asked, said) for k, said in by_files.items()}, weights)
+    return _Judged([fold], by_mode, {k: _placed(rows, named, said) for k, said in by_files.items()}, weights)
 
 
-def _judge_trained(
-    data: Recordings,
-    n_classes: int,
-    config: SemiSupervisedConfig,
-    modes: Sequence[str],
-    nameless: bool,
-    fold: splits.Fold,
-) -> _Judged | None:
+def _judge_trained(asked: _Asked, modes: Sequence[str], nameless: bool, fold: splits.Fold) -> _Judged | None:
     """A fold's test part in each mode, by what learnt from all recordings, from these without their labels, and `nameless`
     without their speakers. None where there is nothing to learn from or to test.
     """
-    learnt = data.without_labels(fold.test)
-    if len(set(learnt.targets[learnt.known])) < 2 or len(learnt.known) == len(data.known):
+    learnt = asked.data.without_labels(fold.test)
+    if len(set(learnt.targets[learnt.known])) < 2 or len(learnt.known) == len(asked.data.known):
         return None
     if nameless:
         learnt = learnt.without_speakers(fold.test)
@@ -517,7 +504,7 @@ def _judge_trained(
         row for row, speaker in enumerate(learnt.speakers) if speaker in whose
     ]  # judged with those that are tested
     near = np.union1d(fold.test, others).astype(np.int64)
-    by_mode, weights = _in_modes(learnt.fitted(n_classes, config), learnt.at(near), modes)
+    by_mode, weights = _in_modes(learnt.fitted(len(asked.labels), asked.config), learnt.at(near), modes)
     tested = np.searchsorted(near, fold.test)
     return _Judged([fold], {mode: said[tested] for mode, said in by_mode.items()}, {}, weights[tested])
 
