@@ -37,6 +37,13 @@ def chromium() -> Iterator[Any]:
         browser.close()
 
 
+def opened(browser: Any, **options: Any) -> Any:
+    """A page in a window of its own, which waits as long as `expect` does; options as Playwright's `new_context` takes them."""
+    context = browser.new_context(**options)
+    context.set_default_timeout(1000 * PATIENCE_SECONDS)
+    return context.new_page()
+
+
 def expect(place: Any) -> Any:
     """Playwright's assertions, which wait until they hold. A look at once, such as `is_visible()`, sees a page half drawn."""
     sync_api = pytest.importorskip("playwright.sync_api")
@@ -53,7 +60,7 @@ def served(*arguments: str, folder: Path) -> Iterator[tuple[str, subprocess.Pope
     with open(log, "w") as out:
         process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, text=True, env=env, cwd=folder)
     try:
-        for _ in range(600):
+        for _ in range(10 * PATIENCE_SECONDS):
             if found := re.search(r"http://127\.0\.0\.1:\d+/", log.read_text()):
                 yield found[0], process
                 return
@@ -62,7 +69,11 @@ def served(*arguments: str, folder: Path) -> Iterator[tuple[str, subprocess.Pope
         raise AssertionError(log.read_text())
     finally:
         process.terminate()
-        process.wait(20)
+        try:
+            process.wait(PATIENCE_SECONDS)
+        except subprocess.TimeoutExpired:  # why the test failed, if it did, is not to be hidden
+            process.kill()
+            process.wait()
 
 
 def watched(page: Any) -> list[str]:
@@ -81,12 +92,22 @@ def watched(page: Any) -> list[str]:
 def barriers(page: Any) -> list[str]:
     """What axe-core finds that keeps people out."""
     axe = pytest.importorskip("axe_playwright_python.sync_playwright")
-    page.wait_for_timeout(500)  # colours that fade in have too little contrast meanwhile
-    found = axe.Axe().run(page).response["violations"]
-    own = [one for one in found if not any(one["id"] == rule and part in str(one) for rule, part in GRADIOS)]
+    own: list[Any] = []
+    for _ in range(5):  # what fades in has too little contrast meanwhile
+        found = axe.Axe().run(page).response["violations"]
+        own = [one for one in found if not any(one["id"] == rule and part in str(one) for rule, part in GRADIOS)]
+        if not own:
+            break
+        page.wait_for_timeout(1000)
     return [f"{one['id']}: {node['html'][:200]}" for one in own for node in one["nodes"]]
 
 
 def overflow(page: Any) -> int:
-    """By how many pixels the page is wider than the window."""
-    return int(page.evaluate("document.documentElement.scrollWidth - innerWidth"))
+    """By how many pixels the page is wider than the window, once it has come to rest."""
+    wide = 0
+    for _ in range(20):
+        wide = int(page.evaluate("document.documentElement.scrollWidth - innerWidth"))
+        if wide <= 0:
+            break
+        page.wait_for_timeout(100)
+    return wide

@@ -196,6 +196,14 @@ def test_an_older_description_has_no_digest(bundle: Path) -> None:
     load_recognizer(bundle)
 
 
+def test_what_only_another_version_says_of_a_test_is_passed_over(bundle: Path) -> None:
+    notes = json.loads((bundle / "emoviews.json").read_text())
+    expected = load_recognizer(bundle).fitted_.report
+    notes["report"]["unheard_of"] = notes["report"]["modes"]["inductive"]["unheard_of"] = True
+    (bundle / "emoviews.json").write_bytes(described(notes))
+    assert load_recognizer(bundle).fitted_.report == expected
+
+
 def test_damaged_weights_are_refused(bundle: Path) -> None:
     (weights,) = bundle.glob("*.safetensors")
     weights.write_bytes(weights.read_bytes()[:-1] + b"x")

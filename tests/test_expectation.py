@@ -299,9 +299,35 @@ def test_where_those_without_a_label_have_no_speaker_speakers_are_hidden_too() -
     truth, alone = [LABELS[t] for t in targets[known]], report.modes["transductive, alone"]
     assert alone.uar == uar_interval(truth, guesses(raw[known]), list(table["speaker"][known]))
     assert temperatures["transductive, alone"] == pytest.approx(fit_temperature(truth, raw[known], LABELS), rel=1e-9)
-    assert temperatures["transductive"] == temperatures["transductive, alone"]
+    assert temperatures["transductive"] == temperatures["speaker-adaptive"] != temperatures["inductive"]
     assert (alone.folds, alone.hidden) == (5, "nameless")
     assert "47 recordings without a speaker: not used to find out what to expect of new speakers." in report.notes
+
+
+def test_of_those_without_a_label_who_have_a_speaker_what_trained_is_tested_with_speakers() -> None:
+    """Most of them have none, which says nothing of how the others are judged."""
+    table, views, targets = world()
+    unknown = (targets < 0) & (np.arange(len(table)) % 4 > 0)
+    some = table.assign(**{name: table[name].where(~unknown, "") for name in ("speaker", "group")})
+    report, temperatures = expected(some, views, targets)
+    assert {mode: one.hidden for mode, one in report.modes.items() if "transductive" in mode} == {
+        "transductive": "labels_kept",
+        "transductive, alone": "nameless",
+    }
+    assert len({*temperatures.values(), 1.0}) == 5
+    parts, known = np.array(_parts(targets, list(table["path"]))), np.flatnonzero(targets >= 0)
+    raw, whose = np.zeros((len(table), 3)), list(some["speaker"])
+    named = np.flatnonzero(some["speaker"] != "")
+    for name in set(parts):
+        out = named[parts[named] == name]
+        model = fit_semisupervised(Fusion(views, whose), np.where(parts == name, -1, targets), 3)
+        own = {label: values[named] for label, values in views.items()}
+        said = model.probabilities(own, "speaker-adaptive", [whose[row] for row in named])
+        raw[out] = said[np.searchsorted(named, out)]
+    truth = [LABELS[t] for t in targets[known]]
+    assert report.modes["transductive"].uar == uar_interval(truth, guesses(raw[known]), list(table["speaker"][known]))
+    assert any(f"Who speaks is not known of {unknown.sum()} recordings without a label." in n for n in report.notes)
+    assert (report.n_recordings, report.n_speakers) == (len(table), SPEAKERS)
 
 
 def test_recordings_whose_label_was_dropped_are_of_no_emotion_that_is_learnt() -> None:
@@ -566,6 +592,11 @@ def test_of_few_speakers_no_difference_of_genders_is_told() -> None:
     few_speakers = table.assign(gender=["male" if name == "S0" else "female" for name in table["speaker"]])
     told = "6 speakers: too few to tell whether genders are recognised equally well."
     assert any(told in note for note in expected(few_speakers, views, targets)[0].notes)
+    nobody = few_speakers.assign(speaker="", group=table["speaker"])
+    assert (
+        "Whether genders are recognised equally well can't be told where speakers are unknown."
+        in expected(nobody, views, targets)[0].notes
+    )
     enough = table.assign(gender=["male" if name < "S3" else "" for name in table["speaker"]])
     assert not any("genders" in note for note in expected(enough, views, targets)[0].notes)
 
@@ -579,6 +610,14 @@ def test_several_tests_of_a_mode_are_corrected_and_those_not_made_do_not_count(m
     assert not differences(scored(FEMALE, even))
     [warning] = differences(scored([""] * len(FEMALE), even))
     assert "by speaker beyond chance (p = 0.030)" in warning
+    monkeypatch.setattr(
+        expectation, "_differ_by_chance", lambda right, truth, names, clusters: 0.03 if clusters else 1.0
+    )
+    once = pd.DataFrame({"speaker": [f"S{n}" for n in range(len(FEMALE))], "gender": FEMALE})  # nothing to shuffle
+    truth = ["anger" if n % 2 else "joy" for n in range(len(FEMALE))]
+    said = np.array([[0.8, 0.2] if t == "anger" else [0.2, 0.8] for t in truth])
+    [warning] = differences(_mode_report(once, list(once["speaker"]), truth, said, ("anger", "joy")))
+    assert "by gender beyond chance (p = 0.030)" in warning
 
 
 def test_an_interval_that_holds_chance_is_warned_of() -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
-from tests.pages import PHONE, WIDE, barriers, chromium, expect, overflow, served, watched
+from tests.pages import PHONE, WIDE, barriers, chromium, expect, opened, overflow, served, watched
 
 from emoviews import cli, extraction
 from emoviews.app.labels import label_page, token
@@ -183,7 +183,7 @@ def test_two_people_label_in_the_browser_and_a_kill_loses_nothing(tmp_path: Path
         chromium() as browser,
         served("label", str(table), "--labels", ",".join(LABELS), folder=tmp_path) as (url, process),
     ):
-        page = browser.new_context(viewport=WIDE).new_page()
+        page = opened(browser, viewport=WIDE)
         wrong = watched(page)
 
         def press(key: str, said: str, done: str) -> None:
@@ -216,7 +216,7 @@ def test_two_people_label_in_the_browser_and_a_kill_loses_nothing(tmp_path: Path
         assert barriers(page) == []
         assert wrong == []
 
-        other = browser.new_context(viewport=PHONE, color_scheme="dark").new_page()  # somebody else, on a phone
+        other = opened(browser, viewport=PHONE, color_scheme="dark")  # somebody else, on a phone
         other.goto(url)
         other.get_by_label("Who is labelling?").fill("Bob")
         other.get_by_role("button", name="Start").click()
@@ -255,7 +255,7 @@ def labelling(folder: Path, *ids: str, script: str = "() => {}") -> Iterator[tup
     table = write_corpus(folder)
     write_table(read_table(table).query("id in @ids"), table)
     with chromium() as browser, served("label", str(table), "--labels", "a,b", folder=folder) as (url, _):
-        page = browser.new_page()
+        page = opened(browser)
         page.add_init_script(f"({script})()")
         page.goto(url)
         page.get_by_label("Who is labelling?").fill("Ann")

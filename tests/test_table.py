@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import string
 from pathlib import Path
@@ -262,6 +263,12 @@ def test_the_header_says_what_tells_columns_apart(tmp_path, name, text):
         0.5,
         "yes, no",
     ]
+
+
+def test_a_packed_text_is_unpacked(tmp_path):
+    with gzip.open(tmp_path / "t.csv.gz", "wt", encoding="utf-8") as file:
+        file.write("path,speaker\na.wav,Ann\n")
+    assert read_table(tmp_path / "t.csv.gz")["speaker"].tolist() == ["Ann"]
 
 
 def test_one_column_alone_is_a_table(tmp_path):

@@ -9,6 +9,7 @@ import csv
 import io
 import json
 import math
+import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -18,6 +19,7 @@ import pandas as pd
 from emoviews.audio import AUDIO_SUFFIXES
 from emoviews.errors import UsageError
 from emoviews.progress import listed
+from emoviews.table import SPREADSHEETS
 
 Kind = Literal["csv", "tsv", "parquet", "json", "lines"]
 """How answers are written: lines are JSON, one object a line; json is one array of the same objects."""
@@ -48,7 +50,8 @@ def kind_of(out: Path, format: Literal["table", "csv", "json"]) -> Kind:
         format: that was asked for; table where the suffix decides.
 
     Raises:
-        UsageError: the suffix is a recording's, or not known and no format was asked for, or says another one.
+        UsageError: the suffix is that of a recording or spreadsheet, says another format, or is not known and none was asked
+            for.
 
     >>> kind_of(Path("a.tsv"), "table"), kind_of(Path("a"), "table")
     ('tsv', 'csv')
@@ -59,6 +62,8 @@ def kind_of(out: Path, format: Literal["table", "csv", "json"]) -> Kind:
     if suffix in AUDIO_SUFFIXES:
         raise UsageError(f"--out {out} is the name of a recording; name another file for the answers: {out.stem}.csv")
     named = SUFFIXES.get(suffix)
+    if suffix in SPREADSHEETS:
+        raise UsageError(f"--out {out} is the name of a spreadsheet. Name it {out.stem}.csv, which spreadsheets open.")
     if format == "table":
         if named is None and suffix:
             raise UsageError(
@@ -92,6 +97,9 @@ def require_replaceable(out: Path, read: Iterable[Path], folders: Iterable[tuple
         raise UsageError(f"--out {out} is a folder; name a file for the answers, e.g. {out / 'answers.csv'}")
     if out.exists() and not _holds_answers(out):
         raise UsageError(f"--out {out} is there and holds no answers of `predict`; {remedy} Or move it away first.")
+    there = next(folder for folder in out.absolute().parents if folder.exists())
+    if not (there.is_dir() and os.access(there, os.W_OK | os.X_OK)):
+        raise UsageError(f"--out {out}: no file can be made in {there}; {remedy}")
 
 
 def written(results: pd.DataFrame, kind: Kind) -> bytes:
@@ -137,7 +145,7 @@ def _parquet_columns(path: Path) -> Sequence[str]:
 
 def _text_columns(path: Path) -> Sequence[str]:
     """Of a table in text, or of the first object of JSON as `written` writes it."""
-    with path.open(encoding="utf-8") as lines:
+    with path.open(encoding="utf-8-sig") as lines:
         first = next(lines, "").strip("\n")
         if first == "[":
             first = next(lines, "").rstrip(",\n")

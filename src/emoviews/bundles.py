@@ -267,6 +267,14 @@ def _report(saved: Mapping[str, Any]) -> FitReport:
         speaker, gender = ({n: (v[0], v[1]) for n, v in own[key].items()} for key in ("by_speaker", "by_gender"))
         unsaid = {"resampled": "speakers" if speaker else "files", "folds": saved["folds"]}  # by older bundles
         read = {"uar": Interval(**own["uar"]), "warnings": tuple(own["warnings"])}
-        modes[mode] = ModeReport(**{**unsaid, **own, **read, "by_speaker": speaker, "by_gender": gender})
+        said = {**unsaid, **own, **read, "by_speaker": speaker, "by_gender": gender}
+        modes[mode] = ModeReport(**_known(ModeReport, said))
     by_files = {int(k): Interval(**interval) for k, interval in saved["by_files"].items()}
-    return FitReport(**{**saved, "modes": modes, "by_files": by_files, "notes": tuple(saved["notes"])})
+    return FitReport(
+        **_known(FitReport, {**saved, "modes": modes, "by_files": by_files, "notes": tuple(saved["notes"])})
+    )
+
+
+def _known(kind: type[ModeReport] | type[FitReport], said: dict[str, Any]) -> dict[str, Any]:
+    """What a report says, less what only other versions say: it informs, and decides about no answer."""
+    return {name: value for name, value in said.items() if name in kind.__dataclass_fields__}

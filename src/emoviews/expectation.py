@@ -50,6 +50,9 @@ ALONE: Final = ("inductive", TRANSDUCTIVE_ALONE)
 RELATIVE: Final = ("speaker-adaptive", TRANSDUCTIVE)
 """The modes in which a recording is judged relative to its speaker, who must be known."""
 
+COUNTS: Final = ("n_recordings", "n_labels", "n_speakers", "n_labelled_speakers")
+"""What a report says of all recordings, whatever can be tested."""
+
 UNCALIBRATED: Final = "Probabilities are not calibrated, since nothing was tested."
 """Ends the notes where nothing was tested."""
 
@@ -249,8 +252,8 @@ def _of_new_speakers(asked: _Asked) -> tuple[FitReport, dict[str, float]]:
         )
         if not rest.modes:
             note += " Fill in the column 'speaker' of more, or allow tests by file (--allow-speaker-overlap)."
-        whole = _untested(data, labels)
-        return replace(rest, n_recordings=len(table), n_labels=whole.n_labels, notes=(note, *rest.notes)), temperatures
+        counts = {name: getattr(_untested(data, labels), name) for name in COUNTS}
+        return replace(rest, **counts, notes=(note, *rest.notes)), temperatures
     files = _joined(list(table["path"]), data.keys)
     notes: list[str] = []
     groups, used = (_parts(targets, files), ALONE) if by_file else (_left_out_together(data, notes), modes)
@@ -306,18 +309,19 @@ def _of_new_speakers(asked: _Asked) -> tuple[FitReport, dict[str, float]]:
 
 def _of_what_trained(asked: _Asked) -> tuple[dict[str, ModeReport], dict[str, float], list[str]]:
     """Reports, temperatures and notes of recordings that trained without a label; nothing where too few test it."""
-    data = asked.data
-    files, by_file = _joined(list(data.table["path"]), data.keys), _tested_by_file(asked)
-    hidden, how = _hidden_together(data, files, by_file=by_file)
-    ordered = splits.leave_one_group_out(hidden, validation="none")
-    trained = [mode for mode in asked.modes if has_trained(mode)]
-    judged = _leave_each_out(asked, ordered, partial(_judge_trained, asked, trained, how == "nameless"))
-    if not judged.folds:
-        return {}, {}, []
-    reports, _, temperatures = _scored(data, judged, hidden, *_sources(data, files, by_file=by_file), asked.labels)
+    data, groups = asked.data, _groups(asked.data)
+    named = np.array([row for row in data.missing if groups[row]], dtype=np.int64)
+    how, reports, temperatures = _tested_hidden(asked, data.missing)
+    if how == "nameless":
+        # Those whose speaker is known are judged relative to the speaker, which hidden speakers can't test.
+        _, of_named, fitted = (
+            _tested_hidden(asked, named) if len(named) and TRANSDUCTIVE in asked.modes else (how, {}, {})
+        )
+        temperatures.pop(TRANSDUCTIVE, None)
+        if TRANSDUCTIVE in of_named:
+            reports[TRANSDUCTIVE], temperatures[TRANSDUCTIVE] = of_named[TRANSDUCTIVE], fitted[TRANSDUCTIVE]
     if TRANSDUCTIVE_ALONE not in reports:
         return {}, {}, []
-    groups = _groups(data)
     labelled = {groups[row] for row in data.known}
     notes = []
     if others := sum(groups[row] not in labelled for row in data.missing) if how == "labels_kept" else 0:
@@ -326,7 +330,29 @@ def _of_what_trained(asked: _Asked) -> tuple[dict[str, ModeReport], dict[str, fl
             "or of unknown ones. Of these expect less than is said of what was learnt from, and probabilities that are too "
             "sure."
         )
-    return {mode: replace(found, hidden=how) for mode, found in reports.items()}, temperatures, notes
+    if any(data.speakers) and how == "nameless":
+        notes.append(
+            f"Who speaks is not known of {counted(len(data.missing) - len(named), 'recording')} without a label. What is said "
+            "of what was learnt from holds if they are of people who have labels; else expect what is said of new speakers, "
+            "and probabilities that are too sure."
+        )
+    return {mode: reports[mode] for mode in asked.modes if mode in reports}, temperatures, notes
+
+
+def _tested_hidden(asked: _Asked, missing: NDArray[np.int64]) -> tuple[Hidden, dict[str, ModeReport], dict[str, float]]:
+    """What is hidden together with labels, as it is not known of most of these rows; and what that says of what trained."""
+    data = asked.data
+    files, by_file = _joined(list(data.table["path"]), data.keys), _tested_by_file(asked)
+    hidden, how = _hidden_together(data, missing, files, by_file=by_file)
+    ordered = splits.leave_one_group_out(hidden, validation="none")
+    trained = [mode for mode in asked.modes if has_trained(mode)]
+    judged = _leave_each_out(asked, ordered, partial(_judge_trained, asked, trained, how == "nameless"))
+    if not judged.folds:
+        return how, {}, {}
+    reports, _, temperatures = _scored(data, judged, hidden, *_sources(data, files, by_file=by_file), asked.labels)
+    if TRANSDUCTIVE_ALONE not in reports:
+        return how, {}, {}
+    return how, {mode: replace(found, hidden=how) for mode, found in reports.items()}, temperatures
 
 
 def _sources(data: Recordings, files: Sequence[str], *, by_file: bool) -> tuple[list[str], list[str]]:
@@ -361,10 +387,10 @@ def _caveats(data: Recordings, tested: NDArray[np.int64], labels: tuple[str, ...
             "of others. Label recordings of more speakers evenly."
         )
     genders = _genders(rows := data.table.iloc[tested])
-    if len(set(genders) - {""}) > 1 and all(rows["speaker"]) and _least_p(list(rows["speaker"]), genders) >= 0.05:
-        notes.append(
-            f"{counted(rows['speaker'].nunique(), 'speaker')}: too few to tell whether genders are recognised equally well."
-        )
+    if len(set(genders) - {""}) > 1 and _least_p(list(rows["speaker"]), genders) >= 0.05:
+        few = f"{counted(rows['speaker'].nunique(), 'speaker')}: too few to tell whether genders are recognised equally well."
+        unknown = "Whether genders are recognised equally well can't be told where speakers are unknown."
+        notes.append(few if all(rows["speaker"]) else unknown)
     if not by_file and not all(data.speakers[row] for row in tested):
         notes.append(
             "Recordings without a speaker are taken to be of different ones where their groups differ; if a speaker is in two "
@@ -373,19 +399,20 @@ def _caveats(data: Recordings, tested: NDArray[np.int64], labels: tuple[str, ...
     return notes
 
 
-def _hidden_together(data: Recordings, files: Sequence[str], *, by_file: bool) -> tuple[list[str], Hidden]:
+def _hidden_together(
+    data: Recordings, missing: NDArray[np.int64], files: Sequence[str], *, by_file: bool
+) -> tuple[list[str], Hidden]:
     """`(rows,)` whose labels are hidden together to test what trained, and what else is (`recognition.Hidden`).
 
-    As most recordings without a label are, so are those that are tested: of speakers who have other labels, or of unknown ones,
-    in five parts by file; or of speakers who have none, by group.
+    As most of the rows without a label are, so are those that are tested: of speakers who have other labels, or of unknown
+    ones, in five parts by file; or of speakers who have none, by group.
     """
     groups = _groups(data)
-    labelled = {groups[row] for row in data.known} - {""}
-    missing = [groups[row] for row in data.missing]
-    if np.mean([group == "" for group in missing]) >= 0.5:
+    labelled, of_missing = {groups[row] for row in data.known} - {""}, [groups[row] for row in missing]
+    if np.mean([group == "" for group in of_missing]) >= 0.5:
         how: Hidden = "nameless"
     else:
-        how = "labels_kept" if by_file or np.mean([group in labelled for group in missing]) >= 0.5 else "no_label"
+        how = "labels_kept" if by_file or np.mean([group in labelled for group in of_missing]) >= 0.5 else "no_label"
     if how != "no_label" and len(set(parts := _parts(data.targets, files))) > 1:
         return parts, how
     together = _left_out_together(data, [])
@@ -708,7 +735,7 @@ def _mode_report(
     elif interval.low <= chance:
         warnings.append(f"It may do no better than guessing ({chance:.3f}), which lies in the interval.")
     tests = {}
-    if len(by_speaker) > 1:
+    if len(by_speaker) > 1 and max(n for _, n in by_speaker.values()) > 1:  # else shuffling them changes nothing
         tests["speaker"] = _differ_by_chance(right, truth, list(tested["speaker"]), None)
     if len(by_gender) > 1 and _least_p(list(tested["speaker"]), genders) < 0.05:
         tests["gender"] = _differ_by_chance(right, truth, genders, list(tested["speaker"]))

@@ -53,6 +53,9 @@ CORPUS: Final = "corpus"
 SPREADSHEETS: Final = frozenset({".xlsx", ".xls", ".xlsm", ".xlsb", ".ods", ".numbers"})
 """Suffixes of spreadsheets, which are neither read nor written."""
 
+_COMPRESSED: Final = frozenset({".gz", ".bz2", ".xz", ".zst", ".zip"})
+"""Suffixes of texts that pandas unpacks."""
+
 _TABLES: Final = "Tables are .csv, .tsv or .parquet"
 _NUMBERS: Final = ("start_seconds", "end_seconds", "channel")
 _SPLITS: Final = ("train", "val", "test")
@@ -448,6 +451,8 @@ def _separator(path: Path) -> str:
     """
     if path.suffix.lower() in (".tsv", ".tab"):
         return "\t"
+    if path.suffix.lower() in _COMPRESSED:
+        return ","
     with path.open(encoding="utf-8-sig") as lines:
         header = next((line for line in lines if line.strip()), "")
     unquoted = re.sub(r'"[^"]*"', "", header.strip("\r\n"))

@@ -124,9 +124,10 @@ def print_fit(report: Any) -> None:
         where, tested = report.strangers, ""
         if has_trained(mode):
             where = "the unlabelled recordings learnt from"
+            who = "speaker" if "speakers" in found.resampled else "group"
             tested = {
-                "labels_kept": "; other labels of the speaker are known",
-                "no_label": "; no label of the speaker is known",
+                "labels_kept": f"; other labels of the {who} are known",
+                "no_label": f"; no label of the {who} is known",
                 "nameless": "; who speaks is not known",
             }[found.hidden]
         folds = counted(found.folds, "fold") + tested

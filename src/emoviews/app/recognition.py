@@ -266,7 +266,10 @@ def recognition_page(gradio: ModuleType, recognizer: EmotionRecognizer, limits: 
 
 _READY: Final = """() => {
   document.documentElement.lang = "en";
-  document.querySelectorAll(".ev-live .ev-live").forEach((place) => place.setAttribute("aria-live", "polite"));
+  const told = () => document.querySelectorAll(".ev-live .ev-live:not([aria-live])")
+    .forEach((place) => place.setAttribute("aria-live", "polite"));
+  told();
+  new MutationObserver(told).observe(document.body, {childList: true, subtree: true});  // a tab may be drawn later
   window.evShow = (id, tries = 10) => {  // for a second: until something stands there, there is nothing to show
     const place = document.getElementById(id), top = place.getBoundingClientRect().top;
     if (place.innerText.trim()) {
