@@ -232,7 +232,7 @@ def recognition_page(gradio: ModuleType, recognizer: EmotionRecognizer, limits: 
                 waiting = gr.HTML(elem_classes="ev-waiting", elem_id="ev-waiting", apply_default_css=False)
                 said = gr.HTML(elem_classes="ev-live", elem_id="ev-said", apply_default_css=False)
                 shown = gr.HTML(elem_id="ev-answer", apply_default_css=False)
-            with gr.Tab("Batch", render_children=True):  # so that its live region is there from the start
+            with gr.Tab("Batch"):
                 gr.HTML(_html("many", limits=limits, hears=hears_first(fitted)), apply_default_css=False)
                 with gr.Row():
                     kinds = [".zip", *sorted(AUDIO_SUFFIXES)]
@@ -269,7 +269,7 @@ _READY: Final = """() => {
   const told = () => document.querySelectorAll(".ev-live .ev-live:not([aria-live])")
     .forEach((place) => place.setAttribute("aria-live", "polite"));
   told();
-  new MutationObserver(told).observe(document.body, {childList: true, subtree: true});  // a tab may be drawn later
+  new MutationObserver(told).observe(document.body, {childList: true, subtree: true});  // a tab is drawn when it is opened
   window.evShow = (id, tries = 10) => {  // for a second: until something stands there, there is nothing to show
     const place = document.getElementById(id), top = place.getBoundingClientRect().top;
     if (place.innerText.trim()) {
