@@ -717,10 +717,11 @@ def test_the_suffix_says_the_format(
     assert (tmp_path / "a").read_text() == (tmp_path / "a.jsonl").read_text()
     assert run(*predict, tmp_path / "b") == 0
     assert (tmp_path / "b").read_text() == (tmp_path / "a.csv").read_text()
-    fails(capsys, 2, "Known are .csv, .tsv,", *predict, tmp_path / "a.xlsx")
+    fails(capsys, 2, "Known are .csv, .tsv,", *predict, tmp_path / "a.txt")
+    fails(capsys, 2, "is the name of a spreadsheet", *predict, tmp_path / "a.xlsx", "--format", "csv")
     fails(capsys, 2, "--format json contradicts --out", *predict, tmp_path / "new.csv", "--format", "json")
     fails(capsys, 2, "is the name of a recording", *predict, tmp_path / "new.wav", "--format", "csv")
-    assert not {"a.xlsx", "new.csv", "new.wav"} & {path.name for path in tmp_path.iterdir()}
+    assert not {"a.txt", "a.xlsx", "new.csv", "new.wav"} & {path.name for path in tmp_path.iterdir()}
 
 
 def test_a_segment_beyond_its_file_is_one_row_with_a_reason(
