@@ -50,9 +50,6 @@ ALONE: Final = ("inductive", TRANSDUCTIVE_ALONE)
 RELATIVE: Final = ("speaker-adaptive", TRANSDUCTIVE)
 """The modes in which a recording is judged relative to its speaker, who must be known."""
 
-COUNTS: Final = ("n_recordings", "n_labels", "n_speakers", "n_labelled_speakers")
-"""What a report says of all recordings, whatever can be tested."""
-
 UNCALIBRATED: Final = "Probabilities are not calibrated, since nothing was tested."
 """Ends the notes where nothing was tested."""
 
@@ -252,8 +249,15 @@ def _of_new_speakers(asked: _Asked) -> tuple[FitReport, dict[str, float]]:
         )
         if not rest.modes:
             note += " Fill in the column 'speaker' of more, or allow tests by file (--allow-speaker-overlap)."
-        counts = {name: getattr(_untested(data, labels), name) for name in COUNTS}
-        return replace(rest, **counts, notes=(note, *rest.notes)), temperatures
+        whole = replace(
+            _untested(data, labels),
+            folds=rest.folds,
+            modes=rest.modes,
+            by_files=rest.by_files,
+            split_hash=rest.split_hash,
+            notes=(note, *rest.notes),
+        )
+        return whole, temperatures
     files = _joined(list(table["path"]), data.keys)
     notes: list[str] = []
     groups, used = (_parts(targets, files), ALONE) if by_file else (_left_out_together(data, notes), modes)
@@ -265,8 +269,7 @@ def _of_new_speakers(asked: _Asked) -> tuple[FitReport, dict[str, float]]:
             remedy = "Leave the column out to test by speaker."
         notes.append(f"Labels from {some}: what to expect on new speakers can't be known. {remedy}")
         return _untested(data, labels, *notes), even
-    if len(set(groups)) > splits.MOST_FOLDS:
-        groups = splits.merge_groups(groups, splits.MOST_FOLDS)
+    groups = splits.at_most(groups, splits.MOST_FOLDS)
     ordered = [
         fold for fold in splits.leave_one_group_out(groups, validation="none") if (targets[fold.test] >= 0).any()
     ]
@@ -415,10 +418,7 @@ def _hidden_together(
         how = "labels_kept" if by_file or np.mean([group in labelled for group in of_missing]) >= 0.5 else "no_label"
     if how != "no_label" and len(set(parts := _parts(data.targets, files))) > 1:
         return parts, how
-    together = _left_out_together(data, [])
-    if len(set(together)) > splits.MOST_FOLDS:
-        together = splits.merge_groups(together, splits.MOST_FOLDS)
-    return together, "no_label"
+    return splits.at_most(_left_out_together(data, []), splits.MOST_FOLDS), "no_label"
 
 
 def _scored(
@@ -527,9 +527,8 @@ def _judge_trained(asked: _Asked, modes: Sequence[str], nameless: bool, fold: sp
     if nameless:
         learnt = learnt.without_speakers(fold.test)
     whose = {learnt.speakers[row] for row in fold.test} - {""}
-    others = [
-        row for row, speaker in enumerate(learnt.speakers) if speaker in whose
-    ]  # judged with those that are tested
+    # Recordings are judged with their speaker's others.
+    others = [row for row, speaker in enumerate(learnt.speakers) if speaker in whose]
     near = np.union1d(fold.test, others).astype(np.int64)
     by_mode, weights = _in_modes(learnt.fitted(len(asked.labels), asked.config), learnt.at(near), modes)
     tested = np.searchsorted(near, fold.test)

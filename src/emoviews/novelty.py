@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emoviews.fusion import CLIP, rows_by, spread
-from emoviews.splits import MOST_FOLDS, merge_groups
+from emoviews.splits import MOST_FOLDS, at_most
 
 Floats = NDArray[np.float64]
 Spreads = Mapping[str, tuple[Floats, Floats]]
@@ -76,8 +76,7 @@ def fit_limits(
     every = np.arange(len(groups))
     named = np.flatnonzero([group != "" for group in groups])  # the others are always among those measured against
     names = [groups[row] for row in named.tolist()]
-    merged = merge_groups(names, MOST_FOLDS) if len(set(names)) > MOST_FOLDS else names
-    parts = [named[rows] for rows in rows_by(merged)]
+    parts = [named[rows] for rows in rows_by(at_most(names, MOST_FOLDS))]
     if len(parts) < 2:
         return Limits(OUTLIER_FACTOR**2 * float(np.quantile(distances(spreads_of(every), vectors), 0.99)), np.inf)
     farthest, moved = [], []

@@ -144,6 +144,15 @@ def merge_groups(groups: Sequence[str], n_groups: int) -> list[str]:
     return [merged[name] for name in groups]
 
 
+def at_most(groups: Sequence[str], n_groups: int) -> list[str]:
+    """The groups as they are, or merged into `n_groups` (`merge_groups`) where they are more.
+
+    >>> at_most(["a", "b", "b"], 2), at_most(["a", "b", "c"], 2)
+    (['a', 'b', 'b'], ['a+c', 'b', 'a+c'])
+    """
+    return merge_groups(groups, n_groups) if len(set(groups)) > n_groups else list(groups)
+
+
 def official_split(
     split: Sequence[str], groups: Sequence[str] | None = None, labelled: ArrayLike | None = None
 ) -> Fold:

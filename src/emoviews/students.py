@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from emoviews.fusion import Fusion, Space, named, rows_by
 from emoviews.metrics import uar
 from emoviews.propagation import Softmax, balanced_weights, fit_softmax
-from emoviews.splits import merge_groups
+from emoviews.splits import at_most
 
 Floats = NDArray[np.float64]
 Member = tuple[str, ...]
@@ -101,7 +101,7 @@ def _chosen(
     names = [speakers[row] for row in judging.tolist()]
     if len(set(names)) < 2:
         return candidates[0]
-    parts = rows_by(merge_groups(names, PARTS) if len(set(names)) > PARTS else names)
+    parts = rows_by(at_most(names, PARTS))
     scores = np.zeros((len(candidates), len(parts)))
     for number, part in enumerate(parts):
         held = judging[part]
